@@ -1,0 +1,193 @@
+"""What flows: the rows of one tick on one edge, as columns where they have a type and as Python objects where not.
+
+A *column* holds one value per row, in one of three forms, and every form has the same rows:
+
+* a ``list`` of Python objects: anything at all;
+* a ``pyarrow.Array``: one type; a struct array's rows are dicts;
+* ``Pairs``: two columns; its rows are ``(key, value)`` tuples.
+
+Conversion is lazy: a function that works on rows asks for rows, one that works on columns gets the column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elastic.keys import KeyInterval
+
+Groups: TypeAlias = npt.NDArray[np.uint16]
+Indices: TypeAlias = npt.NDArray[np.int64]
+
+INT64 = range(-(2**63), 2**63)
+_TYPES: dict[frozenset[type], pa.DataType] = {
+    frozenset({str}): pa.string(),
+    frozenset({float}): pa.float64(),
+    frozenset({bool}): pa.bool_(),
+    frozenset({bytes}): pa.binary(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Rows that are ``(key, value)`` tuples, kept as two columns of one length."""
+
+    keys: list[Any] | pa.Array
+    values: list[Any] | pa.Array
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+Column: TypeAlias = "list[Any] | pa.Array | Pairs"
+
+
+def rows(column: Column) -> list[Any]:
+    """The column's rows as Python objects; a list is returned as it is, not copied."""
+    if isinstance(column, list):
+        return column
+    if isinstance(column, Pairs):
+        return list(zip(rows(column.keys), rows(column.values), strict=True))
+    return column.to_pylist()  # type: ignore[no-any-return]
+
+
+def columnar(values: list[Any]) -> Column:
+    """The same rows as a typed array where every row has exactly one type that survives the round trip, else unchanged.
+
+    Exactly one type: ``True`` is no integer here, and a subclass of ``str`` is no string, so that what comes out
+    equals what went in by type too.
+    """
+    types = frozenset(map(type, values))
+    if types == {int}:
+        try:
+            return pa.array(values, pa.int64())
+        except (OverflowError, pa.ArrowInvalid):
+            return values
+    if (arrow := _TYPES.get(types)) is None:
+        return values
+    try:
+        return pa.array(values, arrow)
+    except (UnicodeEncodeError, pa.ArrowInvalid):  # a lone surrogate is a str, but not UTF-8; more than 2 GiB
+        return values
+
+
+def take(column: Column, indices: Indices) -> Column:
+    """The rows at ``indices``, in that order."""
+    if isinstance(column, list):
+        return [column[i] for i in indices.tolist()]
+    if isinstance(column, Pairs):
+        return Pairs(take(column.keys, indices), take(column.values, indices))  # type: ignore[arg-type]
+    return column.take(pa.array(indices))
+
+
+def cut(column: Column, low: int, high: int) -> Column:
+    """Rows ``[low, high)``; an array is a view, not a copy."""
+    if isinstance(column, Pairs):
+        return Pairs(cut(column.keys, low, high), cut(column.values, low, high))  # type: ignore[arg-type]
+    return column[low:high]
+
+
+def concat(columns: Sequence[Column]) -> Column:
+    """All rows, one column after the other; arrays of one type stay an array, other mixtures become a list."""
+    if len(columns) == 1:
+        return columns[0]
+    if all(isinstance(c, Pairs) for c in columns):
+        return Pairs(concat([c.keys for c in columns]), concat([c.values for c in columns]))  # type: ignore[union-attr, arg-type]
+    if all(isinstance(c, pa.Array) and c.type == columns[0].type for c in columns):  # type: ignore[union-attr]
+        return pa.concat_arrays(columns)
+    return [row for c in columns for row in rows(c)]
+
+
+def size_bytes(column: Column | None) -> int:
+    """Memory of a column: exact for arrays, 64 bytes a row for Python objects."""
+    if column is None:
+        return 0
+    if isinstance(column, Pairs):
+        return size_bytes(column.keys) + size_bytes(column.values)
+    return 64 * len(column) if isinstance(column, list) else column.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one tick on one edge, sorted by key group, so that every key interval is a contiguous slice.
+
+    Attributes:
+        groups: Key group of each row, ascending; on an edge without keys, the group that the row was emitted from.
+        keys: Key of each row; None on an edge without keys.
+        values: The rows; None where only the keys matter (a count).
+        partial: The values are already aggregated per key by the sender, and merge with ``combine`` instead of ``add``.
+    """
+
+    groups: Groups
+    keys: Column | None
+    values: Column | None
+    partial: bool = False
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory held by the batch, as credit and buffer limits count it."""
+        return self.groups.nbytes + size_bytes(self.keys) + size_bytes(self.values)
+
+    def slice(self, interval: KeyInterval) -> Batch | None:
+        """The rows whose group lies in ``interval``, as a view; None when there are none."""
+        low, high = np.searchsorted(self.groups, (interval.low, interval.high))
+        if low == high:
+            return None
+        if low == 0 and high == len(self.groups):
+            return self
+        keys, values = self.keys, self.values
+        return Batch(
+            self.groups[low:high],
+            None if keys is None else cut(keys, low, high),
+            None if values is None else cut(values, low, high),
+            self.partial,
+        )
+
+    def ordered(self, order: Indices) -> Batch:
+        """The same rows in another order."""
+        keys, values = self.keys, self.values
+        return Batch(
+            self.groups[order],
+            None if keys is None else take(keys, order),
+            None if values is None else take(values, order),
+            self.partial,
+        )
+
+
+def sorted_batch(groups: Groups, keys: Column | None, values: Column | None, *, partial: bool = False) -> Batch:
+    """A batch of rows given in any order; rows of one group keep theirs (a stable sort)."""
+    batch = Batch(groups, keys, values, partial)
+    if len(groups) < 2 or bool(np.all(groups[1:] >= groups[:-1])):
+        return batch
+    return batch.ordered(np.argsort(groups, kind="stable"))
+
+
+def merge(batches: Sequence[Batch]) -> Batch:
+    """One batch in canonical order: by group, then in the order in which the batches are given, then by position.
+
+    The batches must agree on having keys, on having values and on ``partial``.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    first = batches[0]
+    return sorted_batch(
+        np.concatenate([b.groups for b in batches]),
+        None if first.keys is None else concat([b.keys for b in batches]),  # type: ignore[misc]
+        None if first.values is None else concat([b.values for b in batches]),  # type: ignore[misc]
+        partial=first.partial,
+    )
+
+
+def mask(column: Column, keep: pa.Array | npt.NDArray[np.bool_]) -> Column:
+    """The rows for which ``keep`` is true; None in ``keep`` counts as false."""
+    flags = np.asarray(pc.fill_null(keep, False)) if isinstance(keep, pa.Array) else keep  # noqa: FBT003 (Arrow's own signature)
+    return take(column, np.flatnonzero(flags))

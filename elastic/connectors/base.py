@@ -1,0 +1,168 @@
+"""The contracts that sources and sinks keep. Descriptions are shipped to workers; readers and writers do the I/O there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from elastic.batch import Batch, Column
+from elastic.keys import KeyInterval
+
+Position: TypeAlias = "int | list[int]"
+"""Where a reader stands in its partition: the first record not yet read. Goes into the input log, so msgpack's types only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a source may be read, over all its partitions together."""
+
+    per_second: float
+    unit: Literal["records", "bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one read gave.
+
+    Attributes:
+        rows: The records.
+        position: Where the next read starts.
+        size_bytes: Input bytes consumed.
+        records: Records consumed, including those that a policy skipped.
+        skipped: Records that the error policy dropped or repaired.
+    """
+
+    rows: Column
+    position: Position
+    size_bytes: int
+    records: int
+    skipped: int = 0
+
+
+class Reader(ABC):
+    """An open partition."""
+
+    finished: bool = False
+    """True once nothing will ever follow the current position."""
+
+    @abstractmethod
+    def read(self, limit_bytes: int, limit_records: int | None = None) -> Chunk | None:
+        """The next records, at most about ``limit_bytes`` (at least one record); None if there is nothing now."""
+
+    @abstractmethod
+    def reread(self, start: Position, end: Position) -> Column:
+        """Exactly the records that a read from ``start`` to ``end`` gave. Does not move the reader.
+
+        Raises:
+            SourceError: The input is gone or has changed.
+        """
+
+    def seek(self, position: Position) -> None:
+        """Go on reading from ``position``."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release files; further calls are not allowed."""
+
+
+class Partition(ABC):
+    """A part of a source that is read in one order, by one instance at a time. Must survive pickling."""
+
+    name: str
+
+    @abstractmethod
+    def open(self) -> Reader:
+        """A reader at the partition's start. Runs on the worker."""
+
+
+class Source(ABC):
+    """What a user names as input. Must survive pickling."""
+
+    name: str = "source"
+    rate: Rate | None = None
+    """Kept by the runtime: the limits given to ``read`` follow from it. Split evenly over the partitions."""
+
+    @abstractmethod
+    def partitions(self, count: int) -> Sequence[Partition]:
+        """Cut the input into ``count`` parts of about equal work; may give fewer or empty ones. Runs once, at the start.
+
+        Raises:
+            SourceError: Nothing to read: no file matches, a file is missing, unreadable or a directory.
+        """
+
+
+class Writer(ABC):
+    """An open target, written by one sink instance for one key interval and under one generation."""
+
+    @abstractmethod
+    def committed(self) -> list[tuple[KeyInterval, int]]:
+        """Up to which tick each key interval is committed in the target; together they tile the writer's interval."""
+
+    @abstractmethod
+    def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
+        """Write the rows of closed ticks (ascending) and move the committed tick to ``through``, all or nothing.
+
+        Rows of a group that is committed past their tick have been taken out. A target that writes in larger units
+        may keep rows back; what it keeps is handed over again only after a crash.
+
+        Returns:
+            The tick through which everything is now committed: ``through``, or an earlier one if rows were kept back.
+
+        Raises:
+            FencedError: A newer generation has opened the target. Nothing was written.
+            SinkError: The target refused; nothing of this call was written.
+        """
+
+    def close(self) -> None:
+        """Release the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """Under what identity a sink writes."""
+
+    run_id: str
+    job: str
+    operator: str
+    key_groups: int
+    tick_ms: int
+    directory: Path
+    """The job directory; for targets that keep their commit record beside the job."""
+
+
+class Sink(ABC):
+    """What a user names as output. Must survive pickling."""
+
+    name: str = "sink"
+    parallel: bool = True
+    """Whether several instances may write at once, each its own key groups."""
+
+    def prepare(self, context: SinkContext) -> None:
+        """Check and create the target before the job starts; runs once, in the command.
+
+        Raises:
+            SinkError: The target cannot be used, and why.
+        """
+
+    @abstractmethod
+    def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
+        """Raise the target's generation for ``interval`` and read its committed ticks, in one transaction of the target.
+
+        Raises:
+            FencedError: The target has a higher generation already.
+        """
+
+    def contents(self, context: SinkContext) -> Any:
+        """What this run has committed in the target, for comparison with ``expected``; None if it cannot be read back."""
+        return None
+
+    def expected(self, batches: Sequence[Batch]) -> Any:
+        """What ``contents`` gives after committing exactly these batches, in order, into an empty target."""
+        return None
+
+    def compare(self, expected: Any, contents: Any) -> tuple[int, int]:
+        """Rows of ``expected`` that ``contents`` lacks, and rows of ``contents`` that ``expected`` lacks: (lost, duplicated)."""
+        raise NotImplementedError

@@ -1,0 +1,146 @@
+"""The execution plan: what a query becomes before it is placed on workers.
+
+Operators are sources, keyed operators and sinks. Stateless steps belong to the *edge* between two operators: they run
+in the instance that produces the rows, without serialising in between (a chain), and the edge ends with the key
+function, the key group and, where it is exact, a partial aggregation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from elastic.keys import KEY_GROUPS, KeyInterval, even_intervals
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stateless step of a chain.
+
+    Attributes:
+        kind: ``map`` gives one row per row, ``filter`` keeps rows, ``flat_map`` gives any number per row.
+        name: What the user sees in errors and reports, such as ``flat_map(split)``.
+        function: Takes a row; a function of ``elastic.functions`` also takes a whole column.
+        identity: Equal for the same step of the query on two edges, so that a shared prefix is computed once a tick.
+    """
+
+    kind: Literal["map", "filter", "flat_map"]
+    name: str
+    function: Callable[[Any], Any]
+    identity: int
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A stream between two operators, with the chain that runs on its producer's side.
+
+    Attributes:
+        id: Position in ``Plan.edges``; subscriptions, buffers, acknowledgements and versions are kept per edge.
+        input: Which input of the consumer this is, from 0; the second part of the canonical order.
+        steps: Stateless steps, in order.
+        key: Function from a row to its key; None on an edge without keys, whose rows keep the group they come from.
+        key_name: What the user sees of the key function.
+        value: Function from a row to the value that the consumer gets; None hands the row itself over.
+        combine: ``count``, ``sum``, ``min`` or ``max``: aggregate per key before the shuffle where that is exact.
+    """
+
+    id: int
+    producer: str
+    consumer: str
+    input: int = 0
+    steps: tuple[Step, ...] = ()
+    key: Callable[[Any], Any] | None = None
+    key_name: str = "key_by"
+    keyed: bool = False
+    value: Callable[[Any], Any] | None = None
+    combine: Literal["count", "sum", "min", "max"] | None = None
+
+
+@dataclass(frozen=True)
+class OperatorPlan:
+    """One operator of the query.
+
+    Attributes:
+        logic: For a source the ``Source``, for a sink the ``Sink``, for a keyed operator a function that makes the
+            ``Processor`` of one instance: ``make(context) -> Processor``.
+        parallelism: Number of instances at the start.
+        partitions: A source's partitions, one descriptor each; partition p of n covers the p-th of n even intervals.
+        emit_ticks: Ticks between emissions of a keyed aggregate; 1 for every tick, 0 for the end only, None where the
+            operator emits as it likes.
+        user_code: Runs code of the user's, so that its replays are checked row by row.
+    """
+
+    name: str
+    kind: Literal["source", "keyed", "sink"]
+    logic: Any
+    parallelism: int = 1
+    partitions: tuple[Any, ...] = ()
+    emit_ticks: int | None = None
+    user_code: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a job may set; every field has a default. Durations in the unit that the name says.
+
+    Attributes:
+        tick_ms: Length of a tick.
+        checkpoint_ms: Time between checkpoints; 0 switches them off.
+        key_groups: Number of key groups, fixed for the life of the job; at most 65,535.
+        memory_bytes: Limit per worker that credit and buffers keep to.
+        heartbeat_ms: A worker whose process lives but does not answer for so long is taken for hung.
+        tick_bytes: A source reads at most this much in one tick and partition.
+        nondeterminism: ``fail`` stops the job when a replay differs, ``warn`` reports it and goes on.
+        seed: Of ``ctx.random``.
+        auto_tick: Stamp only multiples of several base ticks while a tick's fixed cost is a large share of it.
+    """
+
+    tick_ms: int = 10
+    checkpoint_ms: int = 1000
+    key_groups: int = KEY_GROUPS
+    memory_bytes: int = 512 << 20
+    heartbeat_ms: int = 1000
+    tick_bytes: int = 1 << 20
+    nondeterminism: Literal["fail", "warn"] = "fail"
+    seed: int = 0
+    auto_tick: bool = False
+
+    @property
+    def checkpoint_ticks(self) -> int:
+        """Checkpoints are cut where τ passes a multiple of this; 0 when they are off."""
+        return max(1, self.checkpoint_ms // self.tick_ms) if self.checkpoint_ms else 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A query that has been checked and cut into operators and edges; shipped whole to every worker.
+
+    Attributes:
+        operators: By name, in topological order.
+        epoch_s: Unix time of tick 0, seconds; set when the job starts.
+        run_id: Of this run; sinks keep their commits under it.
+    """
+
+    name: str
+    operators: dict[str, OperatorPlan]
+    edges: tuple[Edge, ...]
+    settings: Settings = field(default_factory=Settings)
+    epoch_s: float = 0.0
+    run_id: str = ""
+
+    def inputs(self, operator: str) -> list[Edge]:
+        """Edges into an operator, by input number."""
+        return sorted((e for e in self.edges if e.consumer == operator), key=lambda e: e.input)
+
+    def outputs(self, operator: str) -> list[Edge]:
+        """Edges out of an operator, by id."""
+        return [e for e in self.edges if e.producer == operator]
+
+    def intervals(self, operator: str) -> Sequence[KeyInterval]:
+        """The key intervals of the operator's first instances; together they tile all key groups."""
+        return even_intervals(self.operators[operator].parallelism, self.settings.key_groups)
+
+    def partition_interval(self, operator: str, partition: int) -> KeyInterval:
+        """The key interval that a source partition's rows belong to."""
+        return even_intervals(len(self.operators[operator].partitions), self.settings.key_groups)[partition]
