@@ -1,0 +1,70 @@
+# Everything a developer runs. `make` alone lists the commands.
+#
+# The first command that needs it creates .venv and installs the project into it; a later one does so again only when
+# pyproject.toml has changed.
+
+# The first of these that is new enough is used; `make PYTHON=/path/to/python …` names another.
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
+CORES  ?= $(shell getconf _NPROCESSORS_ONLN)
+BIN    := .venv/bin
+
+# A test with real processes runs some six of them: half as many at once as there are cores.
+CLUSTER_JOBS = $(shell expr \( $(CORES) + 1 \) / 2)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast check format bench clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+run: .venv/run.stamp ## count the words of Python's standard library on 4 workers
+	@$(BIN)/elastic run scenarios/word_count.yaml
+
+test: .venv/dev.stamp ## run all tests (under six minutes on 4 cores)
+	$(BIN)/pytest -n $(CORES) --dist worksteal -m "not cluster"
+	$(BIN)/pytest -n $(CLUSTER_JOBS) --dist worksteal -m cluster
+
+test-fast: .venv/dev.stamp ## run the tests that are not slow (under a minute)
+	$(BIN)/pytest -n $(CORES) --dist worksteal -m "not slow and not cluster"
+
+check: .venv/dev.stamp ## lint, format, types, layer rule
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/unit/test_layers.py
+
+format: .venv/dev.stamp ## format the code, and fix what can be fixed by itself
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: .venv/dev.stamp ## measure (QUICK=1: under two minutes; BENCH=name: only that row)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(BENCH),--only "$(BENCH)")
+
+clean: ## remove what the commands above have made
+	rm -rf .venv .elastic .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Debian's Python has no ensurepip: there the venv is made without pip, and filled with the pip of outside.
+define install
+	@test "$$(uname -s)" = Linux || test "$$(uname -s)" = Darwin || { \
+		echo "This runs on Linux and macOS, not on $$(uname -s). On Windows, use WSL 2."; exit 2; }
+	@python=$$(for p in $(PYTHON); do \
+		"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done); \
+	test -n "$$python" || { \
+		echo "Python 3.11 or newer is needed; tried: $(PYTHON). Install one, or name it: make PYTHON=/path/to/python"; \
+		exit 2; }; \
+	test -x $(BIN)/python || { echo "creating .venv with $$python"; \
+		"$$python" -m venv .venv >/dev/null 2>&1 || "$$python" -m venv --clear --without-pip .venv; } && \
+	echo "installing $(1) into .venv" && \
+	if $(BIN)/python -m pip --version >/dev/null 2>&1; then pip="$(BIN)/python -m pip"; \
+		else pip="$$python -m pip --python $(BIN)/python"; fi && \
+	$$pip install --quiet --disable-pip-version-check --editable "$(1)"
+	@touch $@
+endef
+
+.venv/run.stamp: pyproject.toml
+	$(call install,.)
+
+.venv/dev.stamp: pyproject.toml
+	$(call install,.[dev])
+	@touch .venv/run.stamp
