@@ -19,6 +19,26 @@ class QueryError(UserError):
     """A query that cannot run; raised while it is built, at the user's own line."""
 
 
+class KeyTypeError(UserError):
+    """A key, or an element of one, that is not of a type that can be a key.
+
+    Attributes:
+        key: ``repr`` of the value that cannot be a key, shortened.
+        type_name: Its type.
+    """
+
+    def __init__(self, key: object) -> None:
+        super().__init__(key)
+        text = repr(key)
+        self.key, self.type_name = text if len(text) <= 80 else text[:77] + "...", type(key).__name__
+
+    def __str__(self) -> str:
+        return (
+            f"{self.key} cannot be a key or part of one, since it is a {self.type_name}; keys are None, bool, int, float, "
+            "str, bytes and tuples of them: give key_by a function that returns one of these, such as key_by(field(\"user\"))"
+        )
+
+
 class ScenarioError(UserError):
     """A scenario file with a mistake; the text starts with ``file:line: field``."""
 

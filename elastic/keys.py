@@ -1,10 +1,37 @@
-"""Keys, key groups and key intervals. (placeholder until the real room lands)"""
+"""Keys, key groups and key intervals: how key space is cut, and the one order in which keys are visited.
+
+``hash(key) mod key_groups`` is a key's *group*; a *key interval* is a contiguous range of groups and is what an
+instance owns. The canonical order of keys is that of their encodings (``encode_key``): None, then numbers by value
+with NaN last, then str by UTF-8, then bytes, then tuples element by element.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elastic.errors import KeyTypeError
+from elastic.hashing import KeyColumn, byte_spans, exact_array, hash_column, key_hash, number_values
+
+__all__ = [
+    "KEY_GROUPS", "KeyColumn", "KeyInterval", "encode_key", "even_intervals", "groups_of", "hash_column", "key_group",
+    "key_hash", "sort_order", "tiles", "unique_nan",
+]  # fmt: skip
+
+Groups: TypeAlias = npt.NDArray[np.uint16]
+Indices: TypeAlias = npt.NDArray[np.int64]
 
 KEY_GROUPS = 256
+"""Key groups of a job that does not say otherwise. Fixed for the life of a job."""
+
+NAN = math.nan
 
 
 class KeyInterval(NamedTuple):
@@ -12,3 +39,162 @@ class KeyInterval(NamedTuple):
 
     low: int
     high: int
+
+    def contains(self, group: int) -> bool:
+        """Whether the group lies in the interval."""
+        return self.low <= group < self.high
+
+    def overlaps(self, other: KeyInterval) -> bool:
+        """Whether some group lies in both."""
+        return max(self.low, other.low) < min(self.high, other.high)
+
+    def __str__(self) -> str:
+        return f"[{self.low}, {self.high})"
+
+
+def even_intervals(count: int, key_groups: int = KEY_GROUPS) -> list[KeyInterval]:
+    """``count`` intervals that tile all key groups, in order, whose lengths differ by at most one.
+
+    Raises:
+        ValueError: There are fewer key groups than intervals, or no interval is asked for.
+    """
+    if not 1 <= count <= key_groups:
+        raise ValueError(
+            f"{key_groups} key groups cannot be cut into {count} intervals, since each needs at least one group; "
+            f"ask for 1 to {key_groups}, or give the job more key groups"
+        )
+    return [KeyInterval(i * key_groups // count, (i + 1) * key_groups // count) for i in range(count)]
+
+
+def tiles(intervals: Iterable[KeyInterval], span: KeyInterval) -> bool:
+    """Whether the intervals, in any order, cover ``span`` exactly: no gap, no overlap, nothing outside, none empty."""
+    at = span.low
+    for low, high in sorted(intervals):
+        if low != at or high <= low:
+            return False
+        at = high
+    return at == span.high
+
+
+def key_group(key: Any, key_groups: int = KEY_GROUPS) -> int:
+    """The key's group, in ``[0, key_groups)``.
+
+    Raises:
+        KeyTypeError: The value is not of a type that can be a key.
+    """
+    return key_hash(key) % key_groups
+
+
+def groups_of(column: KeyColumn, key_groups: int = KEY_GROUPS) -> Groups:
+    """The group of every row, equal to ``key_group`` of it; ``key_groups`` is at most 65,536.
+
+    Raises:
+        KeyTypeError: Some row is not of a type that can be a key.
+    """
+    hashes = hash_column(column)
+    if key_groups & (key_groups - 1) == 0:
+        return (hashes & np.uint64(key_groups - 1)).astype(np.uint16)
+    return (hashes % np.uint64(key_groups)).astype(np.uint16)
+
+
+def unique_nan(key: Any) -> Any:
+    """The same key, with every NaN in it replaced by one object, so that a dict takes equal encodings for one key."""
+    if isinstance(key, float):
+        return key if key == key else NAN  # noqa: PLR0124 (what NaN is)
+    if isinstance(key, tuple):
+        return tuple(map(unique_nan, key))
+    return key
+
+
+# Type tags of encodings. Zero ends a str, bytes or tuple, so that a prefix sorts before what it begins.
+_END = b"\x00"
+_NONE, _NUMBER, _TEXT, _BYTES, _TUPLE = b"\x10", b"\x20", b"\x30", b"\x40", b"\x50"
+_EXACT_REST = b"\x80"
+_NAN_CODE = b"\x20" + b"\xff" * 8 + _EXACT_REST
+_LARGEST = 2.0**1023 * (2 - 2.0**-52)
+
+
+def encode_key(key: Any) -> bytes:
+    """Bytes that are equal for equal keys, differ for different keys, and whose order is the canonical order of keys.
+
+    No encoding is a prefix of another. Equal is what Python calls equal, with every NaN equal to every NaN.
+
+    Raises:
+        KeyTypeError: The key, or an element of it, is not of a type that can be a key.
+    """
+    if isinstance(key, str):
+        return _TEXT + key.encode("utf-8", "surrogatepass").replace(b"\0", b"\0\xff") + _END
+    if isinstance(key, int):
+        return _encode_int(key)
+    if isinstance(key, float):
+        return _NUMBER + _double_code(key) + _EXACT_REST if key == key else _NAN_CODE  # noqa: PLR0124 (NaN)
+    if isinstance(key, bytes):
+        return _BYTES + key.replace(b"\0", b"\0\xff") + _END
+    if isinstance(key, tuple):
+        return _TUPLE + b"".join(map(encode_key, key)) + _END
+    if key is None:
+        return _NONE
+    raise KeyTypeError(key)
+
+
+def _double_code(value: float) -> bytes:
+    """Eight bytes that sort as doubles do; both zeros alike."""
+    (bits,) = struct.unpack(">Q", struct.pack(">d", value + 0.0))
+    return struct.pack(">Q", bits ^ (2**64 - 1 if bits >> 63 else 1 << 63))
+
+
+def _encode_int(value: int) -> bytes:
+    """The nearest double, then what is left: rounding keeps the order, so the rest only decides between equal doubles."""
+    try:
+        nearest = float(value)
+    except OverflowError:
+        nearest = math.copysign(_LARGEST, value)
+    return _NUMBER + _double_code(nearest) + _rest_code(value - int(nearest))
+
+
+def _rest_code(rest: int) -> bytes:
+    """Sign and number of bytes first, then the bytes, so that longer means further from zero."""
+    if rest == 0:
+        return _EXACT_REST
+    size = (rest.bit_length() + 7) // 8
+    long = size.to_bytes(8, "big") if size >= 0x7F else b""
+    code = bytes([0x80 + min(size, 0x7F)]) + long + abs(rest).to_bytes(size, "big")
+    return code if rest > 0 else bytes([0x100 - code[0]]) + bytes(255 - byte for byte in code[1:])
+
+
+def sort_order(groups: Groups, keys: KeyColumn) -> Indices:
+    """Indices that put rows into canonical order: by key group, then by encoded key; equal keys keep their order.
+
+    Raises:
+        KeyTypeError: Some row is not of a type that can be a key.
+    """
+    sort_columns = _sort_columns(keys)
+    return np.lexsort((*reversed(sort_columns), groups))
+
+
+def _sort_columns(column: KeyColumn) -> Sequence[npt.NDArray[Any]]:
+    """NumPy columns that sort, the first one deciding before the next, as the encodings of the rows do."""
+    if isinstance(column, list):
+        if (array := exact_array(column)) is None:
+            return [_ranks([encode_key(key) for key in column])]
+        column = array
+    if not isinstance(column, pa.Array):
+        return [*_sort_columns(column.keys), *_sort_columns(column.values)]
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_null(column.type):
+        return []
+    if byte_spans(column) is not None:
+        return [np.asarray(pc.rank(column, sort_keys="ascending", null_placement="at_start", tiebreaker="dense"))]
+    values = number_values(column)
+    if values is None:
+        return [_ranks([encode_key(key) for key in column.to_pylist()])]
+    if not column.null_count:
+        return [values]
+    valid = np.asarray(column.is_valid())
+    return [valid, np.where(valid, values, 0)]
+
+
+def _ranks(codes: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    position = {code: i for i, code in enumerate(sorted(set(codes)))}
+    return np.array([position[code] for code in codes], np.int64)
