@@ -1,7 +1,7 @@
-"""Durations, sizes, rates and counts as people write them: ``10ms``, ``64MiB``, ``200k/s``, ``4MiB/s``, ``200k records``.
+"""Durations, sizes, rates and counts as people write them: ``10ms``, ``64MiB``, ``4MiB/s``, ``200k records``.
 
-A number without a unit is refused (only 0 needs none), and so is a unit that could be read two ways: a rate, a limit or
-a timeout that is off by a factor of a thousand costs more than the letters. Every refusal names a form that is accepted.
+A number without a unit is refused (only 0 needs none), and so is a unit that could be read two ways: a limit or timeout
+that is off by a factor of a thousand costs more than the letters. Every refusal names a form that is accepted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from elastic.errors import UserError
 RateUnit: TypeAlias = Literal["records", "bytes"]
 
 _DURATIONS_S: Mapping[str, float] = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_SIZES_BYTES: Mapping[str, int] = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_COUNTS: Mapping[str, int] = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+_SIZES_BYTES: dict[str, int] = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_COUNTS: dict[str, int] = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
 # What people write instead, in lower case, and what they most likely mean.
 _DURATION_SLIPS: Mapping[str, str] = {
@@ -128,9 +128,7 @@ def parse_rate(text: object) -> tuple[float, RateUnit]:
     return per_second, unit
 
 
-def _scaled(
-    text: object, expected: str, units: Mapping[str, float], slips: Mapping[str, str], examples: str
-) -> float:
+def _scaled(text: object, expected: str, units: Mapping[str, float], slips: Mapping[str, str], examples: str) -> float:
     """The number in ``text`` times its unit."""
     if text == 0 and not isinstance(text, (bool, str)):
         return 0.0

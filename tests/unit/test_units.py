@@ -92,8 +92,16 @@ def test_a_rate_of_zero_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0ms"), (0.0123, "12.3ms"), (0.85, "850ms"), (0.9999, "1s"), (1.523, "1.52s"), (59.97, "1m00s"), (125, "2m05s"),
-     (3720, "1h02m")],
+    [
+        (0, "0ms"),
+        (0.0123, "12.3ms"),
+        (0.85, "850ms"),
+        (0.9999, "1s"),
+        (1.523, "1.52s"),
+        (59.97, "1m00s"),
+        (125, "2m05s"),
+        (3720, "1h02m"),
+    ],
 )
 def test_a_duration_is_shown_with_three_digits(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
