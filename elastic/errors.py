@@ -1,7 +1,7 @@
 """Errors, in families by what the person who sees them has to do.
 
-Every error says what was wrong, where, what was expected and what to do next. A ``UserError`` is a user's mistake and is
-shown without a traceback of ours; anything else that reaches the surface is a bug in the system.
+Every error says what was wrong, where, what was expected and what to do next. A ``UserError`` is a user's mistake and
+is shown without a traceback of ours; anything else that reaches the surface is a bug in the system.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class KeyTypeError(UserError):
         type_name: Its type.
     """
 
-    def __init__(self, key: object) -> None:
-        super().__init__(key)
-        text = repr(key)
-        self.key, self.type_name = text if len(text) <= 80 else text[:77] + "...", type(key).__name__
+    def __init__(self, key: str, type_name: str) -> None:
+        super().__init__(key, type_name)  # all of them, so that it survives pickling
+        self.key, self.type_name = key, type_name
 
     def __str__(self) -> str:
         return (
-            f"{self.key} cannot be a key or part of one, since it is a {self.type_name}; keys are None, bool, int, float, "
-            "str, bytes and tuples of them: give key_by a function that returns one of these, such as key_by(field(\"user\"))"
+            f"{self.key} cannot be a key or part of one, since it is a {self.type_name}; keys are None, bool, int, "
+            "float, str, bytes and tuples of them: give key_by a function that returns one of these, such as "
+            'key_by(field("user"))'
         )
 
 

@@ -15,6 +15,7 @@ are a fair key group. Not made to resist keys that somebody chose in order to co
 from __future__ import annotations
 
 import math
+import reprlib
 import struct
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
@@ -40,7 +41,7 @@ _TEXT = 0xE7037ED1A0B428DB
 _BYTES = 0x589965CC75374CC3
 _TUPLE = 0x1D8E4E27C47D124F
 _NAN_BITS = 0x7FF8000000000000
-_TAIL_MASKS: Hashes = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
+_TAIL_MASKS: Hashes = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # by the bytes that are left
 _FEW = 8  # rows; below this a NumPy pass costs more than a Python loop over a few hundred words
 
 
@@ -80,7 +81,12 @@ def key_hash(key: Any) -> int:
         return _mix(total)
     if key is None:
         return _NONE
-    raise KeyTypeError(key)
+    raise not_a_key(key)
+
+
+def not_a_key(value: object) -> KeyTypeError:
+    """The error that refuses a value as a key."""
+    return KeyTypeError(reprlib.repr(value), type(value).__name__)
 
 
 def hash_column(column: KeyColumn) -> Hashes:
@@ -122,8 +128,9 @@ def number_values(column: pa.Array) -> npt.NDArray[Any] | None:
     elif not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return None
     dtype = np.dtype(column.type.to_pandas_dtype())
-    data = column.buffers()[1]
-    return np.frombuffer(data, dtype, len(column), column.offset * dtype.itemsize) if len(column) else np.empty(0, dtype)
+    if not len(column):
+        return np.empty(0, dtype)
+    return np.frombuffer(column.buffers()[1], dtype, len(column), column.offset * dtype.itemsize)
 
 
 def byte_spans(column: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.signedinteger[Any]]] | None:
@@ -175,8 +182,8 @@ def _bytes_hash(data: bytes, seed: int) -> int:
     count = max(1, -(-len(data) // 8))
     total = seed
     for word in struct.unpack(f"<{count}Q", data.ljust(8 * count, b"\0")):
-        word = (word * _MIX1) & _BITS64
-        total = (total * _BASE + (word ^ word >> 32)) & _BITS64
+        product = (word * _MIX1) & _BITS64
+        total = (total * _BASE + (product ^ product >> 32)) & _BITS64
     return _mix(total ^ len(data))
 
 
@@ -200,8 +207,9 @@ def _tuple_hashes(columns: Sequence[KeyColumn]) -> Hashes:
 
 def _array_hashes(column: pa.Array) -> Hashes:
     if pa.types.is_dictionary(column.type):
-        entries = np.append(_array_hashes(column.dictionary), np.uint64(_NONE))
-        return entries[np.asarray(pc.fill_null(column.indices.cast(pa.int64()), len(entries) - 1))]
+        entries: Hashes = np.append(_array_hashes(column.dictionary), np.uint64(_NONE))
+        indices = np.asarray(pc.fill_null(column.indices.cast(pa.int64()), len(entries) - 1))
+        return entries.take(indices)
     if pa.types.is_null(column.type):
         return np.full(len(column), _NONE, np.uint64)
     text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
@@ -235,7 +243,7 @@ def _double_hashes(values: npt.NDArray[Any]) -> Hashes:
 
 
 def _span_hashes(data: npt.NDArray[np.uint8], offsets: npt.NDArray[Any], seed: int) -> Hashes:
-    """Hash of ``data[offsets[i]:offsets[i + 1]]`` for each i: the k-th pass takes the k-th word of all that have one."""
+    """Hash of ``data[offsets[i]:offsets[i + 1]]`` for each i, in passes: the k-th takes the k-th word of all."""
     if len(offsets) == 1:
         return np.empty(0, np.uint64)
     low, high = int(offsets[0]), int(offsets[-1])
@@ -244,15 +252,15 @@ def _span_hashes(data: npt.NDArray[np.uint8], offsets: npt.NDArray[Any], seed: i
         offsets = offsets - low
     words: Hashes = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))
     lengths = np.diff(offsets)
-    word = words[offsets[:-1]]
-    word &= _TAIL_MASKS[np.minimum(lengths, 8)]
+    word = words[offsets[:-1]]  # take() would first copy what overlaps, eight bytes for each
+    word &= _TAIL_MASKS.take(lengths, mode="clip")
     totals = _scramble(word)
     totals += np.uint64(seed * _BASE & _BITS64)
     longer, done = np.flatnonzero(lengths > 8), 8
     while len(longer) > _FEW:
         rest = lengths[longer] - done
         word = words[offsets[longer] + done]
-        word &= _TAIL_MASKS[np.minimum(rest, 8)]
+        word &= _TAIL_MASKS.take(rest, mode="clip")
         totals[longer] = totals[longer] * np.uint64(_BASE) + _scramble(word)
         done += 8
         longer = longer[rest > 8]

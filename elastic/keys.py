@@ -17,8 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elastic.errors import KeyTypeError
-from elastic.hashing import KeyColumn, byte_spans, exact_array, hash_column, key_hash, number_values
+from elastic.hashing import KeyColumn, byte_spans, exact_array, hash_column, key_hash, not_a_key, number_values
 
 __all__ = [
     "KEY_GROUPS", "KeyColumn", "KeyInterval", "encode_key", "even_intervals", "groups_of", "hash_column", "key_group",
@@ -134,7 +133,7 @@ def encode_key(key: Any) -> bytes:
         return _TUPLE + b"".join(map(encode_key, key)) + _END
     if key is None:
         return _NONE
-    raise KeyTypeError(key)
+    raise not_a_key(key)
 
 
 def _double_code(value: float) -> bytes:
@@ -144,11 +143,11 @@ def _double_code(value: float) -> bytes:
 
 
 def _encode_int(value: int) -> bytes:
-    """The nearest double, then what is left: rounding keeps the order, so the rest only decides between equal doubles."""
+    """The nearest double, then the rest: rounding keeps the order, so the rest decides between equal doubles only."""
     try:
         nearest = float(value)
     except OverflowError:
-        nearest = math.copysign(_LARGEST, value)
+        nearest = _LARGEST if value > 0 else -_LARGEST
     return _NUMBER + _double_code(nearest) + _rest_code(value - int(nearest))
 
 
@@ -185,7 +184,8 @@ def _sort_columns(column: KeyColumn) -> Sequence[npt.NDArray[Any]]:
     if pa.types.is_null(column.type):
         return []
     if byte_spans(column) is not None:
-        return [np.asarray(pc.rank(column, sort_keys="ascending", null_placement="at_start", tiebreaker="dense"))]
+        ranks = pc.rank(column, sort_keys="ascending", tiebreaker="dense")
+        return [np.where(column.is_valid(), ranks, 0)]  # ranks count from 1
     values = number_values(column)
     if values is None:
         return [_ranks([encode_key(key) for key in column.to_pylist()])]
