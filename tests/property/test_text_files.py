@@ -1,0 +1,97 @@
+"""However files are cut, limited and read again, the lines are those that Python's own reading gives."""
+
+from __future__ import annotations
+
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elastic.batch import rows
+from elastic.connectors import text_files as room
+from elastic.connectors.text_files import text_files
+
+atoms = st.sampled_from(
+    [
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"a",
+        b"bc d",
+        b"\xc3\xa9",
+        b"\xc3",
+        b"\xe2\x82",
+        b"\x82\xac",
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"\0",
+    ]
+)
+contents = st.lists(st.lists(atoms, max_size=30).map(b"".join), min_size=1, max_size=5)
+limits = st.lists(st.tuples(st.integers(1, 60), st.none() | st.integers(1, 5)), min_size=1, max_size=4)
+policies = st.sampled_from(["replace", "skip"])
+
+
+def reference(files: list[bytes], errors: str) -> list[str]:
+    """Line by line, with nothing but bytes and ``decode``."""
+    lines: list[str] = []
+    for content in files:
+        raw = content.split(b"\n")
+        if raw[-1] == b"":
+            raw.pop()
+        for line in raw:
+            try:
+                lines.append(line.removesuffix(b"\r").decode())
+            except UnicodeDecodeError:
+                if errors == "replace":
+                    lines.append(line.removesuffix(b"\r").decode(errors="replace"))
+    return lines
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cut_even_the_smallest_files() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "SPLIT_FROM_BYTES", 4)
+        yield
+
+
+@given(data=st.data(), files=contents, repeat=st.integers(1, 3), errors=policies)
+def test_the_parts_of_files_are_their_lines_and_can_be_read_again(
+    tmp_path_factory: pytest.TempPathFactory,
+    *,
+    data: st.DataObject,
+    files: list[bytes],
+    repeat: int,
+    errors: Literal["replace", "skip"],
+) -> None:
+    folder = tmp_path_factory.mktemp("files")
+    for i, content in enumerate(files):
+        Path(folder, f"{i}.txt").write_bytes(content)
+    count, sizes = data.draw(st.integers(1, 5)), data.draw(limits)
+    once: list[str] = []
+
+    for partition in text_files(f"{folder}/*", repeat=repeat, errors=errors).partitions(count):
+        reader, again = partition.open(), partition.open()
+        positions: list[int] = [0]
+        reads: list[list[str]] = []
+        while not reader.finished:
+            chunk = reader.read(*sizes[len(reads) % len(sizes)])
+            assert chunk is not None
+            assert chunk.position == positions[-1] + chunk.size_bytes
+            assert chunk.records - chunk.skipped <= len(chunk.rows) <= chunk.records
+            positions.append(positions[-1] + chunk.size_bytes)
+            reads.append(rows(chunk.rows))
+            start = data.draw(st.integers(0, len(reads)))
+            assert rows(reader.reread(positions[start], positions[-1])) == list(chain(*reads[start:]))
+        for (start, _), lines in zip(pairwise(positions), reads, strict=True):
+            again.seek(start)
+            chunk = again.read(1, len(lines) or None)
+            assert chunk is None or rows(chunk.rows) == lines[: len(chunk.rows)]
+        lines = list(chain(*reads))
+        assert lines == lines[: len(lines) // repeat] * repeat
+        once += lines[: len(lines) // repeat]
+
+    assert once == reference(files, errors)
