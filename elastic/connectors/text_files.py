@@ -89,14 +89,14 @@ def find_files(patterns: Iterable[str], exclude: Iterable[str] = ()) -> list[str
         if not matches:
             what = "no file matches" if glob.has_magic(pattern) else "there is no file"
             raise SourceError(f"text_files: {what} {pattern!r} (looked in {Path.cwd()}); check the path")
-        files = [match for match in matches if not Path(match).is_dir()]
-        if not files and literal:
+        kept = [match for match in matches if not _excluded(match, exclude)]
+        files = [match for match in kept if not Path(match).is_dir()]
+        if kept and not files and literal:
             inside = str(Path(pattern, "*"))
             raise SourceError(f"text_files: {pattern!r} is a directory; name the files in it, such as {inside!r}")
-        if not files:
+        if kept and not files:
             raise SourceError(f"text_files: {pattern!r} matches only directories; '**/*' looks inside them too")
-        kept = [file for file in files if not _excluded(file, exclude)]
-        found.update(map(os.path.abspath, kept))  # Path.absolute would keep "..", and so read a file twice
+        found.update(map(os.path.abspath, files))  # Path.absolute would keep "..", and so read a file twice
     if not found:
         raise SourceError(f"text_files: exclude={list(exclude)} leaves out every file that {list(patterns)} match")
     return sorted(found)
