@@ -300,11 +300,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a result compares with the right one; ``None`` throughout where nobody looked."""
+    """How a result compares with the right one, and how that is known; ``None`` where it is not."""
 
     verified: bool | None = None
     lost: int | None = None
     duplicated: int | None = None
+    detail: str = ""
 
 
 def report_of(

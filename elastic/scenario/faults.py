@@ -1,0 +1,83 @@
+"""Faults on schedule: which of a scenario's faults are due, and whom they hit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from elastic.plan import Plan
+from elastic.report import Progress
+from elastic.scenario.control import JobControl
+from elastic.scenario.job import FieldError
+from elastic.scenario.models import Fault, Target
+from elastic.scenario.suggest import did_you_mean
+
+
+class FaultPlan:
+    """The faults of a run that have not fired yet. A fault fires once, at the first look at which it is due.
+
+    A fault whose target nobody holds at that moment (its instance is just being restored) waits until somebody does.
+    """
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self._pending = list(faults)
+        self._paused: dict[Target, int] = {}
+
+    @property
+    def unfired(self) -> tuple[Fault, ...]:
+        """What has not happened; after the run, what could not happen."""
+        return tuple(self._pending)
+
+    def fire(self, progress: Progress, job: JobControl) -> None:
+        """All faults that are due have been done to the job, in the scenario's order."""
+        for fault in [f for f in self._pending if _is_due(f, progress)]:
+            worker = self._worker(fault, job)
+            if worker is None:
+                continue
+            self._pending.remove(fault)
+            if fault.action == "kill":
+                job.kill(worker)
+            elif fault.action == "pause":
+                self._paused[fault.target] = worker
+                job.pause(worker)
+            else:
+                job.resume(worker)
+
+    def _worker(self, fault: Fault, job: JobControl) -> int | None:
+        target = fault.target
+        if target.owner_of is None:
+            return target.worker
+        if fault.action == "resume":  # the instance has moved on to a worker that was never paused
+            return self._paused.get(target)
+        return job.owner_of(target.owner_of, target.instance)
+
+
+def check_faults(faults: Sequence[Fault], plan: Plan) -> None:
+    """Return if every fault names an operator and an instance that the plan has.
+
+    Raises:
+        FieldError: One does not.
+    """
+    for i, fault in enumerate(faults):
+        target = fault.target
+        if target.owner_of is None:
+            continue
+        at = ("faults", i, fault.action)
+        operator = plan.operators.get(target.owner_of)
+        if operator is None:
+            hint = did_you_mean(target.owner_of, plan.operators)
+            raise FieldError(
+                (*at, "owner_of"),
+                f'the query has no operator "{target.owner_of}"{hint} Operators: {", ".join(plan.operators)}',
+            )
+        if target.instance >= operator.parallelism:
+            raise FieldError(
+                (*at, "instance"),
+                f"{operator.name} has instances 0 to {operator.parallelism - 1}, not {target.instance}",
+            )
+
+
+def _is_due(fault: Fault, progress: Progress) -> bool:
+    if fault.at is not None:
+        return progress.at_s >= fault.at
+    assert fault.after is not None
+    return progress.records_in >= fault.after

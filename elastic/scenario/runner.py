@@ -1,0 +1,189 @@
+"""One run from beginning to end: start the job, watch and break it, judge what it left behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elastic.errors import UserError
+from elastic.plan import Plan, Settings
+from elastic.query import Query
+from elastic.report import JobOutcome, Report, Verdict, report_of
+from elastic.scenario.control import JobControl, StartJob, Watcher
+from elastic.scenario.expectations import judge
+from elastic.scenario.faults import FaultPlan, check_faults
+from elastic.scenario.interrupts import Interrupts
+from elastic.scenario.job import FieldError, user_trace
+from elastic.scenario.models import Expect, Fault
+from elastic.scenario.verify import JobResult, contents, verdict_of_check, verdict_of_clean_run
+
+POLL_S = 0.05
+"""A fault fires, and Ctrl-C is seen, at most this late."""
+
+STOP_S = 1.6
+"""Time that a stopped job gets before it is aborted: 1 s to drain and 0.6 s to commit. What is left of the two seconds
+within which the command ends goes to ending processes and printing the summary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is run, and what is made of it.
+
+    Attributes:
+        name: Of the scenario, or of the query.
+        query: The job.
+        directory: The job directory.
+        parameters: Handed to ``check`` and ``show``.
+        check: The job's own check of its result; called with a ``JobResult``.
+        show: Called with a ``JobResult``; returns lines for the summary.
+        verify: Hold the result against ``check`` or a clean run, whether or not ``expect`` asks for it.
+    """
+
+    name: str
+    query: Query
+    directory: Path
+    model: str = "elastic"
+    workers: int = 4
+    spares: int = 1
+    settings: Settings = field(default_factory=Settings)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+    expect: Expect = field(default_factory=Expect)
+    check: Callable[[JobResult], Any] | None = None
+    show: Callable[[JobResult], Any] | None = None
+    verify: bool = False
+
+    @property
+    def compares(self) -> bool:
+        """Whether the result is held against something."""
+        wanted = (self.expect.result, self.expect.lost, self.expect.duplicated)
+        return self.verify or self.check is not None or any(w is not None for w in wanted)
+
+
+def prepare(run: Run) -> Plan:
+    """The run's plan, everything that can be known to be wrong with it before it starts having been looked at.
+
+    Raises:
+        UserError: The model, the query, a source or a fault is not as it must be.
+    """
+    _starter(run.model)
+    plan = run.query.plan(workers=run.workers, settings=run.settings)
+    check_faults(run.faults, plan)
+    return plan
+
+
+def execute(run: Run, watcher: Watcher, start: StartJob | None = None) -> Report:
+    """Run the job to its end, whatever that is, and leave no process behind.
+
+    Args:
+        run: What to run.
+        watcher: Told of all progress.
+        start: Makes the job; the execution model's own way if None.
+
+    Raises:
+        UserError: Nothing was run, for the reason given.
+        KeyboardInterrupt: Interrupted after the job itself had ended, while its result was being checked.
+    """
+    plan = prepare(run)
+    for warning in warnings(run):
+        watcher.note(f"warning: {warning}")
+    _make_directory(run.directory)
+    job = (start or _starter(run.model))(
+        plan,
+        workers=run.workers,
+        spares=run.spares,
+        directory=run.directory,
+        keep_log=run.compares and run.check is None,
+    )
+    faults = FaultPlan(run.faults)
+    try:
+        with Interrupts() as interrupts:
+            job.start()
+            _watch(job, faults, interrupts, watcher)
+            outcome = job.outcome()
+        verdict, shown = _result(run, job, outcome, watcher)
+    finally:
+        job.close()
+    expectations = () if outcome.status == "interrupted" else judge(run.expect, outcome, verdict, faults.unfired)
+    return report_of(
+        outcome, scenario=run.name, model=run.model, verdict=verdict, expectations=expectations, shown=shown
+    )
+
+
+def warnings(run: Run) -> Iterator[str]:
+    """What the run cannot survive with the workers it has, one sentence each."""
+    if run.workers == 1:
+        yield "with one worker, its state and the backup of it are lost together; use at least two to survive a failure"
+    elif run.spares == 0:
+        yield "with no spare, the work of a worker that fails goes to the others, and makes them slower; use spares: 1"
+
+
+def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: Watcher) -> None:
+    """Look on until the job has ended, letting faults fire and passing on the wish to stop."""
+    abort_at: float | None = None
+    while True:
+        progress = job.poll(POLL_S)
+        watcher.progress(progress)
+        if progress.finished:
+            return
+        if interrupts.count == 0:
+            faults.fire(progress, job)
+        elif abort_at is None:
+            abort_at = time.monotonic() + STOP_S
+            watcher.note("stopping: what is complete is being committed; Ctrl-C again ends at once")
+            job.stop()
+        if abort_at is not None and (interrupts.count > 1 or time.monotonic() >= abort_at):
+            job.abort()
+            return
+
+
+def _result(run: Run, job: JobControl, outcome: JobOutcome, watcher: Watcher) -> tuple[Verdict, Sequence[str]]:
+    """How the result compares, and the job's own lines; neither runs user code after an interrupt."""
+    if outcome.status != "done" or not (run.compares or run.show):
+        return Verdict(), ()
+    verdict = Verdict()
+    result = JobResult(run.parameters, contents(job.plan, run.directory), run.directory, outcome)
+    if run.compares:
+        watcher.note("verifying the result")
+        if run.check is not None:
+            verdict = verdict_of_check(run.check, result)
+        else:
+            verdict = verdict_of_clean_run(job.plan, run.directory, job.log_directory)
+    return verdict, _shown(run, result)
+
+
+def _shown(run: Run, result: JobResult) -> list[str]:
+    """The job's own lines; an error in making them is shown in their place, since the job itself is done."""
+    if run.show is None:
+        return []
+    try:
+        return [str(line) for line in run.show(result)]
+    except Exception as error:
+        return ["the job's own summary raised:", *user_trace(error).splitlines()]
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"job directory {directory} cannot be made: {error.strerror}; name another") from None
+
+
+def _starter(model: str) -> StartJob:
+    """How a model starts jobs.
+
+    Raises:
+        FieldError: There is no such model.
+    """
+    if model != "elastic":
+        raise FieldError(("model",), f'there is no execution model "{model}"; write elastic')
+    return _start_elastic
+
+
+def _start_elastic(plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool) -> JobControl:
+    from elastic.cluster.job import JobControl as ElasticJob
+
+    return ElasticJob(plan, workers=workers, spares=spares, directory=directory, keep_log=keep_log)

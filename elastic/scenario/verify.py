@@ -1,0 +1,75 @@
+"""Is the result right? Asked of the job's own check, or of a clean run over the same input log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elastic.connectors.base import Sink, SinkContext
+from elastic.plan import Plan
+from elastic.report import JobOutcome, Verdict
+from elastic.scenario.job import user_trace
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a job's own ``check`` and ``show`` are called with.
+
+    Attributes:
+        parameters: The scenario's parameters, placeholders replaced.
+        sinks: What each sink holds, by the sink's name; None for one that cannot be read back.
+        directory: The job directory.
+        outcome: Counters, events and recoveries of the run.
+    """
+
+    parameters: Mapping[str, Any]
+    sinks: Mapping[str, Any]
+    directory: Path
+    outcome: JobOutcome
+
+
+def contents(plan: Plan, directory: Path) -> dict[str, Any]:
+    """What each sink holds of this run, by name; None for one that cannot be read back."""
+    return {name: sink.contents(_context(plan, name, directory)) for name, sink in _sinks(plan).items()}
+
+
+def verdict_of_check(check: Callable[[JobResult], Any], result: JobResult) -> Verdict:
+    """What the job's own check says: a bool, or (lost, duplicated) rows."""
+    try:
+        answer = check(result)
+    except Exception as error:
+        return Verdict(detail=f"the job's own check raised:\n{user_trace(error)}")
+    if isinstance(answer, bool):
+        return Verdict(answer, 0 if answer else None, 0 if answer else None, "by the job's own check")
+    if isinstance(answer, tuple) and len(answer) == 2 and all(type(n) is int for n in answer):
+        lost, duplicated = answer
+        found = f"{lost} rows lost, {duplicated} duplicated, by the job's own check"
+        return Verdict(lost == duplicated == 0, lost, duplicated, found)
+    return Verdict(detail=f"the job's own check returned {answer!r}; expected True, False or (lost, duplicated)")
+
+
+def verdict_of_clean_run(plan: Plan, directory: Path, log_directory: Path) -> Verdict:
+    """How the sinks compare with those of a clean run over the same input log, ticks included, in one process."""
+    from elastic.testing.reference import reference_run
+
+    found = contents(plan, directory)
+    if unreadable := [name for name, held in found.items() if held is None]:
+        names = ", ".join(unreadable)
+        return Verdict(detail=f"sink {names} cannot be read back; use another, or give the job a check of its own")
+    clean = reference_run(plan, log_directory)
+    lost = duplicated = 0
+    for name, sink in _sinks(plan).items():
+        missing, extra = sink.compare(sink.expected(clean.get(name, [])), found[name])
+        lost, duplicated = lost + missing, duplicated + extra
+    same = "equal to" if lost == duplicated == 0 else f"{lost} rows lost, {duplicated} duplicated against"
+    return Verdict(lost == duplicated == 0, lost, duplicated, f"{same} a clean run over the same input log")
+
+
+def _sinks(plan: Plan) -> dict[str, Sink]:
+    return {name: operator.logic for name, operator in plan.operators.items() if operator.kind == "sink"}
+
+
+def _context(plan: Plan, operator: str, directory: Path) -> SinkContext:
+    return SinkContext(plan.run_id, plan.name, operator, plan.settings.key_groups, plan.settings.tick_ms, directory)
