@@ -2,4 +2,46 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elastic.connectors import sinks, sources
+    from elastic.operators.base import Context, Operator, ValueState
+    from elastic.query import KeyedStream, Query, Stream
+    from elastic.report import Report
+
+__all__ = ["Context", "KeyedStream", "Operator", "Query", "Report", "Stream", "ValueState", "sinks", "sources"]
 __version__ = "0.1.0"
+
+if sys.platform == "win32":
+    raise ImportError("elastic runs on Linux and macOS; on Windows, use it inside of WSL 2")
+
+# Where each name lives; imported on first use, so that `import elastic` alone costs nothing.
+_HOMES = {
+    "Context": "elastic.operators.base:Context",
+    "KeyedStream": "elastic.query:KeyedStream",
+    "Operator": "elastic.operators.base:Operator",
+    "Query": "elastic.query:Query",
+    "Report": "elastic.report:Report",
+    "Stream": "elastic.query:Stream",
+    "ValueState": "elastic.operators.base:ValueState",
+    "sinks": "elastic.connectors.sinks",
+    "sources": "elastic.connectors.sources",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'elastic' has no attribute {name!r}")
+    home, _, attribute = _HOMES[name].partition(":")
+    module = import_module(home)
+    value = getattr(module, attribute) if attribute else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

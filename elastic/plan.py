@@ -39,7 +39,8 @@ class Edge:
         id: Position in ``Plan.edges``; subscriptions, buffers, acknowledgements and versions are kept per edge.
         input: Which input of the consumer this is, from 0; the second part of the canonical order.
         steps: Stateless steps, in order.
-        key: Function from a row to its key; None on an edge without keys, whose rows keep the group they come from.
+        keyed: Whether rows are routed by key. On an edge without keys, they keep the group they were emitted from.
+        key: Function from a row to its key; None where the row is its own key, and on an edge without keys.
         key_name: What the user sees of the key function.
         value: Function from a row to the value that the consumer gets; None hands the row itself over.
         combine: ``count``, ``sum``, ``min`` or ``max``: aggregate per key before the shuffle where that is exact.

@@ -1,0 +1,214 @@
+"""The query graph while it is built: operators, the streams between them, and what is refused before it can run.
+
+A stream is a set of *paths*: where its rows come from, and the stateless steps on the way. So there is no graph to cut
+later: a path that ends at an operator *is* an edge of the plan. And there is no cycle to look for, since a stream
+exists before anything reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, Literal
+
+from elastic.callables import caller, is_ours, shortened
+from elastic.errors import QueryError
+from elastic.operators.aggregates import Aggregate
+from elastic.operators.custom import Apply
+from elastic.plan import Edge, OperatorPlan, Plan, Settings, Step
+from elastic.units import UnitError, parse_duration_ms
+
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where rows come from and what happens to them on the way; ``key`` and ``key_name`` hold once they are keyed."""
+
+    producer: str
+    steps: tuple[Step, ...] = ()
+    keyed: bool = False
+    key: Callable[[Any], Any] | None = None
+    key_name: str = "key_by"
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """An operator of the query, before it is known how many workers run it and how long a tick is.
+
+    Attributes:
+        logic: The ``Source``, ``Sink`` or ``Operator``; of an aggregate the function, if it has one.
+        verb: Method of the stream that made it.
+        line: Where, as ``file:line``.
+        emit: Of an aggregate, as the user wrote it.
+    """
+
+    name: str
+    kind: Literal["source", "keyed", "sink"]
+    logic: Any
+    verb: Any
+    line: str
+    emit: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name!r} ({self.line})"
+
+
+class Graph:
+    """Operators and edges of one query, in the order in which they were written, which is a topological one."""
+
+    def __init__(self, query: str) -> None:
+        check_name("a query", query)
+        self.query = query
+        self.nodes: dict[str, Node] = {}
+        self._edges: list[Edge] = []
+        self._unread: dict[int, str] = {}
+        self._ids = count()
+
+    def next_id(self) -> int:
+        """A number that this query has not used before."""
+        return next(self._ids)
+
+    def opened(self, stream: int, origin: str) -> None:
+        """A stream exists that nothing reads yet."""
+        self._unread[stream] = origin
+
+    def read(self, stream: int) -> None:
+        """Something reads the stream."""
+        self._unread.pop(stream, None)
+
+    def add(
+        self,
+        kind: Literal["source", "keyed", "sink"],
+        logic: Any,
+        *,
+        verb: str,
+        name: str | None,
+        default: str,
+        emit: str | None = None,
+    ) -> Node:
+        """A new operator under ``name``; without one under ``default``, the second of which is ``default-2``.
+
+        Raises:
+            QueryError: The name is taken, or is none.
+        """
+        if name is None:
+            names = (default, *(f"{default}-{i}" for i in range(2, len(self.nodes) + 3)))
+            name = next(n for n in names if n not in self.nodes)
+        check_name("an operator", name)
+        if name in self.nodes:
+            raise QueryError(f"{caller()}: the name of operator {self.nodes[name]} is taken; give this one another")
+        node = self.nodes[name] = Node(name, kind, logic, verb, caller(), emit)
+        return node
+
+    def connect(
+        self,
+        node: Node,
+        paths: Sequence[Path],
+        *,
+        value: Callable[[Any], Any] | None = None,
+        combine: Literal["count", "sum", "min", "max"] | None = None,
+    ) -> None:
+        """Let every path end at the node, as one edge each: its inputs 0, 1 … in the order given."""
+        for number, path in enumerate(paths):
+            edge = Edge(
+                len(self._edges), path.producer, node.name, number, path.steps, path.key, path.key_name, path.keyed,
+                value, combine,
+            )  # fmt: skip
+            self._edges.append(edge)
+
+    def check(self) -> None:
+        """Return if every stream leads from a source to a sink.
+
+        Raises:
+            QueryError: There is no source, or nothing reads a stream.
+        """
+        if not self.nodes:
+            raise QueryError(
+                f"query {self.query!r} has no source; begin with query.source(sources.text_files('logs/*.txt'))"
+            )
+        if self._unread:
+            raise QueryError(
+                f"query {self.query!r}: nothing reads what comes from {', '.join(self._unread.values())}; "
+                "go on from there, end it with .sink(…), or take it out"
+            )
+
+    def plan(self, workers: int, settings: Settings) -> Plan:
+        """The plan for so many workers. Sources look at their input.
+
+        Raises:
+            QueryError: An ``emit`` period is not a whole number of ticks.
+            SourceError: There is nothing to read.
+        """
+        instances = min(workers, settings.key_groups)
+        operators = {name: self._operator(node, instances, settings) for name, node in self.nodes.items()}
+        return Plan(self.query, operators, tuple(self._edges), settings)
+
+    def _operator(self, node: Node, instances: int, settings: Settings) -> OperatorPlan:
+        user_code = _runs_user_code(node) or any(_calls_user_code(e) for e in self._edges if e.producer == node.name)
+        plan = OperatorPlan(node.name, node.kind, node.logic, instances, user_code=user_code)
+        if node.kind == "source":
+            partitions = tuple(node.logic.partitions(instances))
+            return replace(plan, partitions=partitions, parallelism=len(partitions))
+        if node.kind == "sink":
+            return replace(plan, parallelism=instances if node.logic.parallel else 1)
+        if node.emit is None:
+            return replace(plan, logic=Apply(node.logic).make)
+        emit_ticks = _emit_ticks(node, node.emit, settings.tick_ms)
+        return replace(plan, logic=Aggregate(node.verb, emit_ticks, node.logic).make, emit_ticks=emit_ticks)
+
+
+def check_name(what: str, name: Any) -> None:
+    """Return if ``name`` can name a job or an operator; it becomes part of file names and of ``name#0``.
+
+    Raises:
+        QueryError: It is not a string, or has other characters than those of words.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        better = re.sub(r"[^\w.-]+", "-", str(name)).strip("-.") or "word-count"
+        raise QueryError(
+            f"{caller()}: {shortened(name)} is not a name for {what}; "
+            f"letters, digits, '_', '-' and '.' make one, such as {better!r}"
+        )
+
+
+def check_emit(verb: str, emit: Any) -> None:
+    """Return if ``emit`` is a period, ``tick`` or ``end``; whether the period fits the tick, only the plan can tell.
+
+    Raises:
+        QueryError: It is none of them.
+    """
+    if emit in ("tick", "end"):
+        return
+    try:
+        period_ms = parse_duration_ms(emit)
+    except UnitError:
+        period_ms = 0
+    if period_ms == 0:
+        raise QueryError(f"{caller()}: {verb}(emit={emit!r}) is no period; write emit='1s', emit='tick' or emit='end'")
+
+
+def _emit_ticks(node: Node, emit: str, tick_ms: int) -> int:
+    """Ticks between two emissions; 0 for the end only."""
+    if emit in ("tick", "end"):
+        return 1 if emit == "tick" else 0
+    ticks, rest_ms = divmod(parse_duration_ms(emit), tick_ms)
+    if rest_ms:
+        shorter = f"'{ticks * tick_ms}ms'" if ticks else "'tick'"
+        raise QueryError(
+            f"{node.line}: {node.verb}(emit={emit!r}) is not a whole number of ticks of {tick_ms}ms; "
+            f"write emit={shorter} or emit='{(ticks + 1) * tick_ms}ms', or change the tick"
+        )
+    return ticks
+
+
+def _runs_user_code(node: Node) -> bool:
+    """Whether a keyed operator's own logic is the user's."""
+    return node.kind == "keyed" and not is_ours(node.logic)
+
+
+def _calls_user_code(edge: Edge) -> bool:
+    """Whether an edge's chain, which runs in its producer, calls a function of the user's."""
+    return not all(map(is_ours, (*(s.function for s in edge.steps), edge.key, edge.value)))
