@@ -1,0 +1,1 @@
+"""Measurements behind the performance pages: ``python -m benchmarks`` runs them."""
