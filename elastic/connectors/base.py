@@ -1,9 +1,9 @@
-"""The contracts that sources and sinks keep. Descriptions are shipped to workers; readers and writers do the I/O there."""
+"""The contracts that sources and sinks keep. Descriptions are shipped to workers, where readers and writers do the I/O."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -12,7 +12,7 @@ from elastic.batch import Batch, Column
 from elastic.keys import KeyInterval
 
 Position: TypeAlias = "int | list[int]"
-"""Where a reader stands in its partition: the first record not yet read. Goes into the input log, so msgpack's types only."""
+"""Where a reader stands in its partition: the first record not yet read. Of msgpack's types, for the input log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Source(ABC):
 
     @abstractmethod
     def partitions(self, count: int) -> Sequence[Partition]:
-        """Cut the input into ``count`` parts of about equal work; may give fewer or empty ones. Runs once, at the start.
+        """Cut the input into ``count`` parts of about equal work; may give fewer or empty ones. Runs once, at start.
 
         Raises:
             SourceError: Nothing to read: no file matches, a file is missing, unreadable or a directory.
@@ -99,7 +99,11 @@ class Writer(ABC):
 
     @abstractmethod
     def committed(self) -> list[tuple[KeyInterval, int]]:
-        """Up to which tick each key interval is committed in the target; together they tile the writer's interval."""
+        """Up to which tick each key interval is committed in the target; together they tile the writer's interval.
+
+        Ticks start at 1, so 0 is said of what this run has not committed yet. A writer that is opened after this one
+        was lost, at any moment, says at least what the last ``commit`` has returned.
+        """
 
     @abstractmethod
     def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
@@ -109,7 +113,8 @@ class Writer(ABC):
         may keep rows back; what it keeps is handed over again only after a crash.
 
         Returns:
-            The tick through which everything is now committed: ``through``, or an earlier one if rows were kept back.
+            The tick through which everything is now committed, and recorded as such in the target: ``through``, or an
+            earlier one if rows, or the mere progress of ticks without rows, were kept back; never if ``final``.
 
         Raises:
             FencedError: A newer generation has opened the target. Nothing was written.
@@ -149,14 +154,26 @@ class Sink(ABC):
 
     @abstractmethod
     def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
-        """Raise the target's generation for ``interval`` and read its committed ticks, in one transaction of the target.
+        """Raise the target's generation for ``interval`` and read its committed ticks, in one transaction there.
+
+        A generation belongs to one writer, and is not used again for key groups that it has opened.
 
         Raises:
             FencedError: The target has a higher generation already.
         """
 
+    def finish(self, context: SinkContext) -> None:
+        """Remove what killed writers have left behind; runs once, in the command, after the last worker has ended."""
+
+    def display(self, context: SinkContext) -> Callable[[], Sequence[str]] | None:
+        """A function that gives the lines committed since its last call, for the command to print; None if never any.
+
+        Workers never print: lines of a worker that is killed and replayed would appear twice.
+        """
+        return None
+
     def contents(self, context: SinkContext) -> Any:
-        """What this run has committed in the target, for comparison with ``expected``; None if it cannot be read back."""
+        """What this run has committed in the target, to compare with ``expected``; None if it cannot be read back."""
         return None
 
     def expected(self, batches: Sequence[Batch]) -> Any:
@@ -164,5 +181,58 @@ class Sink(ABC):
         return None
 
     def compare(self, expected: Any, contents: Any) -> tuple[int, int]:
-        """Rows of ``expected`` that ``contents`` lacks, and rows of ``contents`` that ``expected`` lacks: (lost, duplicated)."""
+        """How many rows ``contents`` lacks, and how many it has that ``expected`` lacks: (lost, duplicated)."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One entry of a partition's input log: everything up to ``tick`` that was not logged before was read up to ``position``.
+
+    Ticks between the entry before and ``tick`` are empty; ``tick`` itself holds the rows between the two positions, or is
+    empty too where the positions are equal (a run of empty ticks is one entry).
+
+    Attributes:
+        records, size_bytes: Read in this tick.
+        read_s: Unix time at which they were read, seconds; latency counts from it.
+        final: The stream ends with this tick.
+    """
+
+    tick: int
+    position: Position
+    records: int = 0
+    size_bytes: int = 0
+    read_s: float = 0.0
+    final: bool = False
+
+
+class SourceLog(ABC):
+    """A partition's input log under one generation. An entry that was appended is durable as far as the job promises."""
+
+    last_tick: int
+    """The last entry's tick; the trimmed part's where there is none, 0 at the very start."""
+
+    @abstractmethod
+    def entries(self) -> Sequence[LogEntry]:
+        """What was logged after the trim point when the log was opened."""
+
+    @property
+    @abstractmethod
+    def base(self) -> LogEntry:
+        """(tick, position, totals of records and bytes) at the trim point."""
+
+    @abstractmethod
+    def append(self, entry: LogEntry) -> None:
+        """Log a tick; ticks ascend.
+
+        Raises:
+            FencedError: A newer generation has opened the log. The entry does not count.
+        """
+
+    @abstractmethod
+    def trim(self, through: int) -> None:
+        """Entries through this tick are not needed any more; may keep them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the log."""

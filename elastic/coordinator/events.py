@@ -1,0 +1,98 @@
+"""What the coordinator hears and what it decides, as values; its shell turns them into messages and processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJoined:
+    """A worker has said hello."""
+
+    worker: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """A worker is dead or does not answer.
+
+    Attributes:
+        reason: ``killed by SIGKILL``, ``does not answer heartbeats`` …
+        last_seen_s: Its last sign of life, in the coordinator's clock.
+    """
+
+    worker: int
+    reason: str
+    last_seen_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerBack:
+    """A worker that was declared dead is heard again: a zombie."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message from a worker."""
+
+    worker: int
+    message: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The user wants the job to end: commit what is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockTick:
+    """Time has passed; procedures look at their deadlines."""
+
+
+Event: TypeAlias = WorkerJoined | WorkerLost | WorkerBack | Heard | StopRequested | ClockTick
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWorker:
+    """Have the cluster start one more worker, as a spare."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndWorker:
+    """End a worker's process for good: it was replaced."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Something that happened, for the event log; ``kind`` is one of the report's event kinds."""
+
+    kind: str
+    operator: str | None = None
+    instance: int | None = None
+    worker: int | None = None
+    cause: str | None = None
+    at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """A decision; it must be durable before any command that follows it in the same list is carried out."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EndJob:
+    """The job is over. ``status`` is ``done``, ``failed`` or ``interrupted``."""
+
+    status: str
+    error: str | None = None

@@ -1,0 +1,347 @@
+"""The coordinator: events in, decisions out. Everything it does to a job follows from this machine.
+
+It is driven by a shell that carries messages and starts processes, and by the simulator; it reads no clock and draws
+no random numbers. ``handle`` may be given any event at any time, twice, or late.
+"""
+
+from __future__ import annotations
+
+from elastic.coordinator.events import (
+    ClockTick,
+    EndJob,
+    EndWorker,
+    Event,
+    Heard,
+    Journal,
+    Record,
+    SpawnWorker,
+    StopRequested,
+    WorkerBack,
+    WorkerJoined,
+    WorkerLost,
+)
+from elastic.coordinator.membership import InstanceRecord, Membership, Worker
+from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Procedure, Reconfigurer
+from elastic.plan import Plan
+from elastic.protocol import (
+    CaughtUp,
+    CutDone,
+    Drain,
+    Exhausted,
+    Failed,
+    Fenced,
+    Finish,
+    Finished,
+    Freeze,
+    Frozen,
+    Hold,
+    Nondeterministic,
+    Peers,
+    Protected,
+    Send,
+    SetHolder,
+    Started,
+    Trimmed,
+)
+
+
+class Coordinator:
+    """One job's coordinator.
+
+    Args:
+        plan: What to run.
+        workers: How many workers share the instances.
+        spares: How many idle ones to keep beside them.
+        epoch: Of this incarnation of the coordinator; commands carry it.
+    """
+
+    def __init__(self, plan: Plan, workers: int, spares: int, epoch: int = 1) -> None:
+        self.plan, self.members = plan, Membership(plan)
+        self.reconfigurer = Reconfigurer(self.members, epoch)
+        self._wanted, self._spares_wanted, self._epoch = workers, spares, epoch
+        self._spawning = workers + spares
+        self._deployed = self._announced = False
+        self._stopping = False
+        self._finish: tuple[int, bool] | None = None
+        self._heir: dict[int, int] = {}
+        self.ended: EndJob | None = None
+
+    def handle(self, event: Event, now_s: float) -> list[object]:
+        """What follows from an event: messages to send, processes to start or end, entries for journal and event log."""
+        if self.ended is not None:
+            return []
+        match event:
+            case WorkerJoined():
+                actions = self._joined(event)
+            case WorkerLost():
+                actions = self._lost(event, now_s)
+            case WorkerBack():
+                actions = [Record("fenced", worker=event.worker), EndWorker(event.worker)]
+            case Heard():
+                actions = self._heard(event.worker, event.message, now_s)
+            case StopRequested():
+                actions = self._stop()
+            case ClockTick():
+                actions = []
+        actions += self._progress(now_s)
+        for action in actions:
+            if isinstance(action, EndJob):
+                self.ended = action
+        return actions
+
+    # -- workers -------------------------------------------------------------------------------------------------------
+
+    def _joined(self, event: WorkerJoined) -> list[object]:
+        self.members.workers[event.worker] = Worker(event.worker, event.address)
+        self._spawning = max(0, self._spawning - 1)
+        addresses = {w: self.members.workers[w].address for w in self.members.live}
+        actions: list[object] = [Journal("worker", {"id": event.worker, "address": event.address})]
+        actions += [Send(w, Peers(self._epoch, addresses)) for w in self.members.live]
+        kind = "spare_started" if self._deployed else "joined"
+        actions.append(Record(kind, worker=event.worker))
+        if not self._deployed and len(self.members.live) >= self._wanted:
+            self._deployed = True
+            actions += self.reconfigurer.deploy(self.members.live[: self._wanted])
+            actions += self._warnings()
+        return actions
+
+    def _warnings(self) -> list[object]:
+        """What this cluster cannot survive, said at the start."""
+        warnings: list[object] = []
+        if not self.plan.settings.checkpoint_ticks:
+            text = "checkpoints are off: the loss of a worker with a stateful operator ends the job"
+            warnings.append(Record("warning", cause=text))
+        elif self._wanted + self._spares_wanted < 2 and self.members.of_kind("keyed"):
+            text = "one worker and no spare: a checkpoint has nowhere to go, and the loss of the worker ends the job"
+            warnings.append(Record("warning", cause=text))
+        elif self._spares_wanted == 0:
+            text = "no spare: the instances of a lost worker crowd onto the others"
+            warnings.append(Record("warning", cause=text))
+        return warnings
+
+    def _lost(self, event: WorkerLost, now_s: float) -> list[object]:
+        worker = self.members.workers.get(event.worker)
+        if worker is None:
+            self._spawning = max(0, self._spawning - 1)
+            text = f"a worker ended before it joined: {event.reason}"
+            return [Record("warning", worker=event.worker, cause=text), EndJob("failed", text)]
+        if worker.lost:
+            return []
+        worker.lost = True
+        cause = f"worker {event.worker} {event.reason}"
+        actions: list[object] = [
+            Record("failed", worker=event.worker, cause=event.reason, at_s=event.last_seen_s),
+            Record("detected", worker=event.worker, cause=event.reason),
+        ]
+        if len(self.members.live) + self._spawning < self._wanted + self._spares_wanted:
+            self._spawning += 1
+            actions.append(SpawnWorker(cause))
+        return actions + self._recover_from(event.worker, cause, now_s)
+
+    def _recover_from(self, lost: int, cause: str, now_s: float) -> list[object]:
+        """Replace what ran there; make the copies again that lay there."""
+        actions: list[object] = []
+        for record in sorted(self.members.instances.values(), key=lambda i: i.id):
+            if record.worker == lost:
+                begun = self.reconfigurer.begin(record, cause, now_s)
+                if begun is None:
+                    return [*actions, self._state_lost(record, cause)]
+                actions += begun
+        for procedure in list(self.reconfigurer.running.values()):
+            if procedure.old.holder == lost and not procedure.old.fresh:
+                return [*actions, self._state_lost(procedure.old, cause)]
+            if procedure.old.holder == lost:
+                procedure.cut = True
+        for record in sorted(self.members.instances.values(), key=lambda i: i.id):
+            if record.holder == lost and not self.members.workers[record.worker].lost:
+                if not record.running and not record.fresh:
+                    return [*actions, self._state_lost(record, cause)]
+                actions += self._hold_again(record)
+        return actions
+
+    def _hold_again(self, record: InstanceRecord) -> list[object]:
+        record.holder = self.members.holder_for(record)
+        told = Send(record.worker, SetHolder(self._epoch, record.id, record.holder))
+        gone = Record("checkpoint_lost", record.operator, record.index, record.worker, "its holder was lost")
+        if record.holder is None:
+            return [gone, told, self.reconfigurer.unprotected(record)]
+        return [gone, Send(record.holder, Hold(self._epoch, record.id, record.fresh)), told]
+
+    def _state_lost(self, record: InstanceRecord, cause: str) -> EndJob:
+        what = f"{record.operator}#{record.index} (key groups {record.interval})"
+        if not self.plan.settings.checkpoint_ticks:
+            why = "and checkpoints are off: set checkpoint to a duration"
+        elif record.holder is None:
+            why = "and it had no copy elsewhere: run with more workers"
+        else:
+            why = f"and its only checkpoint went with worker {record.holder}: two losses at once are not survived"
+        return EndJob("failed", f"the state of {what} is lost: {cause}, {why}")
+
+    # -- procedures ----------------------------------------------------------------------------------------------------
+
+    def _progress(self, now_s: float) -> list[object]:
+        """Carry procedures on that wait for a worker."""
+        actions: list[object] = []
+        for procedure in list(self.reconfigurer.running.values()):
+            if procedure.cut and (worker := self._place(procedure, now_s)) is not None:
+                actions += self.reconfigurer.commit(procedure, worker)
+        if not self.members.live and self._deployed and not self._spawning:
+            actions.append(EndJob("failed", "no worker is left"))
+        return actions
+
+    def _place(self, procedure: Procedure, now_s: float) -> int | None:
+        """A worker for the successor: the one that took over its neighbours, else a spare, else after a while the idlest."""
+        members, old = self.members, procedure.old
+        heir = self._heir.get(old.worker)
+        if heir is not None and heir in members.live and heir != old.holder:
+            return heir
+        for spare in members.spares:
+            if spare != old.holder:
+                self._heir[old.worker] = spare
+                return spare
+        if self._spawning and now_s - procedure.since_s < WAIT_FOR_SPARE_S:
+            return None
+        load = members.load()
+        choice = [w for w in members.live if w != old.holder] or members.live
+        return min(choice, key=lambda w: (load[w], w)) if choice else None
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def _heard(self, worker: int, message: object, now_s: float) -> list[object]:
+        known = self.members.workers.get(worker)
+        if known is None or known.lost:
+            return []
+        match message:
+            case Started():
+                return self._started(message)
+            case CutDone():
+                return self._cut_done(message)
+            case Protected():
+                if (record := self.members.instances.get(message.instance)) is not None:
+                    record.fresh = False
+            case Exhausted() | Frozen() | Finished():
+                return self._ending(message)
+            case CaughtUp():
+                if (record := self.members.instances.get(message.instance)) is not None:
+                    text = f"{message.replayed} records up to tick {message.tick}"
+                    return [Record("replayed", record.operator, record.index, record.worker, text)]
+            case Failed():
+                if message.instance in self.members.instances:
+                    return [EndJob("failed", message.error)]
+            case Fenced():
+                return self._fenced(message, worker)
+            case Trimmed():
+                return self._trimmed(message)
+            case Nondeterministic():
+                return self._nondeterministic(message)
+        return []
+
+    def _started(self, message: Started) -> list[object]:
+        record = self.members.instances.get(message.instance)
+        if record is None:
+            return []
+        record.running = True
+        actions = self.reconfigurer.views_for(record)
+        if record.cause:
+            text = f"{message.keys} keys at tick {message.tick}"
+            actions.append(Record("restored", record.operator, record.index, record.worker, text))
+        if self.plan.operators[record.operator].kind == "source":
+            actions += self._end_of(record)
+        elif self._finish is not None and not self._finish[1] and self.plan.operators[record.operator].kind == "sink":
+            actions.append(Send(record.worker, Drain(self._epoch, record.id, self._finish[0])))
+        if not self._announced and all(i.running for i in self.members.instances.values()):
+            self._announced = True
+            actions.append(Record("started"))
+        return actions
+
+    def _cut_done(self, message: CutDone) -> list[object]:
+        procedure = self.reconfigurer.on_cut_done(message)
+        if procedure is not None and message.lost:
+            return [self._state_lost(procedure.old, procedure.cause)]
+        return []
+
+    def _fenced(self, message: Fenced, worker: int) -> list[object]:
+        """Only a zombie is fenced by its successor; a current instance that is was overtaken by another job's run."""
+        record = self.members.instances.get(message.instance)
+        if record is None:
+            return [Record("fenced", worker=worker)]
+        text = (
+            f"{record.operator}#{record.index} was refused by its log or target: another run of this job writes there"
+        )
+        return [EndJob("failed", text)]
+
+    def _trimmed(self, message: Trimmed) -> list[object]:
+        consumer = self.members.instances.get(message.consumer)
+        producer = self.members.instances.get(message.producer)
+        if consumer is None or producer is None:
+            return []
+        text = (
+            f"{consumer.operator}#{consumer.index} needs {producer.operator}'s output after tick {message.after}, "
+            f"which was dropped through tick {message.floor}: its newest checkpoint was lost"
+        )
+        return [EndJob("failed", text)]
+
+    def _nondeterministic(self, message: Nondeterministic) -> list[object]:
+        key = f", key {message.key}" if message.key else ""
+        text = (
+            f"operator {message.operator!r} is not deterministic: tick {message.tick}{key} gave "
+            f"{message.now or 'other rows'} when it was replayed, and {message.before or 'other rows'} the first time; "
+            "take time and randomness from ctx.now and ctx.random, and depend on nothing but key, value and state"
+        )
+        record = Record("nondeterminism", message.operator, cause=text)
+        return [record] if self.plan.settings.nondeterminism == "warn" else [record, EndJob("failed", text)]
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> list[object]:
+        """Freeze the sources wherever they are; what they have read by then is drained and committed."""
+        if self._stopping:
+            return []
+        self._stopping = True
+        if not self._deployed:
+            return [EndJob("interrupted")]
+        actions: list[object] = [Record("stopping")]
+        return actions + [c for r in self.members.of_kind("source") for c in self._end_of(r)]
+
+    def _ending(self, message: Exhausted | Frozen | Finished) -> list[object]:
+        record = self.members.instances.get(message.instance)
+        if record is None:
+            return []
+        sources, sinks = self.members.of_kind("source"), self.members.of_kind("sink")
+        match message:
+            case Exhausted():
+                record.exhausted = True
+                actions: list[object] = [Record("source_finished", record.operator, record.index, record.worker)]
+                if all(s.exhausted for s in sources):
+                    actions += [c for s in sources for c in self._end_of(s)]
+                return actions
+            case Frozen():
+                record.frozen = message.tick
+                if self._finish is None and all(s.frozen is not None for s in sources):
+                    return self._close(max(s.frozen or 0 for s in sources) + 1)
+                return self._end_of(record) if self._finish is not None else []
+            case Finished():
+                record.finished = True
+                if all(s.finished for s in sinks):
+                    status = "done" if self._finish is None or self._finish[1] else "interrupted"
+                    return [Record("finished"), EndJob(status)]
+        return []
+
+    def _close(self, tick: int) -> list[object]:
+        """Fix the tick that ends the stream, once and for all instances."""
+        self._finish = (tick, not self._stopping)
+        actions: list[object] = [Journal("finish", {"tick": tick, "final": not self._stopping})]
+        actions += [c for s in self.members.of_kind("source") for c in self._end_of(s)]
+        if self._stopping:
+            sinks = self.members.of_kind("sink")
+            actions += [Send(s.worker, Drain(self._epoch, s.id, tick)) for s in sinks]
+        return actions
+
+    def _end_of(self, source: InstanceRecord) -> list[object]:
+        """What a source has to be told about the end, as far as it is known."""
+        if self._finish is not None:
+            return [Send(source.worker, Finish(self._epoch, source.id, *self._finish))]
+        exhausted = all(s.exhausted for s in self.members.of_kind("source"))
+        if source.frozen is None and (self._stopping or exhausted):
+            return [Send(source.worker, Freeze(self._epoch, source.id))]
+        return []

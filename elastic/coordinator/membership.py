@@ -1,0 +1,103 @@
+"""Who is there: workers and spares, instances and where they run, who holds whose checkpoints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from elastic.keys import KeyInterval
+from elastic.plan import Plan
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker that has joined. ``lost`` once it was declared dead; ids are not reused, so it stays so."""
+
+    id: int
+    address: str
+    lost: bool = False
+
+
+@dataclass(slots=True)
+class InstanceRecord:
+    """What the coordinator knows of one instance of the current assignment.
+
+    Attributes:
+        index: Its place in the assignment, by which users name it (``count#0``).
+        holder: The worker that keeps its checkpoints; None when there are none.
+        part_at: Where the part lies that it starts from; None if it starts at tick 0, or from log or target.
+        fresh: Nothing of it was ever acknowledged upstream, so it may start again from tick 0.
+        running: It has said that it runs.
+        frozen: A source's last closed tick once it is frozen.
+    """
+
+    id: int
+    operator: str
+    index: int
+    interval: KeyInterval
+    version: int
+    worker: int
+    holder: int | None = None
+    part_at: int | None = None
+    fresh: bool = True
+    running: bool = False
+    exhausted: bool = False
+    frozen: int | None = None
+    finished: bool = False
+    cause: str = ""
+
+
+@dataclass(slots=True)
+class Membership:
+    """Workers and assignments; plain facts, changed only by the coordinator's procedures."""
+
+    plan: Plan
+    workers: dict[int, Worker] = field(default_factory=dict)
+    instances: dict[int, InstanceRecord] = field(default_factory=dict)
+    versions: Counter[str] = field(default_factory=Counter)
+    _next_id: int = 0
+
+    def new_id(self) -> int:
+        """An instance id that was never given out before."""
+        self._next_id += 1
+        return self._next_id
+
+    def assignment(self, operator: str) -> list[InstanceRecord]:
+        """The operator's instances, by key interval."""
+        return sorted((i for i in self.instances.values() if i.operator == operator), key=lambda i: i.interval)
+
+    def of_kind(self, kind: str) -> list[InstanceRecord]:
+        """Instances of all sources, keyed operators or sinks."""
+        return [i for i in self.instances.values() if self.plan.operators[i.operator].kind == kind]
+
+    @property
+    def live(self) -> list[int]:
+        """Workers that have joined and are not lost, ascending."""
+        return sorted(w.id for w in self.workers.values() if not w.lost)
+
+    def load(self) -> Counter[int]:
+        """Instances per live worker."""
+        load = Counter(dict.fromkeys(self.live, 0))
+        load.update(i.worker for i in self.instances.values() if i.worker in load)
+        return load
+
+    @property
+    def spares(self) -> list[int]:
+        """Live workers without an instance, ascending."""
+        return sorted(w for w, n in self.load().items() if n == 0)
+
+    def holder_for(self, instance: InstanceRecord) -> int | None:
+        """The worker that is to keep the instance's checkpoints; None where only its own worker lives.
+
+        A worker of an upstream instance and never the instance's own; where there is none, any other, in use before idle.
+
+        Source: SEEP Alg. 1, backup-state: i = hash(id(o)) mod |up(o)|.
+        """
+        upstream = {e.producer for e in self.plan.inputs(instance.operator)}
+        others = [w for w in self.live if w != instance.worker]
+        hosts = sorted({i.worker for i in self.instances.values() if i.operator in upstream} & set(others))
+        used = [w for w in others if w not in self.spares]
+        for candidates in (hosts, used, others):
+            if candidates:  # the next one round from its own, so that neighbours do not share one holder
+                return next((w for w in candidates if w > instance.worker), candidates[0])
+        return None

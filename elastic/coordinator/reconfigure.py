@@ -1,0 +1,182 @@
+"""``reconfigure(operator, assignment)``: deploy and recover are one procedure (invariant 4).
+
+Take the checkpoint parts that cover each new instance's interval, restore them on a worker, tell the downstreams who
+their producers are now; everybody subscribes from their own τ. A procedure only rolls forward: its steps are
+idempotent, what it decided is journalled before it is done, and the facts say how far it is.
+
+Source: SEEP Alg. 3, scale-out-operator(o, π); recovery is scale-out-operator(o, 1). We differ: nobody is stopped,
+since versions and subscriptions do what stop, re-route and start do there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from elastic.coordinator.events import Journal, Record
+from elastic.coordinator.membership import InstanceRecord, Membership
+from elastic.keys import KeyInterval
+from elastic.protocol import Cut, CutDone, Finish, Hold, ProducerRef, Retire, Send, Start, View
+
+WAIT_FOR_SPARE_S = 5.0
+"""A worker process is up in about half a second; past ten times that a lost worker's instances crowd together instead."""
+
+
+@dataclass(slots=True)
+class Procedure:
+    """One running reconfigure.
+
+    Attributes:
+        old: The instance that is replaced.
+        successors: (id, interval) of the new ones.
+        cut: Where its checkpoint lies is known: cut, or nothing to cut.
+        since_s: When it began, for its deadline.
+    """
+
+    id: int
+    old: InstanceRecord
+    successors: tuple[tuple[int, KeyInterval], ...]
+    cause: str
+    since_s: float
+    cut: bool = False
+    tick: int = 0
+
+
+@dataclass(slots=True)
+class Reconfigurer:
+    """Runs procedures over the membership's facts; returns what is to be sent, recorded and journalled."""
+
+    members: Membership
+    epoch: int
+    running: dict[int, Procedure] = field(default_factory=dict)
+    _next: int = 0
+
+    # -- deploy --------------------------------------------------------------------------------------------------------
+
+    def deploy(self, workers: list[int]) -> list[object]:
+        """Place every operator's first instances on the workers, round and round, and start them."""
+        plan = self.members.plan
+        fresh: list[InstanceRecord] = []
+        for operator in plan.operators:
+            self.members.versions[operator] = version = 1
+            for n, interval in enumerate(plan.intervals(operator)):
+                record = InstanceRecord(
+                    self.members.new_id(), operator, n, interval, version, workers[n % len(workers)]
+                )
+                self.members.instances[record.id] = record
+                fresh.append(record)
+        for record in fresh:
+            if plan.operators[record.operator].kind == "keyed" and plan.settings.checkpoint_ticks:
+                record.holder = self.members.holder_for(record)
+        actions: list[object] = [self._journal(operator) for operator in plan.operators]
+        actions += [Send(r.holder, Hold(self.epoch, r.id, fresh=True)) for r in fresh if r.holder is not None]
+        return actions + [self.start(record) for record in fresh]
+
+    # -- recover -------------------------------------------------------------------------------------------------------
+
+    def begin(self, old: InstanceRecord, cause: str, now_s: float) -> list[object] | None:
+        """Replace an instance, whole; None if its state is lost: it had a checkpoint and every copy is gone."""
+        if any(p.old.id == old.id for p in self.running.values()):
+            return []
+        self._next += 1
+        procedure = Procedure(self._next, old, ((self.members.new_id(), old.interval),), cause, now_s)
+        stateful = self.members.plan.operators[old.operator].kind == "keyed"
+        holder = None if old.holder is None or self.members.workers[old.holder].lost else old.holder
+        if stateful and holder is None and not (old.holder is not None and old.fresh):
+            return None
+        self.running[procedure.id] = procedure
+        note = Journal("reconfigure", {"id": procedure.id, "old": old.id, "new": procedure.successors, "cause": cause})
+        if not stateful or holder is None:
+            procedure.cut = True
+            return [note]
+        return [note, self.cut(procedure)]
+
+    def cut(self, procedure: Procedure) -> Send:
+        """The command to the holder; the same again is harmless."""
+        assert procedure.old.holder is not None
+        return Send(procedure.old.holder, Cut(self.epoch, procedure.id, procedure.old.id, procedure.successors))
+
+    def on_cut_done(self, message: CutDone) -> Procedure | None:
+        """The parts lie at the holder; returns the procedure unless it is over already."""
+        procedure = self.running.get(message.reconfigure)
+        if procedure is not None:
+            procedure.cut, procedure.tick = True, message.tick
+        return procedure
+
+    def commit(self, procedure: Procedure, worker: int) -> list[object]:
+        """Put the successors into the assignment on ``worker`` and tell everybody."""
+        members, old = self.members, procedure.old
+        del self.running[procedure.id]
+        del members.instances[old.id]
+        members.versions[old.operator] += 1
+        version = members.versions[old.operator]
+        part_at = old.holder if old.holder is not None and not members.workers[old.holder].lost else None
+        fresh: list[InstanceRecord] = []
+        for id, interval in procedure.successors:
+            record = InstanceRecord(
+                id, old.operator, old.index, interval, version, worker,
+                holder=part_at, part_at=part_at, fresh=old.fresh, cause=procedure.cause,
+            )  # fmt: skip
+            members.instances[id] = record
+            fresh.append(record)
+        actions: list[object] = [self._journal(old.operator)]
+        for record in fresh:
+            if members.plan.operators[record.operator].kind == "keyed":
+                actions += self._protect(record)
+        actions += [self.start(record) for record in fresh]
+        if not members.workers[old.worker].lost:
+            actions.append(Send(old.worker, Retire(self.epoch, old.id)))
+        return actions + self.views_of(old.operator)
+
+    def _protect(self, record: InstanceRecord) -> list[object]:
+        """The holder of the part goes on holding, unless it lies on the successor's own worker or is gone."""
+        if record.holder is not None and record.holder != record.worker:
+            return []
+        record.holder = self.members.holder_for(record) if record.fresh else None
+        if record.holder is None:
+            return [self.unprotected(record)]
+        return [Send(record.holder, Hold(self.epoch, record.id, fresh=True))]
+
+    def unprotected(self, record: InstanceRecord) -> Record:
+        """A warning that nobody can hold an instance's checkpoints."""
+        text = "no other worker lives to keep its checkpoints: its loss would end the job; run with more workers"
+        return Record("warning", record.operator, record.index, record.worker, text)
+
+    # -- what instances have to know -----------------------------------------------------------------------------------
+
+    def start(self, record: InstanceRecord, final: Finish | None = None) -> Send:
+        """The command that makes an instance run."""
+        views = tuple(self.view(e.id, e.producer, record.id) for e in self.members.plan.inputs(record.operator))
+        command = Start(
+            self.epoch, record.id, record.operator, record.index, record.interval, record.version, record.version,
+            record.holder, record.part_at, views, final, record.cause,
+        )  # fmt: skip
+        return Send(record.worker, command)
+
+    def view(self, edge: int, producer: str, consumer: int) -> View:
+        """The whole assignment of an edge's producer, as one of its consumers is told."""
+        refs = tuple(ProducerRef(i.id, i.interval, i.worker) for i in self.members.assignment(producer))
+        return View(self.epoch, consumer, edge, self.members.versions[producer], refs)
+
+    def views_of(self, producer: str) -> list[object]:
+        """The operator's assignment to all instances that consume it."""
+        return [
+            Send(consumer.worker, self.view(e.id, producer, consumer.id))
+            for e in self.members.plan.outputs(producer)
+            for consumer in self.members.assignment(e.consumer)
+            if not self.members.workers[consumer.worker].lost
+        ]
+
+    def views_for(self, record: InstanceRecord) -> list[object]:
+        """All inputs of one instance: sent again when it says that it runs, since assignments may have changed meanwhile."""
+        return [
+            Send(record.worker, self.view(e.id, e.producer, record.id))
+            for e in self.members.plan.inputs(record.operator)
+        ]
+
+    def _journal(self, operator: str) -> Journal:
+        instances = [
+            {"id": i.id, "index": i.index, "interval": list(i.interval), "worker": i.worker, "holder": i.holder}
+            for i in self.members.assignment(operator)
+        ]
+        body = {"operator": operator, "version": self.members.versions[operator], "instances": instances}
+        return Journal("assignment", body)

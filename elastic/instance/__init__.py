@@ -1,0 +1,1 @@
+"""One operator instance: pure state machines, messages in, commands out."""

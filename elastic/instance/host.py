@@ -1,0 +1,292 @@
+"""A worker's instances and the checkpoints it holds for others: routes every message to where it belongs. No I/O.
+
+The worker's shell and the simulator drive the same host: messages go in, commands come out, and what needs a disk or a
+target is asked for with ``Open`` and ``Commit`` and answered with ``source_opened``, ``sink_opened``, ``committed``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from elastic.errors import UserError
+from elastic.instance.keyed import KeyedInstance
+from elastic.instance.sink import SinkInstance
+from elastic.instance.source import SourceInstance
+from elastic.keys import KeyInterval
+from elastic.plan import Plan
+from elastic.protocol import (
+    Ack,
+    Close,
+    Command,
+    Credit,
+    Cut,
+    Deliver,
+    Differs,
+    Drain,
+    Failed,
+    Fetch,
+    Finish,
+    Freeze,
+    Hold,
+    NeedCheckpoint,
+    Open,
+    Part,
+    Release,
+    Retire,
+    Send,
+    SetHolder,
+    Start,
+    Started,
+    Store,
+    Stored,
+    StoreRefused,
+    Subscribe,
+    Tell,
+    View,
+    Want,
+)
+from elastic.state.backup import BackupStore
+from elastic.state.checkpoint import Checkpoint
+
+AnyInstance: TypeAlias = SourceInstance | KeyedInstance | SinkInstance
+
+MAX_NUDGE = 32
+"""A silent producer is asked again after 1, 2, 4 … so many nudges, since it may just be busy in user code."""
+
+
+class Host:
+    """Everything of the core that runs on one worker.
+
+    Attributes:
+        instances: Running instances by id.
+        backups: Checkpoints held for instances of other workers.
+    """
+
+    def __init__(self, worker: int, plan: Plan) -> None:
+        self.worker, self.plan = worker, plan
+        self.instances: dict[int, AnyInstance] = {}
+        self.backups = BackupStore()
+        self._starting: dict[int, Start] = {}
+        self._early_views: dict[tuple[int, int], View] = {}
+        self._early_subscriptions: dict[tuple[int, int, int], Subscribe] = {}
+        self._retired: set[int] = set()
+        self._closed_at_nudge: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self._epoch = 0
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def handle(self, sender: int, message: object) -> list[Command]:
+        """What follows from a message of another worker (``sender``) or of the coordinator."""
+        epoch = getattr(message, "epoch", None)
+        if epoch is not None:
+            if epoch < self._epoch:
+                return []  # a coordinator that was replaced
+            self._epoch = epoch
+        try:
+            return self._route(sender, message)
+        except UserError as error:
+            return self._fail(getattr(message, "instance", None) or getattr(message, "consumer", 0), error)
+
+    def _route(self, sender: int, message: object) -> list[Command]:
+        match message:
+            case Deliver() | Differs():
+                return self._consumer(message.consumer, message)
+            case Subscribe():
+                return self._on_subscribe(message)
+            case Credit() | Ack() | Want():
+                return self._producer(message.producer, message)
+            case NeedCheckpoint():
+                return self._consumer(message.consumer, message)
+            case Store():
+                return self.backups.on_store(message)
+            case Stored() | StoreRefused():
+                return self._on_backup_answer(sender, message)
+            case Fetch():
+                return self.backups.on_fetch(message)
+            case Part():
+                return self._on_part(message)
+            case _:
+                return self._on_order(message)
+
+    def _on_order(self, message: object) -> list[Command]:
+        """What the coordinator orders, beside what concerns a source's end, which its driver is told."""
+        match message:
+            case Start():
+                return self._on_start(message)
+            case View():
+                return self._on_view(message)
+            case Retire():
+                return self.drop(message.instance)
+            case Hold():
+                self.backups.on_hold(message)
+            case Release():
+                self.backups.on_release(message)
+            case Cut():
+                return self.backups.on_cut(message)
+            case SetHolder():
+                if isinstance(found := self.instances.get(message.instance), KeyedInstance):
+                    return found.on_set_holder(message.holder)
+            case Drain():
+                if isinstance(found := self.instances.get(message.instance), SinkInstance):
+                    return found.on_drain(message.tick)
+            case Freeze() | Finish():
+                pass
+        return []
+
+    def _consumer(self, id: int, message: Deliver | Differs | NeedCheckpoint) -> list[Command]:
+        found = self.instances.get(id)
+        if found is None or isinstance(found, SourceInstance):
+            return []
+        match message:
+            case Deliver():
+                return found.on_deliver(message)
+            case Differs():
+                return found.on_differs(message)
+            case NeedCheckpoint():
+                return found.on_need_checkpoint(message)
+
+    def _producer(self, id: int, message: Credit | Ack | Want) -> list[Command]:
+        found = self.instances.get(id)
+        if found is None or isinstance(found, SinkInstance):
+            return []
+        match message:
+            case Credit():
+                return found.on_credit(message)
+            case Ack():
+                return found.on_ack(message)
+            case Want():
+                return found.on_want(message)
+
+    def _on_subscribe(self, message: Subscribe) -> list[Command]:
+        found = self.instances.get(message.producer)
+        if found is None:
+            if message.producer not in self._retired:  # it is being started: keep the newest request of each consumer
+                self._early_subscriptions[message.producer, message.edge, message.consumer] = message
+            return []
+        return [] if isinstance(found, SinkInstance) else found.on_subscribe(message)
+
+    def _on_backup_answer(self, holder: int, message: Stored | StoreRefused) -> list[Command]:
+        found = self.instances.get(message.instance)
+        if not isinstance(found, KeyedInstance):
+            return []
+        if isinstance(message, Stored):
+            return found.on_stored(message, holder)
+        return found.on_store_refused(message, holder)
+
+    # -- starting and ending instances ---------------------------------------------------------------------------------
+
+    def _on_start(self, start: Start) -> list[Command]:
+        if start.instance in self.instances or start.instance in self._starting or start.instance in self._retired:
+            return []
+        self._starting[start.instance] = start
+        for view in start.views:
+            self._note_early(view)
+        if self.plan.operators[start.operator].kind != "keyed":
+            return [Open(start)]
+        if start.part_at is None:
+            return self._run(KeyedInstance(self.plan, start, self.worker, None), 0)
+        return [Send(start.part_at, Fetch(start.instance, self.worker))]
+
+    def _on_part(self, message: Part) -> list[Command]:
+        start = self._starting.get(message.instance)
+        if start is None:
+            return []
+        checkpoint: Checkpoint | None = message.checkpoint
+        instance = KeyedInstance(self.plan, start, self.worker, checkpoint)
+        return self._run(instance, len(instance.processor))
+
+    def source_opened(self, start: Start, base: int) -> list[Command]:
+        """The log is open under the start's generation and begins after tick ``base``."""
+        if start.instance not in self._starting:
+            return [Close(start.instance)]
+        return self._run(SourceInstance(self.plan, start, base), 0)
+
+    def sink_opened(self, start: Start, committed: Sequence[tuple[KeyInterval, int]]) -> list[Command]:
+        """The target is open under the start's generation and holds the interval through these ticks."""
+        if start.instance not in self._starting:
+            return [Close(start.instance)]
+        return self._run(SinkInstance(self.plan, start, self.worker, committed), 0)
+
+    def _run(self, instance: AnyInstance, keys: int) -> list[Command]:
+        start = self._starting.pop(instance.id)
+        self.instances[instance.id] = instance
+        commands: list[Command] = [Tell(Started(instance.id, instance.tau, keys, start.cause))]
+        for key in [k for k in self._early_views if k[0] == instance.id]:
+            view = self._early_views.pop(key)
+            if not isinstance(instance, SourceInstance):
+                commands += instance.on_view(view)
+        for early in [k for k in self._early_subscriptions if k[0] == instance.id]:
+            commands += self._on_subscribe(self._early_subscriptions.pop(early))
+        return commands
+
+    def _on_view(self, view: View) -> list[Command]:
+        found = self.instances.get(view.instance)
+        if found is None:
+            if view.instance not in self._retired:
+                self._note_early(view)
+            return []
+        return [] if isinstance(found, SourceInstance) else found.on_view(view)
+
+    def _note_early(self, view: View) -> None:
+        key = (view.instance, view.edge)
+        if key not in self._early_views or self._early_views[key].version < view.version:
+            self._early_views[key] = view
+
+    def drop(self, id: int) -> list[Command]:
+        """Forget an instance for good, with all that was kept for it."""
+        self._retired.add(id)
+        self._starting.pop(id, None)
+        self._early_views = {k: v for k, v in self._early_views.items() if k[0] != id}
+        self._early_subscriptions = {k: v for k, v in self._early_subscriptions.items() if k[0] != id}
+        gone = self.instances.pop(id, None)
+        return [] if gone is None or isinstance(gone, KeyedInstance) else [Close(id)]
+
+    def _fail(self, id: int, error: UserError) -> list[Command]:
+        found = self.instances.get(id)
+        operator = getattr(error, "operator", None) or (found.operator if found else "")
+        tick = getattr(error, "tick", None) or (found.tau if found else 0)
+        return [Tell(Failed(id, operator, tick, str(error))), *self.drop(id)]
+
+    # -- work ----------------------------------------------------------------------------------------------------------
+
+    def guarded(self, id: int, work: Callable[[], list[Command]]) -> list[Command]:
+        """What ``work`` of an instance gives; a user's mistake in it ends the instance and is reported."""
+        try:
+            return work()
+        except UserError as error:
+            return self._fail(id, error)
+
+    def step(self, id: int) -> tuple[bool, list[Command]]:
+        """One step of a keyed or sink instance; whether it did anything."""
+        found = self.instances.get(id)
+        if found is None or isinstance(found, SourceInstance):
+            return False, []
+        try:
+            return found.step()
+        except UserError as error:
+            return False, self._fail(id, error)
+
+    def committed(self, id: int, through: int, rows: int, *, final: bool) -> list[Command]:
+        """The target of a sink instance holds everything through this tick."""
+        found = self.instances.get(id)
+        return found.on_committed(through, rows, final=final) if isinstance(found, SinkInstance) else []
+
+    def nudge(self) -> list[Command]:
+        """Subscribe again at producers that have closed nothing since the last nudge, ever more rarely.
+
+        A lost connection loses what was under way without a word; whoever waits finds out by asking again.
+        """
+        commands: list[Command] = []
+        before, self._closed_at_nudge = self._closed_at_nudge, {}
+        for instance in self.instances.values():
+            if isinstance(instance, SourceInstance):
+                continue
+            for i in instance.inputs:
+                for id, producer in i.producers.items():
+                    closed, silent = before.get((instance.id, i.edge, id), (-1, 0))
+                    silent = 0 if closed != producer.closed or producer.final else silent + 1
+                    self._closed_at_nudge[instance.id, i.edge, id] = (producer.closed, silent)
+                    if 0 < silent <= MAX_NUDGE and silent & (silent - 1) == 0:
+                        commands += i.subscribe(producer)
+        return commands

@@ -1,0 +1,229 @@
+"""A keyed operator's instance: consume a tick, process it, buffer and serve what it emits, checkpoint.
+
+Deterministic ticks (invariant 1): tick τ is processed when every input is closed through it, in canonical order.
+"""
+
+from __future__ import annotations
+
+from elastic.instance.inputs import Input
+from elastic.instance.outputs import Outputs
+from elastic.operators.base import ProcessorContext, TickInput
+from elastic.plan import Plan
+from elastic.protocol import (
+    CaughtUp,
+    Command,
+    Credit,
+    Deliver,
+    Differs,
+    NeedCheckpoint,
+    Protected,
+    Send,
+    Start,
+    Store,
+    Stored,
+    StoreRefused,
+    Subscribe,
+    Tell,
+    View,
+    Want,
+    Ack,
+)
+from elastic.state.checkpoint import Checkpoint
+
+UNPROTECTED_ACK_TICKS = 50
+"""Without checkpoints producers may trim at once; they are told so this often."""
+
+
+def make_inputs(plan: Plan, start: Start, worker: int) -> list[Input]:
+    """The inputs of an instance, in canonical order."""
+    settings = plan.settings
+    return [
+        Input(
+            e.id, e.input, start.instance, worker, start.interval, start.version,
+            key_groups=settings.key_groups, memory_bytes=settings.memory_bytes,
+            keep_rows=plan.operators[e.producer].user_code,
+        )
+        for e in plan.inputs(start.operator)
+    ]  # fmt: skip
+
+
+class KeyedInstance:
+    """One instance of a keyed operator.
+
+    Attributes:
+        tau: Every input is consumed through it; what was emitted through it is in buffer state.
+        finished: The final tick was processed.
+    """
+
+    def __init__(self, plan: Plan, start: Start, worker: int, checkpoint: Checkpoint | None) -> None:
+        settings = plan.settings
+        context = ProcessorContext(
+            start.operator, start.interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed
+        )
+        self.id, self.operator, self.interval = start.instance, start.operator, start.interval
+        self.processor = plan.operators[start.operator].logic.make(context)
+        self.tau = 0 if checkpoint is None else checkpoint.tick
+        if checkpoint is not None and checkpoint.state is not None:
+            self.processor.restore(checkpoint.state)
+        self.inputs = make_inputs(plan, start, worker)
+        self._producers_of = {e.id: e.producer for e in plan.edges}
+        buffers = {} if checkpoint is None else checkpoint.buffers
+        self.outputs = Outputs(plan, start.operator, start.instance, self.tau, buffers)
+        self.finished = False
+        self._worker, self._checkpoint_ticks = worker, settings.checkpoint_ticks
+        self._holder = start.holder if self._checkpoint_ticks else None
+        self._stored = (
+            self.tau if checkpoint is not None else None
+        )  # the base that the holder has; None: a full one is due
+        self._under_way: int | None = None
+        self._attempted = self.tau
+        self._protected = False
+        self._replaying = bool(start.cause)
+        self.replayed_rows = 0
+        self.records_in = 0
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def on_view(self, view: View) -> list[Command]:
+        """The producers of an input are these from now on."""
+        return self._input(view.edge).on_view(view, self.tau)
+
+    def on_deliver(self, message: Deliver) -> list[Command]:
+        """A producer closed ticks."""
+        return self._input(message.edge).on_deliver(message)
+
+    def on_differs(self, message: Differs) -> list[Command]:
+        """A replayed tick differs from what was processed here."""
+        producer = self._producers_of[message.edge]
+        return self._input(message.edge).explain(producer, message.producer, message.tick, message.batch)
+
+    def on_subscribe(self, message: Subscribe) -> list[Command]:
+        """A consumer wants an output edge."""
+        return self.outputs.on_subscribe(message, self.tau) + self.serve()
+
+    def on_credit(self, message: Credit) -> list[Command]:
+        """A consumer has room again."""
+        self.outputs.on_credit(message)
+        return self.serve()
+
+    def on_ack(self, message: Ack) -> list[Command]:
+        """A consumer is safe through a tick."""
+        self.outputs.on_ack(message)
+        return []
+
+    def on_want(self, message: Want) -> list[Command]:
+        """A consumer waits for a tick: ask those that this instance waits for in turn."""
+        self.outputs.on_want(message)
+        return [c for i in self.inputs for c in i.wants(message.tick)] if message.tick > self.tau else []
+
+    def resubscribe(self, producers: set[int]) -> list[Command]:
+        """Subscribe again at producers whose link was lost or that have been silent."""
+        return [
+            c for i in self.inputs for p in i.producers.values() if p.ref.instance in producers for c in i.subscribe(p)
+        ]
+
+    def _input(self, edge: int) -> Input:
+        return next(i for i in self.inputs if i.edge == edge)
+
+    # -- work ----------------------------------------------------------------------------------------------------------
+
+    def step(self) -> tuple[bool, list[Command]]:
+        """Process the next tick that matters, or close empty ones; whether anything was done, and what follows.
+
+        Raises:
+            UserCodeError: User code raised; the instance is unusable from then on and must be dropped.
+        """
+        closed = min(i.closed for i in self.inputs)
+        final = all(i.final for i in self.inputs) and all(i.closed == closed for i in self.inputs)
+        if self.outputs.full or self.finished or closed < self.tau or (closed == self.tau and not final):
+            return False, self._waits()
+        commands: list[Command] = []
+        if closed > self.tau:
+            tick = self._next(closed, final=final)
+            if tick is not None:
+                commands += self._process(tick, last=final and tick == closed)
+            self.tau = closed if tick is None else tick
+        self.finished = final and self.tau == closed
+        commands += self._checkpoint_if_due()
+        commands += self.serve()
+        commands += self.outputs.need_checkpoints()
+        for i in self.inputs:
+            commands += i.credits()
+        if self._replaying and self.tau == closed:
+            self._replaying = False
+            commands.append(Tell(CaughtUp(self.id, self.tau, self.replayed_rows)))
+        return True, commands
+
+    def _next(self, closed: int, *, final: bool) -> int | None:
+        """The first tick in (τ, closed] that must be processed; None if all of them are empty and nothing is due."""
+        ticks = [*(i.next_rows for i in self.inputs), self.processor.due_after(self.tau), closed if final else None]
+        return min((t for t in ticks if t is not None and t <= closed), default=None)
+
+    def _process(self, tick: int, *, last: bool) -> list[Command]:
+        slices = [(i.number, batch) for i in self.inputs for batch in i.take(tick)]
+        count = sum(len(b) for _, b in slices)
+        self.records_in += count
+        if self._replaying:
+            self.replayed_rows += count
+        return self.outputs.emit(tick, self.processor.process(TickInput(tick, slices, last)))
+
+    def serve(self) -> list[Command]:
+        """What is due to consumers now."""
+        stable = self.tau if self._holder is None else (self._stored or 0)
+        self.outputs.stable = max(self.outputs.stable, stable)
+        return self.outputs.serve(self.tau, final=self.finished)
+
+    def _waits(self) -> list[Command]:
+        """Where some input has rows waiting for another: ask that other to close."""
+        newest = max((i.newest for i in self.inputs), default=0)
+        return [c for i in self.inputs for c in i.wants(newest)] if newest > self.tau else []
+
+    # -- checkpoint, backup, trim --------------------------------------------------------------------------------------
+
+    def _checkpoint_if_due(self) -> list[Command]:
+        """At the first tick at or past each multiple of the interval, on all instances alike, and at the end."""
+        every = self._checkpoint_ticks or UNPROTECTED_ACK_TICKS
+        return self.checkpoint() if self.finished or self.tau // every > self._attempted // every else []
+
+    def checkpoint(self) -> list[Command]:
+        """Back up (processing state, buffer state, τ) now, as a delta on what the holder has; none while one is under way."""
+        if self._under_way is not None or (self._stored == self.tau and self._protected):
+            return []
+        self._attempted = self.tau
+        if self._holder is None:  # nothing can be restored, so nothing need be kept
+            return self._trim(self.tau)
+        base = self._stored
+        state = self.processor.full() if base is None else self.processor.delta()
+        buffers = {edge: buffer.checkpoint(base) for edge, buffer in self.outputs.buffers.items()}
+        self._under_way = self.tau
+        return [Send(self._holder, Store(self.id, self._worker, Checkpoint(self.tau, base, state, buffers)))]
+
+    def on_need_checkpoint(self, _: NeedCheckpoint) -> list[Command]:
+        """A producer's buffer state is past its limit."""
+        return self.checkpoint()
+
+    def on_stored(self, message: Stored, holder: int) -> list[Command]:
+        """The checkpoint is safe: producers may trim."""
+        if holder != self._holder or message.tick != self._under_way:
+            return []
+        self._stored, self._under_way = message.tick, None
+        commands = self._trim(message.tick)
+        if not self._protected:
+            self._protected = True
+            commands.append(Tell(Protected(self.id, holder)))
+        return commands
+
+    def on_store_refused(self, message: StoreRefused, holder: int) -> list[Command]:
+        """The holder lacks what the delta builds on: the next checkpoint is a full one, at its usual time."""
+        if holder == self._holder and message.tick == self._under_way:
+            self._stored, self._under_way = None, None
+        return []
+
+    def on_set_holder(self, holder: int | None) -> list[Command]:
+        """Back up elsewhere from now on: a lost copy is made again at once."""
+        self._holder = holder if self._checkpoint_ticks else None
+        self._stored, self._under_way, self._protected = None, None, False
+        return self.checkpoint()
+
+    def _trim(self, tick: int) -> list[Command]:
+        return [c for i in self.inputs for c in i.acks(tick)]

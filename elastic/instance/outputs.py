@@ -1,0 +1,116 @@
+"""The producer's side: the chains that end an instance's work, and buffer and routing state per edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from elastic.operators.base import Output
+from elastic.operators.stateless import Chain
+from elastic.plan import Plan
+from elastic.protocol import Ack, Command, Credit, NeedCheckpoint, Send, Subscribe, Tell, Trimmed, Want
+from elastic.state.buffer import BufferState
+from elastic.state.checkpoint import BufferCheckpoint
+from elastic.state.routing import RoutingState
+
+UNSENT_LIMIT_BYTES = 4 << 20
+"""An instance with so much unsent output works no further until credit comes."""
+
+
+class Outputs:
+    """All output edges of one instance.
+
+    Attributes:
+        start: The tick after which this incarnation began.
+        stable: A successor would start after this tick.
+        wanted: The newest tick that some consumer waits for.
+    """
+
+    def __init__(
+        self, plan: Plan, operator: str, instance: int, start: int, buffers: Mapping[int, BufferCheckpoint]
+    ) -> None:
+        groups = plan.settings.key_groups
+        edges = plan.outputs(operator)
+        self._chains = {e.id: Chain(e, groups, tracked=not e.keyed) for e in edges}
+        self.buffers = {e.id: BufferState(groups, buffers.get(e.id)) for e in edges}
+        self._routes = {e.id: RoutingState(e.id, instance, self.buffers[e.id]) for e in edges}
+        self._instance = instance
+        self._limit_bytes = plan.settings.memory_bytes // 4
+        self._asked_at_bytes = 0
+        self.start = self.stable = start
+        self.wanted = 0
+
+    # -- what the instance emits ---------------------------------------------------------------------------------------
+
+    def emit(self, tick: int, output: Output | None) -> list[Command]:
+        """Run the chains over a tick's output and keep the result as buffer state.
+
+        Raises:
+            UserCodeError: A function of a chain raised. Nothing was kept for the edge concerned.
+        """
+        found: list[Command] = []
+        memo: dict[tuple[int, ...], object] = {}
+        for edge, chain in self._chains.items():
+            batch = chain.run(output, tick, memo) if output is not None and len(output.groups) else None
+            if batch is not None and len(batch):
+                self.buffers[edge].append(tick, batch)
+            found += self._routes[edge].check(tick, batch)
+        return found
+
+    def serve(self, closed: int, *, final: bool, closings: bool = True) -> list[Command]:
+        """All that is due to the consumers through tick ``closed``."""
+        return [
+            send
+            for route in self._routes.values()
+            for send in route.serve(closed, stable=self.stable, final=final, closings=closings)
+        ]
+
+    # -- what consumers say --------------------------------------------------------------------------------------------
+
+    def on_subscribe(self, message: Subscribe, closed: int) -> list[Command]:
+        """Take over a subscription; one from below the trim point is reported, since it can never be served."""
+        refused, found = self._routes[message.edge].subscribe(message, closed=closed, start=self.start)
+        if refused:
+            floor = self.buffers[message.edge].floor
+            return [Tell(Trimmed(message.edge, self._instance, message.consumer, message.after, floor))]
+        return list(found)
+
+    def on_credit(self, message: Credit) -> None:
+        """Note credit."""
+        self._routes[message.edge].credit(message)
+
+    def on_ack(self, message: Ack) -> bool:
+        """Trim; True if any edge's floor rose."""
+        return self.buffers[message.edge].acknowledge(message.interval, message.tick)
+
+    def on_want(self, message: Want) -> None:
+        """Note that a consumer waits for a tick to be closed."""
+        self.wanted = max(self.wanted, message.tick)
+
+    # -- limits --------------------------------------------------------------------------------------------------------
+
+    @property
+    def floor(self) -> int:
+        """The tick through which no consumer on any edge needs anything."""
+        return min(b.floor for b in self.buffers.values())
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of all buffer state."""
+        return sum(b.stats.size_bytes for b in self.buffers.values())
+
+    @property
+    def full(self) -> bool:
+        """Whether the instance must wait: too much is unsent, or buffer state is past its limit."""
+        unsent = max((r.unsent_bytes for r in self._routes.values()), default=0)
+        return unsent > UNSENT_LIMIT_BYTES or self.size_bytes > self._limit_bytes
+
+    def need_checkpoints(self) -> list[Command]:
+        """Ask consumers for an early checkpoint when buffer state is half way to its limit; again at each further eighth."""
+        size = self.size_bytes
+        if size < self._limit_bytes // 2:
+            self._asked_at_bytes = 0
+            return []
+        if size < self._asked_at_bytes:
+            return []
+        self._asked_at_bytes = size + self._limit_bytes // 8
+        return [Send(s.worker, NeedCheckpoint(edge, s.consumer)) for edge, route in self._routes.items() for s in route]

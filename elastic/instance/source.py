@@ -1,0 +1,101 @@
+"""A source's instance: stamps what was read with ticks and serves it. Its checkpoint is the input log.
+
+The shell reads and logs; by the time ``emit`` is called the tick's log entry is durable, so that whatever a consumer
+has seen of a tick, a successor reads the same from the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from elastic.batch import Column, concat
+from elastic.instance.outputs import Outputs
+from elastic.keys import KeyInterval
+from elastic.operators.base import Output
+from elastic.plan import Plan
+from elastic.protocol import Ack, Command, Credit, Start, Subscribe, Want
+
+
+class SourceInstance:
+    """One instance of a source, reading the partitions whose intervals lie in its own.
+
+    Attributes:
+        tau: Closed through it.
+        base: The tick after which it began to replay the log.
+        finished: The stream ended with τ.
+    """
+
+    def __init__(self, plan: Plan, start: Start, base: int) -> None:
+        self.id, self.operator, self.interval = start.instance, start.operator, start.interval
+        self.tau = base
+        self.outputs = Outputs(plan, start.operator, start.instance, base, {})
+        for buffer in self.outputs.buffers.values():
+            buffer.acknowledge(KeyInterval(0, plan.settings.key_groups), base)
+        self.finished = False
+        self.records_in = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether reading must wait for credit or for a downstream checkpoint. Empty ticks may still be closed."""
+        return self.outputs.full
+
+    @property
+    def floor(self) -> int:
+        """The log is needed only past this tick."""
+        return self.outputs.floor
+
+    @property
+    def wanted(self) -> int:
+        """The newest tick that a consumer waits for."""
+        return self.outputs.wanted
+
+    def emit(
+        self, tick: int, rows: Sequence[tuple[KeyInterval, Column]], *, final: bool = False, serve: bool = True
+    ) -> list[Command]:
+        """Close ``tick`` with the rows of each partition, in the partitions' order.
+
+        Raises:
+            UserCodeError: A function of a chain raised.
+        """
+        parts = [(interval, column) for interval, column in rows if len(column)]
+        commands: list[Command] = []
+        if parts or self.outputs.start < tick:
+            commands += self.outputs.emit(tick, self._output(parts))
+        self.tau, self.finished = tick, final
+        if serve:
+            commands += self.serve()
+        return commands
+
+    def _output(self, parts: Sequence[tuple[KeyInterval, Column]]) -> Output | None:
+        if not parts:
+            return None
+        lengths = [len(column) for _, column in parts]
+        self.records_in += sum(lengths)
+        groups = np.repeat(np.array([interval.low for interval, _ in parts], np.uint16), lengths)
+        return Output(groups, concat([column for _, column in parts]))
+
+    def serve(self) -> list[Command]:
+        """What is due to consumers now."""
+        self.outputs.stable = max(self.outputs.stable, self.outputs.floor)
+        return self.outputs.serve(self.tau, final=self.finished) + self.outputs.need_checkpoints()
+
+    def on_subscribe(self, message: Subscribe) -> list[Command]:
+        """A consumer wants an output edge."""
+        return self.outputs.on_subscribe(message, self.tau) + self.serve()
+
+    def on_credit(self, message: Credit) -> list[Command]:
+        """A consumer has room again."""
+        self.outputs.on_credit(message)
+        return self.serve()
+
+    def on_ack(self, message: Ack) -> list[Command]:
+        """A consumer is safe through a tick."""
+        self.outputs.on_ack(message)
+        return []
+
+    def on_want(self, message: Want) -> list[Command]:
+        """A consumer waits for a tick."""
+        self.outputs.on_want(message)
+        return []

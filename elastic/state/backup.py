@@ -1,0 +1,109 @@
+"""The holder: keeps other instances' checkpoints, folds their deltas, fences them and cuts what it has into parts.
+
+Source: SEEP §3.2, ``backup-state``, and the cut of §4: overload or failure, it is the *stored checkpoint* that is cut,
+at its holder, and the busy instance is asked for nothing (invariant 5). We differ: a holder refuses whatever it was
+not told to hold, and stops holding for an instance in the same step as it cuts, so that a zombie's checkpoint can
+neither be stored nor acknowledged (invariant 9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from elastic.protocol import Command, Cut, CutDone, Fetch, Hold, Part, Release, Send, Store, Stored, StoreRefused, Tell
+from elastic.state.checkpoint import Checkpoint, fold_checkpoint, partition_checkpoint
+
+
+@dataclass(slots=True)
+class Held:
+    """What is kept for one instance.
+
+    Attributes:
+        fresh: Nothing was ever acknowledged before it was held here, so an empty copy means tick 0.
+        whole: The newest full checkpoint; None before the first.
+        deltas: What came since, oldest first.
+    """
+
+    fresh: bool
+    whole: Checkpoint | None = None
+    deltas: list[Checkpoint] = field(default_factory=list)
+
+    @property
+    def tick(self) -> int | None:
+        """The tick of the newest checkpoint; None before the first."""
+        newest = self.deltas[-1] if self.deltas else self.whole
+        return None if newest is None else newest.tick
+
+    def fold(self) -> Checkpoint | None:
+        """The newest checkpoint as a full one."""
+        if self.whole is not None and self.deltas:
+            self.whole, self.deltas = fold_checkpoint(self.whole, self.deltas), []
+        return self.whole
+
+
+class BackupStore:
+    """Checkpoints kept on one worker for instances of other workers."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, Held] = {}
+        self._cuts: dict[int, CutDone] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of everything held."""
+        return sum(c.size_bytes for h in self._held.values() for c in (h.whole, *h.deltas) if c is not None)
+
+    def on_hold(self, message: Hold) -> None:
+        """Begin to hold for an instance; nothing changes if it is held already."""
+        self._held.setdefault(message.instance, Held(message.fresh))
+
+    def on_release(self, message: Release) -> None:
+        """Forget an instance."""
+        self._held.pop(message.instance, None)
+
+    def on_store(self, message: Store) -> list[Command]:
+        """Keep a checkpoint and acknowledge it; refuse it from an instance not held for, or without its base."""
+        held, checkpoint = self._held.get(message.instance), message.checkpoint
+        if held is None or (checkpoint.base is not None and checkpoint.base != held.tick):
+            return [Send(message.worker, StoreRefused(message.instance, checkpoint.tick))]
+        if checkpoint.base is None:
+            held.whole, held.deltas = checkpoint, []
+        else:
+            held.deltas.append(checkpoint)
+        return [Send(message.worker, Stored(message.instance, checkpoint.tick))]
+
+    def tidy(self) -> bool:
+        """Fold one instance's deltas once they outweigh its full checkpoint, so that folding costs a constant per delta.
+
+        Returns whether there was anything to do; a host calls it when it has nothing better to do.
+        """
+        for held in self._held.values():
+            if held.whole is not None and len(held.deltas) > 1:
+                if sum(d.size_bytes for d in held.deltas) >= held.whole.size_bytes or len(held.deltas) > MAX_DELTAS:
+                    held.fold()
+                    return True
+        return False
+
+    def on_cut(self, message: Cut) -> list[Command]:
+        """Fence the instance and keep one part per successor; the same reconfigure again gives the same answer."""
+        if (done := self._cuts.get(message.reconfigure)) is None:
+            held = self._held.pop(message.instance, None)
+            whole = None if held is None else held.fold()
+            lost = whole is None and (held is None or not held.fresh)
+            parts: list[Checkpoint | None] = [None] * len(message.parts)
+            if whole is not None:
+                parts = list(partition_checkpoint(whole, [interval for _, interval in message.parts]))
+            for (successor, _), part in zip(message.parts, parts, strict=True):
+                self._held[successor] = Held(fresh=whole is None and not lost, whole=part)
+            done = CutDone(message.reconfigure, 0 if whole is None else whole.tick, lost)
+            self._cuts[message.reconfigure] = done
+        return [Tell(done)]
+
+    def on_fetch(self, message: Fetch) -> list[Command]:
+        """Hand out the newest checkpoint of an instance, whole."""
+        held = self._held.get(message.instance)
+        return [Send(message.worker, Part(message.instance, None if held is None else held.fold()))]
+
+
+MAX_DELTAS = 64
+"""However small they are: each keeps the buffer entries of its own checkpoint."""

@@ -1,0 +1,93 @@
+"""Buffer state: an instance's output on one edge that downstream checkpoints do not cover yet.
+
+Invariant 3, nothing is trimmed early: a tick goes only when every downstream key group is covered by a *stored*
+checkpoint at or past it. Source: SEEP §3.1 (β_o) and its ``trim``; we trim by key group, so that it holds for any cut.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from elastic.batch import Batch
+from elastic.keys import KeyInterval
+from elastic.state.checkpoint import BufferCheckpoint
+
+
+class Entry(NamedTuple):
+    """One tick's rows; ``end_bytes`` counts all bytes ever appended, up to and including this entry."""
+
+    tick: int
+    batch: Batch
+    end_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BufferStats:
+    """Size of a buffer state."""
+
+    ticks: int
+    size_bytes: int
+
+
+class BufferState:
+    """Ticks ``(floor, τ]`` of one edge; ticks without rows take no room.
+
+    Attributes:
+        floor: What lies at or below it was trimmed: every consumer is safe there.
+        acked: Per downstream key group, the tick that a stored checkpoint covers.
+    """
+
+    def __init__(self, key_groups: int, checkpoint: BufferCheckpoint | None = None) -> None:
+        self._entries: list[Entry] = []
+        self.appended_bytes = 0
+        if checkpoint is None:
+            self.floor, self.acked = 0, np.zeros(key_groups, np.int64)
+        else:
+            self.floor, self.acked = checkpoint.floor, checkpoint.acked.copy()
+            for tick, batch in checkpoint.entries:
+                self.append(tick, batch)
+
+    @property
+    def stats(self) -> BufferStats:
+        """How much is held."""
+        first = self._entries[0] if self._entries else None
+        held = 0 if first is None else self.appended_bytes - first.end_bytes + first.batch.size_bytes
+        return BufferStats(len(self._entries), held)
+
+    def append(self, tick: int, batch: Batch) -> None:
+        """Keep the rows of a tick; ticks ascend."""
+        self.appended_bytes += batch.size_bytes
+        self._entries.append(Entry(tick, batch, self.appended_bytes))
+
+    def after(self, tick: int) -> list[Entry]:
+        """Entries past ``tick``, ascending."""
+        entries = self._entries
+        if not entries or entries[-1].tick <= tick:  # the usual case, without a search
+            return []
+        return entries[bisect_right(entries, tick, key=lambda entry: entry.tick) :]
+
+    def at(self, tick: int) -> Batch | None:
+        """The rows of one tick; None if it had none or was trimmed."""
+        found = self.after(tick - 1)
+        return found[0].batch if found and found[0].tick == tick else None
+
+    def acknowledge(self, interval: KeyInterval, tick: int) -> bool:
+        """A stored checkpoint covers ``interval`` through ``tick``; trims, and tells whether the floor rose."""
+        acked = self.acked[interval.low : interval.high]
+        np.maximum(acked, tick, out=acked)
+        floor = int(self.acked.min())
+        if floor <= self.floor:
+            return False
+        self.floor = floor
+        del self._entries[: bisect_right(self._entries, floor, key=lambda entry: entry.tick)]
+        return True
+
+    def checkpoint(self, after: int | None) -> BufferCheckpoint:
+        """What a checkpoint holds of this edge: everything, or what came after tick ``after`` for a delta."""
+        entries: Iterable[Entry] = self._entries if after is None else self.after(after)
+        return BufferCheckpoint(self.floor, self.acked.copy(), tuple((e.tick, e.batch) for e in entries))

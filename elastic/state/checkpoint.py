@@ -1,0 +1,102 @@
+"""Checkpoints and SEEP's primitives over them: fold (a delta into its base), partition (by key group).
+
+Source: SEEP §3.2, ``checkpoint-state`` and ``partition-processing-state``. We differ: a checkpoint's position is one
+tick instead of a vector, a checkpoint may be a delta, and what it acknowledges downstream travels with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from elastic.batch import Batch
+from elastic.keys import KeyInterval
+from elastic.state.processing import StateTable, cut_table, fold
+
+BufferEntries = tuple[tuple[int, Batch], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BufferCheckpoint:
+    """Buffer state of one edge.
+
+    Attributes:
+        floor: Ticks at or below it were trimmed.
+        acked: Per key group of the consumer, the tick that is safe there.
+        entries: (tick, rows), ascending; in a delta those after the base's tick only.
+    """
+
+    floor: int
+    acked: np.ndarray[tuple[int], np.dtype[np.int64]]
+    entries: BufferEntries
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """(processing state, buffer state, τ) of one instance: all that is needed to start it again somewhere else.
+
+    Attributes:
+        tick: τ: every input is consumed through it.
+        base: The tick of the checkpoint that this delta builds on; None for a full one.
+        state: Processing state; None where nothing was ever written.
+        buffers: Buffer state by edge id.
+    """
+
+    tick: int
+    base: int | None
+    state: StateTable | None
+    buffers: Mapping[int, BufferCheckpoint]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of state and buffers together."""
+        state = self.state.size_bytes if self.state is not None else 0
+        return state + sum(b.size_bytes for buffer in self.buffers.values() for _, b in buffer.entries)
+
+
+class BaseMismatchError(ValueError):
+    """A delta does not build on the checkpoint that it was to be folded into."""
+
+
+def fold_checkpoint(base: Checkpoint, deltas: Sequence[Checkpoint]) -> Checkpoint:
+    """The full checkpoint at the last delta's tick; the arguments are not changed.
+
+    Raises:
+        BaseMismatchError: A delta names another base than the checkpoint before it.
+    """
+    tick, buffers = base.tick, dict(base.buffers)
+    for delta in deltas:
+        if delta.base != tick:
+            raise BaseMismatchError(f"a delta on tick {delta.base} does not continue a checkpoint of tick {tick}")
+        tick = delta.tick
+        for edge, new in delta.buffers.items():
+            old = buffers[edge].entries if edge in buffers else ()
+            kept = tuple(entry for entry in old if entry[0] > new.floor)
+            buffers[edge] = replace(new, entries=kept + new.entries)
+    tables = [c.state for c in (base, *deltas) if c.state is not None]
+    state = fold(tables[0], tables[1:]) if tables else None
+    return Checkpoint(tick, base.base, state, buffers)
+
+
+def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval]) -> list[Checkpoint]:
+    """One full checkpoint per key interval, losing and repeating nothing.
+
+    Every part carries the same τ, so that replay after it is right for each of them, be it for scale out or for
+    recovery. The buffer goes whole to the first part, since it is in canonical order already; the others get none.
+
+    Args:
+        checkpoint: A full one; not changed. Values are shared with the parts.
+        intervals: They tile the instance's interval, ascending.
+
+    Source: SEEP §3.2, partition-processing-state (β_1 ← β, β_i ← ∅ for i ≠ 1).
+    """
+    if checkpoint.base is not None:
+        raise BaseMismatchError("a delta cannot be cut; fold it into its base first")
+    parts = []
+    for n, interval in enumerate(intervals):
+        state = None if checkpoint.state is None else cut_table(checkpoint.state, interval)
+        buffers = checkpoint.buffers if n == 0 else {e: replace(b, entries=()) for e, b in checkpoint.buffers.items()}
+        parts.append(Checkpoint(checkpoint.tick, None, state, buffers))
+    return parts
