@@ -87,7 +87,10 @@ EXCEPTIONS = {
 }
 
 #: Imports inside functions: (file, module) and why it is not at the top.
-INSIDE_FUNCTIONS: dict[tuple[str, str], str] = {}
+INSIDE_FUNCTIONS = {
+    ("elastic.scenario.runner", "elastic.cluster.job"): "validate and schema start no processes, and need no sockets",
+    ("elastic.scenario.verify", "elastic.testing.reference"): "only a run that is verified loads the simulator",
+}
 
 
 @dataclass(frozen=True)
