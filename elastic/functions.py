@@ -66,8 +66,7 @@ def columnar(column: ColumnForm, *, name: str | None = None) -> Callable[[Callab
     """
 
     def decorate(row: Callable[[Any], Any]) -> ColumnFunction:
-        called: str = name or getattr(row, "__name__", type(row).__name__)
-        return ColumnFunction(called, row, column)
+        return ColumnFunction(name or str(getattr(row, "__name__", type(row).__name__)), row, column)
 
     return decorate
 

@@ -111,9 +111,10 @@ def exact_array(rows: Sequence[Any]) -> pa.Array | None:
     if len(types) != 1 or (arrow := _EXACT.get(types.pop())) is None:
         return None
     try:
-        return pa.array(rows, arrow)
-    except (OverflowError, UnicodeEncodeError, pa.ArrowInvalid):  # too wide an int; a lone surrogate; over 2 GiB
+        array = pa.array(rows, arrow)
+    except (OverflowError, UnicodeEncodeError, pa.ArrowInvalid):  # too wide an int; a lone surrogate
         return None
+    return array if isinstance(array, pa.Array) else None  # over 2 GiB of text would come in chunks
 
 
 _EXACT: dict[type, pa.DataType] = {
