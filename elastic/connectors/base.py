@@ -1,4 +1,4 @@
-"""The contracts that sources and sinks keep. Descriptions are shipped to workers, where readers and writers do the I/O."""
+"""The contracts that sources and sinks keep. Descriptions are shipped to workers, where readers and writers do I/O."""
 
 from __future__ import annotations
 

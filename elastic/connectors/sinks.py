@@ -1,0 +1,129 @@
+"""Where results go: ``from elastic import sinks``, then ``.sink(sinks.sqlite("counts.db", table="counts"))``.
+
+Every sink here is exactly once: a commit's rows and its tick become visible together or not at all, also when a worker
+is killed in the middle, and a worker that was replaced can write no more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from elastic.connectors.base import Rate
+from elastic.connectors.discard import DiscardSink
+from elastic.connectors.json_lines import JsonLinesSink
+from elastic.connectors.rate import as_rate
+from elastic.connectors.sqlite import SqliteSink
+from elastic.connectors.stdout import StdoutSink
+from elastic.errors import QueryError
+from elastic.units import parse_duration_ms, parse_duration_s
+
+__all__ = ["discard", "json_lines", "sqlite", "stdout"]
+
+
+def sqlite(
+    path: str | os.PathLike[str],
+    *,
+    table: str,
+    columns: Iterable[str] | None = None,
+    upsert: bool | str = False,
+    lock_timeout: str = "30s",
+) -> SqliteSink:
+    """A sink that writes rows into a table of a SQLite file, and creates both if they are missing.
+
+    Rows are tuples, dicts or single values of None, bool, int (64 bits), float, str and bytes; NaN becomes NULL. A
+    table that the sink creates has columns without a declared type, so that every value stays what it is. Beside it
+    stand ``_elastic_commits`` and ``_elastic_runs``, the sink's own record. One instance writes, since SQLite has one
+    writer at a time; the file must be on a local disk.
+
+    When a run is verified, its rows are those appended since it began, or with ``upsert`` the table; if that had rows
+    before, keys that the run was not expected to write are left out.
+
+    Args:
+        path: The database file; a relative path is taken from where the query is built.
+        table: An existing table must have exactly the columns of the rows.
+        columns: Names of a row's fields, in order. Left out: ``key`` and ``value`` for pairs, as keyed aggregates emit
+            them, a dict's own keys for dicts, ``value`` for single values.
+        upsert: True replaces the row that has the same first column, a name that which has the same value there; an
+            existing table needs that column as its primary key. False appends.
+        lock_timeout: How long a commit waits for other programs that write to the file; then the job fails.
+
+    Raises:
+        QueryError: An argument is none of the above.
+        UnitError: ``lock_timeout`` is no duration.
+    """
+    names = _columns("sqlite", columns)
+    if not table or table.startswith(("sqlite_", "_elastic_")):
+        raise QueryError(f"sqlite(table={table!r}): expected a name, and none of SQLite's or the sink's own")
+    if os.fspath(path) in ("", ":memory:"):
+        raise QueryError("sqlite(path): a database in memory would be gone with its worker; name a file")
+    if isinstance(upsert, str) and names and upsert not in names:
+        raise QueryError(f"sqlite(upsert={upsert!r}): expected one of the columns {', '.join(names)}")
+    return SqliteSink(_absolute(path), table, names, upsert, parse_duration_s(lock_timeout))
+
+
+def json_lines(
+    directory: str | os.PathLike[str], *, columns: Iterable[str] | None = None, commit: str = "1s"
+) -> JsonLinesSink:
+    """A sink that writes files of JSON lines into a directory, which is created if it is missing.
+
+    A part appears under its final name when it is complete, and is never changed: its name has the operator, the run,
+    the key groups and the last tick, such as ``sink-RUN-00000-00256-000000000100.jsonl``. Every instance writes its own
+    parts. The sub-directory ``.elastic`` holds the record of commits. The directory must be on a local disk.
+
+    Rows are what JSON holds: dicts, lists and tuples, text, finite numbers, True, False, None.
+
+    Args:
+        directory: A relative path is taken from where the query is built.
+        columns: Names of the fields of tuples, or which fields of dicts there must be; rows become objects. Left out:
+            rows are written as they are, a pair as a list of two.
+        commit: A part holds the rows of so long, or fewer at the end; what a reader sees is at most that old.
+
+    Raises:
+        QueryError: An argument is none of the above.
+        UnitError: ``commit`` is no duration.
+    """
+    period_ms = parse_duration_ms(commit)
+    if period_ms == 0:
+        raise QueryError("json_lines(commit='0s'): expected a duration above zero, such as 1s; a part holds its rows")
+    return JsonLinesSink(_absolute(directory), _columns("json_lines", columns), period_ms)
+
+
+def stdout() -> StdoutSink:
+    """A sink that prints each row on a line: a tuple's fields with tabs between them, anything else as ``str`` of it.
+
+    Workers record the lines in the job directory, and the command prints them once they are committed.
+    """
+    return StdoutSink()
+
+
+def discard(*, rate: Rate | str | None = None) -> DiscardSink:
+    """A sink that keeps no row, only how many there were and a checksum, by which the run can still be verified.
+
+    Args:
+        rate: Such as ``"10k/s"``: each instance takes no more rows than that, for trying out backpressure.
+
+    Raises:
+        QueryError: The rate is not one of records.
+        UnitError: ``rate`` is no rate.
+    """
+    limit = as_rate(rate)
+    if limit and limit.unit != "records":
+        raise QueryError(f"discard(rate={rate!r}): expected rows a second, such as 10k/s")
+    return DiscardSink(limit)
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    """The path from the root: workers have a working directory of their own."""
+    return Path(path).expanduser().absolute()
+
+
+def _columns(sink: str, columns: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The names as a tuple."""
+    if columns is None:
+        return None
+    names = tuple([columns] if isinstance(columns, str) else columns)
+    if not names or not all(isinstance(n, str) and n for n in names) or len({n.lower() for n in names}) < len(names):
+        raise QueryError(f"{sink}(columns={columns!r}): expected at least one name, and none twice")
+    return names

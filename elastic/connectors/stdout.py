@@ -1,0 +1,67 @@
+"""Standard output as a sink: workers record the lines of each commit, and the command prints what counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elastic.batch import Batch, rows
+from elastic.connectors.base import Sink, SinkContext, Writer
+from elastic.connectors.claims import progress_ticks
+from elastic.connectors.commit_log import CommitLog, CommitLogReader, log_path
+from elastic.keys import KeyInterval
+
+
+@dataclass(frozen=True)
+class StdoutSink(Sink):
+    """Rows are printed by the command, one a line; see ``elastic.sinks.stdout``."""
+
+    name = "stdout"
+    parallel = False  # one order of lines
+
+    def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
+        return StdoutWriter(context, interval, generation)
+
+    def display(self, context: SinkContext) -> Callable[[], Sequence[str]]:
+        reader = CommitLogReader(log_path(context, context.directory))
+        return lambda: [line for entry in reader.read() for line in entry.payload]
+
+    def contents(self, context: SinkContext) -> Any:
+        return Counter(self.display(context)())
+
+    def expected(self, batches: Sequence[Batch]) -> Any:
+        return Counter(line for batch in batches for line in lines(batch))
+
+    def compare(self, expected: Any, contents: Any) -> tuple[int, int]:
+        return (expected - contents).total(), (contents - expected).total()
+
+
+class StdoutWriter(Writer):
+    """Records lines in the job directory: a tick and its lines are one append."""
+
+    def __init__(self, context: SinkContext, interval: KeyInterval, generation: int) -> None:
+        self._log = CommitLog(log_path(context, context.directory), interval, generation)
+        self._through = min(tick for _, tick in self._log.committed())
+        self._progress_ticks = progress_ticks(context.tick_ms)
+
+    def committed(self) -> list[tuple[KeyInterval, int]]:
+        return self._log.committed()
+
+    def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
+        if not ticks and through < self._through + self._progress_ticks and not final:
+            return self._through
+        self._log.commit(through, [line for _, batch in ticks for line in lines(batch)])
+        self._through = through
+        return through
+
+    def close(self) -> None:
+        self._log.close()
+
+
+def lines(batch: Batch) -> Iterator[str]:
+    """The rows as text: a tuple's fields between tabs, anything else as ``str`` of it."""
+    assert batch.values is not None, "a sink's input carries its rows"
+    for row in rows(batch.values):
+        yield "\t".join(map(str, row)) if isinstance(row, tuple) else str(row)
