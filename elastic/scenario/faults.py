@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from elastic.plan import Plan
 from elastic.report import Progress
 from elastic.scenario.control import JobControl
-from elastic.scenario.job import FieldError
+from elastic.scenario.mistakes import FieldError, did_you_mean
 from elastic.scenario.models import Fault, Target
-from elastic.scenario.suggest import did_you_mean
 
 
 class FaultPlan:

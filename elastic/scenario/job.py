@@ -17,30 +17,14 @@ from typing import Any, TypeVar
 
 import cloudpickle
 
-from elastic.errors import ScenarioError, UserError
+from elastic.errors import UserError
 from elastic.query import Query
-from elastic.scenario.suggest import did_you_mean
+from elastic.scenario.mistakes import FieldError, Location, did_you_mean
 
 T = TypeVar("T")
 
 _TARGET = re.compile(r"(?P<module>.+?)(?::(?P<name>[^:/\\]*))?")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
-
-
-class FieldError(ScenarioError):
-    """A mistake in a job or in how it is named, and the field of a scenario that it shows in.
-
-    Attributes:
-        location: The field, such as ``("parameters", "rate")``.
-        problem: What is wrong and what to write, without the field.
-    """
-
-    def __init__(self, location: tuple[str | int, ...], problem: str) -> None:
-        super().__init__(location, problem)
-        self.location, self.problem = location, problem
-
-    def __str__(self) -> str:
-        return f"{'.'.join(map(str, self.location))}: {self.problem}"
 
 
 def load_query(target: str, directory: Path, parameters: Mapping[str, Any]) -> Query:
@@ -153,7 +137,7 @@ def filled(parameters: Mapping[str, Any], directory: Path, job_directory: Path) 
     return {name: _fill(value, places, ("parameters", name)) for name, value in parameters.items()}
 
 
-def _fill(value: Any, places: Mapping[str, str], location: tuple[str | int, ...]) -> Any:
+def _fill(value: Any, places: Mapping[str, str], location: Location) -> Any:
     if isinstance(value, dict):
         return {k: _fill(v, places, (*location, k)) for k, v in value.items()}
     if isinstance(value, list):
@@ -194,17 +178,17 @@ def _load_module(name: str, field: str, target: str) -> ModuleType:
         ) from None
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (user code raises what it likes)
         raise FieldError((field,), _raised(target, error)) from None
 
 
-def _call(location: tuple[str | int, ...], target: str, code: Callable[[], T]) -> T:
+def _call(location: Location, target: str, code: Callable[[], T]) -> T:
     """What the user's code gives; what it raises is shown with the user's own lines only."""
     try:
         return code()
     except UserError:  # a mistake in a query: its text says all
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (user code raises what it likes)
         raise FieldError(location, _raised(target, error)) from None
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from elastic.errors import ScenarioError
+from elastic.scenario.mistakes import FieldError, Location, did_you_mean, dotted
 from elastic.scenario.models import Scenario
-from elastic.scenario.suggest import did_you_mean
-
-Location: TypeAlias = tuple[str | int, ...]
-"""Where a value stands in the file: keys and list positions from the top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,14 @@ class LoadedScenario:
     def error(self, location: Location, problem: str) -> ScenarioError:
         """The error to raise for a value of this file."""
         return ScenarioError(self.document.error(location, problem))
+
+    @contextmanager
+    def naming_lines(self) -> Iterator[None]:
+        """A ``FieldError`` from inside the block leaves it as one that names this file and the line."""
+        try:
+            yield
+        except FieldError as error:
+            raise self.error(error.location, error.problem) from None
 
 
 def load_scenario(path: Path) -> LoadedScenario:
@@ -124,14 +130,6 @@ def _construct(loader: yaml.SafeLoader, node: yaml.Node, at: Location, lines: di
         lines[*at, key] = line
         values[key] = _construct(loader, value_node, (*at, key), lines, path)
     return values
-
-
-def dotted(location: Location) -> str:
-    """``faults[0].kill.owner_of``."""
-    text = ""
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def _neighbours(path: Path) -> list[str]:

@@ -16,7 +16,8 @@ from elastic.scenario.control import JobControl, StartJob, Watcher
 from elastic.scenario.expectations import judge
 from elastic.scenario.faults import FaultPlan, check_faults
 from elastic.scenario.interrupts import Interrupts
-from elastic.scenario.job import FieldError, user_trace
+from elastic.scenario.job import user_trace
+from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Expect, Fault
 from elastic.scenario.verify import JobResult, contents, verdict_of_check, verdict_of_clean_run
 
@@ -161,7 +162,7 @@ def _shown(run: Run, result: JobResult) -> list[str]:
         return []
     try:
         return [str(line) for line in run.show(result)]
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (user code raises what it likes)
         return ["the job's own summary raised:", *user_trace(error).splitlines()]
 
 

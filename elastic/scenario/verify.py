@@ -39,7 +39,7 @@ def verdict_of_check(check: Callable[[JobResult], Any], result: JobResult) -> Ve
     """What the job's own check says: a bool, or (lost, duplicated) rows."""
     try:
         answer = check(result)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (user code raises what it likes)
         return Verdict(detail=f"the job's own check raised:\n{user_trace(error)}")
     if isinstance(answer, bool):
         return Verdict(answer, 0 if answer else None, 0 if answer else None, "by the job's own check")

@@ -1,0 +1,166 @@
+"""The command: ``elastic run``, ``elastic validate``, ``elastic schema``.
+
+Exit codes: 0 done and every expectation met, 1 an expectation was not met, 2 bad usage or a bad scenario, 3 the job
+failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from elastic.dashboard.launch import launch
+from elastic.errors import JobFailedError, UserError
+from elastic.scenario.assemble import Overrides, run_of_job, run_of_scenario
+from elastic.scenario.load import load_scenario
+from elastic.scenario.models import json_schema
+from elastic.scenario.runner import Run, prepare, warnings
+
+BAD_USAGE, JOB_FAILED, INTERRUPTED = 2, 3, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone: `elastic schema | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except JobFailedError as error:
+        return _fail(str(error), JOB_FAILED)
+    except UserError as error:
+        return _fail(str(error), BAD_USAGE)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except Exception:  # noqa: BLE001 (the surface: what arrives here is our own mistake, and is shown whole)
+        return _fail(f"{traceback.format_exc()}elastic: this is a bug in elastic itself, not in your job", JOB_FAILED)
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    target = options.json
+    if target is not None and not target.absolute().parent.is_dir():
+        raise UserError(f"--json {target}: there is no directory {target.absolute().parent}")
+    with _assembled(options.target, _overrides(options)) as run:
+        report = launch(
+            run,
+            progress=None if options.quiet else sys.stderr,
+            summary=None if options.quiet else sys.stdout,
+            plain=options.plain,
+        )
+    if options.quiet and report.error:
+        print(report.error, file=sys.stderr)
+    if target is not None:
+        try:
+            report.write(target)
+        except OSError as error:
+            raise UserError(f"--json {target}: cannot be written: {error.strerror}") from None
+    return report.exit_code
+
+
+def _validate(options: argparse.Namespace) -> int:
+    found: list[str] = []
+    for target in options.targets:
+        try:
+            with _assembled(target, Overrides()) as run:
+                plan = prepare(run)
+        except UserError as error:
+            found.append(str(error))
+            continue
+        print(f"{target}: valid: {', '.join(f'{o.name} x {o.parallelism}' for o in plan.operators.values())}")
+        for warning in warnings(run):
+            print(f"{target}: warning: {warning}")
+    return _fail("\n".join(found), BAD_USAGE) if found else 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+@contextlib.contextmanager
+def _assembled(target: str, overrides: Overrides) -> Iterator[Run]:
+    """The run that a scenario file or a job means; mistakes found later name the file's lines too."""
+    if Path(target).suffix not in {".yaml", ".yml"}:
+        yield run_of_job(target, overrides)
+        return
+    loaded = load_scenario(Path(target))
+    with loaded.naming_lines():
+        yield run_of_scenario(loaded, overrides)
+
+
+def _overrides(options: argparse.Namespace) -> Overrides:
+    return Overrides(options.workers, options.spares, options.directory, dict(options.set), options.verify)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """``name=value``; the value is read as in a scenario file."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        return name, value
+
+
+def _number(least: int) -> Any:
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
+        return int(text)
+
+    return read
+
+
+def _fail(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="elastic",
+        description="Run keyed, stateful streaming jobs on worker processes, break them on purpose, see them recover.",
+        epilog="Exit codes: 0 done and every expectation met, 1 an expectation was not met, 2 bad usage or a bad "
+        "scenario, 3 the job failed, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"elastic {sys.modules['elastic'].__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run a scenario or a job", description="Run a scenario or a job to its end.")
+    run.set_defaults(command=_run)
+    run.add_argument("target", metavar="SCENARIO.yaml|JOB.py[:NAME]", help="what to run; NAME is query if left out")
+    run.add_argument("--json", metavar="FILE", type=Path, help="write the report to FILE, as one JSON object")
+    run.add_argument("--workers", metavar="N", type=_number(1), help="worker processes that share the work (4)")
+    run.add_argument("--spares", metavar="N", type=_number(0), help="worker processes that stand by (1)")
+    run.add_argument(
+        "--set", metavar="NAME=VALUE", type=_parameter, action="append", default=[], help="a parameter of the job"
+    )
+    run.add_argument("--directory", metavar="DIR", type=Path, help="the job directory (.elastic/NAME)")
+    run.add_argument("--verify", action="store_true", help="hold the result against a clean run over the same input")
+    run.add_argument("--plain", action="store_true", help="plain lines instead of a screen, on a terminal too")
+    run.add_argument("--quiet", action="store_true", help="show neither progress nor summary")
+
+    validate = commands.add_parser(
+        "validate",
+        help="check scenarios or jobs without running them",
+        description="Check scenarios or jobs without running them: every field, the query, its functions, its input.",
+    )
+    validate.set_defaults(command=_validate)
+    validate.add_argument("targets", metavar="SCENARIO.yaml|JOB.py[:NAME]", nargs="+")
+
+    schema = commands.add_parser("schema", help="print the JSON schema of scenario files")
+    schema.set_defaults(command=_schema)
+    return parser

@@ -1,0 +1,112 @@
+"""A run with somebody looking on: what ``Query.run`` and ``elastic run`` do."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import ValidationError
+
+from elastic.dashboard.lines import LineProgress, NoProgress
+from elastic.errors import JobFailedError, QueryError
+from elastic.query import Query
+from elastic.report import Report
+from elastic.scenario.assemble import Overrides, run_of_query
+from elastic.scenario.control import StartJob, Watcher
+from elastic.scenario.models import Cluster, Elastic
+from elastic.scenario.runner import Run, execute
+
+
+def run_query(
+    query: Query,
+    *,
+    workers: int = 4,
+    spares: int = 1,
+    memory: str = "512MiB",
+    directory: str | Path | None = None,
+    display: bool = True,
+    verify: bool = False,
+    **settings: Any,
+) -> Report:
+    """Run a query to the end of its input and return the report. Blocks; an entry point of ``elastic.models``.
+
+    Args:
+        query: What runs.
+        workers: Processes that share the work.
+        spares: Processes that stand by to replace one that dies.
+        memory: Limit per worker that credit and buffers keep to.
+        directory: The job directory; ``.elastic/NAME`` if None.
+        display: Show progress while it runs and a summary at the end.
+        verify: Hold the result against a clean run over the same input.
+        settings: As in a scenario's ``elastic`` section: ``tick="10ms"``, ``checkpoint="1s"``, ``key_groups=256`` …
+
+    Raises:
+        QueryError: A mistake in the query or in an argument.
+        JobFailedError: The job failed; what it committed stays.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
+    """
+    try:
+        cluster = Cluster.model_validate({"workers": workers, "spares": spares, "memory": memory})
+        section = Elastic.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise QueryError(f"run({first['loc'][0]}={first['input']!r}): {_said(first)}") from None
+    where = None if directory is None else Path(directory)
+    overrides = Overrides(cluster.workers, cluster.spares, where, verify=verify)
+    run = run_of_query(query, overrides, settings=section.settings(cluster.memory))
+    report = launch(run, progress=sys.stderr if display else None, summary=sys.stdout if display else None)
+    if report.status == "failed":
+        raise JobFailedError(report.error or "the job failed")
+    if report.status == "interrupted":
+        raise KeyboardInterrupt
+    return report
+
+
+def launch(
+    run: Run,
+    *,
+    progress: TextIO | None,
+    summary: TextIO | None,
+    plain: bool = False,
+    start: StartJob | None = None,
+) -> Report:
+    """Execute a run, its progress being shown on one stream and its summary on another; None shows nothing.
+
+    Args:
+        run: What to run.
+        progress: A terminal gets a screen, any other stream plain lines.
+        summary: Where the summary goes.
+        plain: Plain lines on a terminal too.
+        start: Makes the job; the execution model's own way if None.
+
+    Raises:
+        UserError: Nothing was run, for the reason given.
+    """
+    with contextlib.closing(_watcher(run.name, progress, plain=plain)) as watcher:
+        report = execute(run, watcher, start)
+    if summary is not None:
+        from elastic.dashboard.summary import print_summary
+
+        print_summary(report, summary)
+    return report
+
+
+def _watcher(name: str, stream: TextIO | None, *, plain: bool) -> Watcher:
+    if stream is None:
+        return NoProgress()
+    if plain or not stream.isatty():
+        return LineProgress(stream, name)
+    from elastic.dashboard.live import LiveProgress
+
+    return LiveProgress(stream, name)
+
+
+def _said(error: Any) -> str:
+    """The problem in our words where they are ours, in pydantic's where not."""
+    if error["type"] == "extra_forbidden":
+        known = ["workers", "spares", "memory", "directory", "display", "verify", *Elastic.model_fields]
+        return f"there is no such argument; there are {', '.join(known)}"
+    context = error.get("ctx", {})
+    return str(context.get("error", error["msg"]))

@@ -1,0 +1,71 @@
+"""Progress as plain lines, for logs and pipes: one every few seconds, and one for each event worth a look."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from elastic.report import JobEvent, Progress
+from elastic.units import format_count, format_duration
+
+EVERY_S = 2.0
+
+QUIET: frozenset[str] = frozenset({"joined", "started", "finished", "source_finished"})
+"""Kinds of events of which every healthy run has some."""
+
+
+class LineProgress:
+    """Writes lines to a stream that is no terminal. Satisfies the runner's ``Watcher``."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream, self._name = stream, name
+        self._next_s = 0.0
+
+    def progress(self, progress: Progress) -> None:
+        """A line if the last one is ``EVERY_S`` old, and the events since."""
+        for event in progress.events:
+            if event.kind not in QUIET:
+                self.note(str(event))
+        if progress.at_s >= self._next_s and not progress.finished:
+            self._next_s = progress.at_s + EVERY_S
+            self.note(status_line(progress))
+
+    def note(self, text: str) -> None:
+        """The text on a line of its own, seen at once."""
+        self._stream.write(f"{self._name}: {text}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Nothing to restore."""
+
+
+class NoProgress:
+    """Shows nothing. Satisfies the runner's ``Watcher``."""
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def note(self, text: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def status_line(progress: Progress) -> str:
+    """How the job does, in one line of fixed order: time, records, records/s, lag, workers, checkpoints."""
+    done = "" if progress.done is None else f" ({progress.done:.0%})"
+    spares = f" + {progress.spares} spare" if progress.spares else ""
+    return (
+        f"{progress.at_s:.1f}s  records {format_count(progress.records_in)}{done}  "
+        f"{format_count(progress.records_per_s)} records/s  lag {format_duration(progress.lag_s)}  "
+        f"workers {progress.workers}{spares}  checkpoints {progress.checkpoints}"
+    )
+
+
+def event_style(event: JobEvent) -> str:
+    """The colour in which a terminal shows an event; its words say the same."""
+    if event.kind in {"killed", "paused", "failed", "detected", "nondeterminism", "checkpoint_lost", "aborted"}:
+        return "red"
+    return (
+        "green" if event.kind in {"restored", "replayed", "caught_up"} else "yellow" if event.kind == "warning" else ""
+    )

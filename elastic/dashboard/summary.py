@@ -1,0 +1,97 @@
+"""The summary of a run that has ended: for a person, on a terminal or in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from elastic.dashboard.lines import QUIET, event_style
+from elastic.report import Report
+from elastic.units import format_count, format_duration, format_size
+
+MOST_EVENTS = 20
+
+
+def print_summary(report: Report, stream: TextIO) -> None:
+    """The summary has been written to the stream: in colour on a terminal, without a control character elsewhere."""
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    for line in summary(report):
+        console.print(line)
+
+
+def summary(report: Report) -> Iterator[Text]:
+    """The summary, line by line: how it ended, the job's own lines, figures, what happened, what was expected."""
+    yield _headline(report)
+    if report.error:
+        yield from (Text(f"  {line}", "red") for line in report.error.splitlines())
+    yield from (Text(f"  {line}") for line in report.shown)
+    for title, text in _figures(report):
+        yield Text.assemble((f"  {title:<12}", "dim"), text)
+    yield from _operators(report)
+    yield from _happened(report)
+    for e in report.expectations:
+        verdict = ("met    ", "green") if e.met else ("NOT MET", "bold red")
+        yield Text.assemble("  ", verdict, f"  {e.name:<11} {e.detail}")
+
+
+def _headline(report: Report) -> Text:
+    status, style = {
+        "done": ("done", "green"),
+        "failed": ("FAILED", "bold red"),
+        "interrupted": ("interrupted", "yellow"),
+    }[report.status]
+    line = Text.assemble((report.scenario, "bold"), ": ", (status, style), f" after {format_duration(report.wall_s)}")
+    if report.verified is True:
+        line.append(", result verified", "green")
+    elif report.verified is False:
+        line.append(", result WRONG", "bold red")
+        line.append(f": {_count(report.lost)} rows lost, {_count(report.duplicated)} duplicated")
+    return line
+
+
+def _figures(report: Report) -> Iterator[tuple[str, str]]:
+    yield "records", f"{report.records_in:,} in, {report.records_out:,} out, {format_size(report.bytes_in)} read"
+    yield "throughput", f"{format_count(report.records_per_s)} records/s, {report.mb_per_s:.1f} MB/s"
+    latency = report.latency_ms
+    shown = [(n, v) for n in ("p50", "p95", "p99", "max") if (v := getattr(latency, n)) is not None]
+    if shown:
+        yield "latency", ", ".join(f"{name} {format_duration(ms / 1000)}" for name, ms in shown)
+    if report.checkpoints.count:
+        duration = report.checkpoints.duration_ms
+        took = (
+            ""
+            if duration.p50 is None or duration.p99 is None
+            else (f", p50 {format_duration(duration.p50 / 1000)}, p99 {format_duration(duration.p99 / 1000)}")
+        )
+        yield "checkpoints", f"{report.checkpoints.count}, {format_size(report.checkpoints.bytes)}{took}"
+    peak = report.peak_memory_bytes
+    if peak.worker:
+        yield "memory", f"largest worker {format_size(peak.worker)}, all together {format_size(peak.total)}"
+
+
+def _operators(report: Report) -> Iterator[Text]:
+    width = max([len("operator"), *(len(o.name) for o in report.operators)])
+    if report.operators:
+        yield Text(f"  {'operator':<{width}}  instances  records in  busy", "dim")
+    for o in report.operators:
+        yield Text(f"  {o.name:<{width}}  {o.instances:>9}  {format_count(o.records_in):>10}  {o.busy:>4.0%}")
+
+
+def _happened(report: Report) -> Iterator[Text]:
+    for r in report.recoveries:
+        steps = [("detected", r.detected_s), ("restored", r.restored_s), ("caught up", r.caught_up_s)]
+        times = ", ".join(f"{what} {'never' if s is None else 'after ' + format_duration(s)}" for what, s in steps)
+        replayed = f"{format_count(r.replayed_records)} records replayed, {format_count(r.state_keys)} keys restored"
+        yield Text.assemble(("  recovery    ", "dim"), f"{r.cause}: {times}; {replayed}")
+    events = [e for e in report.events if e.kind not in QUIET]
+    for event in events[:MOST_EVENTS]:
+        yield Text.assemble(("  event       ", "dim"), (str(event), event_style(event)))
+    if len(events) > MOST_EVENTS:
+        yield Text(f"  … and {len(events) - MOST_EVENTS} more events; --json FILE writes all of them", "dim")
+
+
+def _count(rows: int | None) -> str:
+    return "?" if rows is None else f"{rows:,}"

@@ -1,0 +1,94 @@
+"""From a scenario file, or a job alone, to a ``Run``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elastic.plan import Settings
+from elastic.query import Query
+from elastic.scenario.job import filled, load_function, load_query
+from elastic.scenario.load import LoadedScenario
+from elastic.scenario.runner import Run
+
+JOBS = Path(".elastic")
+"""Job directories lie here, below the working directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line says instead of the scenario, or beside the job; None leaves it as it is."""
+
+    workers: int | None = None
+    spares: int | None = None
+    directory: Path | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    verify: bool = False
+
+
+def run_of_scenario(loaded: LoadedScenario, overrides: Overrides = Overrides()) -> Run:
+    """What the scenario says, its job and functions loaded.
+
+    Raises:
+        FieldError: A field names something that is not there, or does not fit.
+        UserError: The job's code built a query with a mistake.
+    """
+    scenario, base = loaded.scenario, loaded.directory
+    directory = job_directory(scenario.name, overrides.directory)
+    parameters = filled({**scenario.parameters, **overrides.parameters}, base, directory)
+    return Run(
+        name=scenario.name,
+        query=load_query(scenario.job, base, parameters),
+        directory=directory,
+        model=scenario.model,
+        workers=scenario.cluster.workers if overrides.workers is None else overrides.workers,
+        spares=scenario.cluster.spares if overrides.spares is None else overrides.spares,
+        settings=scenario.elastic.settings(scenario.cluster.memory),
+        parameters=parameters,
+        faults=scenario.faults,
+        expect=scenario.expect,
+        check=None if scenario.check is None else load_function(scenario.check, base, "check"),
+        show=None if scenario.show is None else load_function(scenario.show, base, "show"),
+        verify=overrides.verify,
+    )
+
+
+def run_of_job(target: str, overrides: Overrides = Overrides()) -> Run:
+    """The job alone, on the default cluster, with nothing broken and nothing expected.
+
+    Raises:
+        FieldError: The target names nothing, or its parameters do not fit.
+        UserError: The job's code built a query with a mistake.
+    """
+    here = Path.cwd()
+    stem = Path(target.rpartition(":")[0] or target).stem
+    parameters = filled(overrides.parameters, here, job_directory(stem, overrides.directory))
+    query = load_query(target, here, parameters)
+    return run_of_query(query, overrides, parameters=parameters)
+
+
+def run_of_query(
+    query: Query,
+    overrides: Overrides,
+    *,
+    settings: Settings | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Run:
+    """A query alone, as it is run from a script."""
+    return Run(
+        name=query.name,
+        query=query,
+        directory=job_directory(query.name, overrides.directory),
+        workers=4 if overrides.workers is None else overrides.workers,
+        spares=1 if overrides.spares is None else overrides.spares,
+        settings=settings or Settings(),
+        parameters=parameters or {},
+        verify=overrides.verify,
+    )
+
+
+def job_directory(name: str, given: Path | None) -> Path:
+    """Absolute path of the job directory: the given one, or ``.elastic/NAME``."""
+    return (JOBS / name if given is None else given).absolute()
