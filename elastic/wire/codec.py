@@ -22,12 +22,11 @@ import pyarrow as pa
 from elastic import pickling
 from elastic.batch import Batch, Pairs
 from elastic.errors import ElasticError, UserError
-from elastic.fingerprint import digest
 from elastic.keys import KeyInterval
 from elastic.state.processing import StateTable
 from elastic.wire.columns import Frame, TableReader, TableWriter, numpy_of
 
-__all__ = ["INLINE_BYTES", "WIRE_VERSION", "Codec", "Frame", "WireError", "digest"]
+__all__ = ["INLINE_BYTES", "WIRE_VERSION", "Codec", "Frame", "WireError"]
 
 WIRE_VERSION = 1
 INLINE_BYTES = 1024

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elastic.batch import Batch, Column, Pairs, rows
-from elastic.fingerprint import digest
+from elastic.fingerprint import fingerprint
 from elastic.keys import KeyInterval
 from elastic.state.processing import StateTable
 from elastic.wire.codec import Codec
@@ -167,7 +167,7 @@ def test_a_slice_arrives_as_the_rows_that_it_has(batch: Batch, data: st.DataObje
 @few
 @given(batches())
 def test_a_fingerprint_is_the_same_after_the_batch_was_sent(batch: Batch) -> None:
-    assert digest(CODEC.decode(CODEC.encode(batch))) == digest(batch)
+    assert fingerprint(CODEC.decode(CODEC.encode(batch))) == fingerprint(batch)
 
 
 @few
@@ -184,7 +184,7 @@ def test_a_fingerprint_does_not_see_how_an_array_lies_in_memory(data: st.DataObj
         array.take(pa.array(range(length))),
     ]
 
-    assert {digest(Batch(groups, None, copy)) for copy in copies} == {digest(Batch(groups, None, array))}
+    assert {fingerprint(Batch(groups, None, copy)) for copy in copies} == {fingerprint(Batch(groups, None, array))}
 
 
 @few
@@ -193,7 +193,7 @@ def test_a_fingerprint_does_not_see_which_equal_values_are_one_object(column: li
     groups = np.zeros(len(column), np.uint16)
     separate = [CODEC.decode(CODEC.encode(value)) for value in column]
 
-    assert digest(Batch(groups, None, column)) == digest(Batch(groups, None, separate))
+    assert fingerprint(Batch(groups, None, column)) == fingerprint(Batch(groups, None, separate))
 
 
 @few
@@ -203,7 +203,7 @@ def test_a_fingerprint_is_the_same_for_plain_values_in_a_list_and_in_an_array(da
     array = pa.array(data.draw(st.lists(array_types[kind] | st.none(), min_size=length, max_size=length)), kind)
     groups = np.zeros(length, np.uint16)
 
-    assert digest(Batch(groups, array, None)) == digest(Batch(groups, rows(array), None))
+    assert fingerprint(Batch(groups, array, None)) == fingerprint(Batch(groups, rows(array), None))
 
 
 @few
@@ -215,6 +215,6 @@ def test_a_fingerprint_differs_when_one_row_does(data: st.DataObject, length: in
     changed = array.to_pylist()
     changed[position] = data.draw(array_types[array.type] | st.none())
 
-    same = digest(Batch(groups, None, array)) == digest(Batch(groups, None, pa.array(changed, array.type)))
+    same = fingerprint(Batch(groups, None, array)) == fingerprint(Batch(groups, None, pa.array(changed, array.type)))
 
     assert same == (repr(changed) == repr(array.to_pylist()))
