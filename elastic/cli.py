@@ -22,6 +22,7 @@ from elastic.dashboard.launch import launch
 from elastic.errors import JobFailedError, UserError
 from elastic.scenario.assemble import Overrides, run_of_job, run_of_scenario
 from elastic.scenario.load import load_scenario
+from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import json_schema
 from elastic.scenario.runner import Run, prepare, warnings
 
@@ -53,13 +54,8 @@ def _run(options: argparse.Namespace) -> int:
     if target is not None and not target.absolute().parent.is_dir():
         raise UserError(f"--json {target}: there is no directory {target.absolute().parent}")
     with _assembled(options.target, _overrides(options)) as run:
-        report = launch(
-            run,
-            progress=None if options.quiet else sys.stderr,
-            summary=None if options.quiet else sys.stdout,
-            plain=options.plain,
-        )
-    if options.quiet and report.error:
+        report = launch(run, display=options.display)
+    if options.display == "none" and report.error:
         print(report.error, file=sys.stderr)
     if target is not None:
         try:
@@ -93,7 +89,11 @@ def _schema(_: argparse.Namespace) -> int:
 def _assembled(target: str, overrides: Overrides) -> Iterator[Run]:
     """The run that a scenario file or a job means; mistakes found later name the file's lines too."""
     if Path(target).suffix not in {".yaml", ".yml"}:
-        yield run_of_job(target, overrides)
+        try:
+            yield run_of_job(target, overrides)
+        except FieldError as error:
+            where = f"--set {error.location[-1]}: " if error.location[0] == "parameters" else ""
+            raise UserError(where + error.problem) from None
         return
     loaded = load_scenario(Path(target))
     with loaded.naming_lines():
@@ -150,8 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--directory", metavar="DIR", type=Path, help="the job directory (.elastic/NAME)")
     run.add_argument("--verify", action="store_true", help="hold the result against a clean run over the same input")
-    run.add_argument("--plain", action="store_true", help="plain lines instead of a screen, on a terminal too")
-    run.add_argument("--quiet", action="store_true", help="show neither progress nor summary")
+    run.add_argument("--plain", dest="display", action="store_const", const="lines", default="auto", help="no screen")
+    run.add_argument("--quiet", dest="display", action="store_const", const="none", help="no progress and no summary")
 
     validate = commands.add_parser(
         "validate",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
+from elastic.connectors.stdout import StdoutSink
 from elastic.dashboard.lines import LineProgress, NoProgress
 from elastic.errors import JobFailedError, QueryError
 from elastic.query import Query
@@ -16,7 +17,9 @@ from elastic.report import Report
 from elastic.scenario.assemble import Overrides, run_of_query
 from elastic.scenario.control import StartJob, Watcher
 from elastic.scenario.models import Cluster, Elastic
-from elastic.scenario.runner import Run, execute
+from elastic.scenario.runner import Run, execute, prepare
+
+Display: TypeAlias = Literal["auto", "lines", "none"]
 
 
 def run_query(
@@ -56,7 +59,7 @@ def run_query(
     where = None if directory is None else Path(directory)
     overrides = Overrides(cluster.workers, cluster.spares, where, verify=verify)
     run = run_of_query(query, overrides, settings=section.settings(cluster.memory))
-    report = launch(run, progress=sys.stderr if display else None, summary=sys.stdout if display else None)
+    report = launch(run, display="auto" if display else "none")
     if report.status == "failed":
         raise JobFailedError(report.error or "the job failed")
     if report.status == "interrupted":
@@ -64,43 +67,39 @@ def run_query(
     return report
 
 
-def launch(
-    run: Run,
-    *,
-    progress: TextIO | None,
-    summary: TextIO | None,
-    plain: bool = False,
-    start: StartJob | None = None,
-) -> Report:
-    """Execute a run, its progress being shown on one stream and its summary on another; None shows nothing.
+def launch(run: Run, *, display: Display = "auto", start: StartJob | None = None) -> Report:
+    """Execute a run, with its progress on stderr and its summary on stdout.
+
+    Where the job itself prints rows to stdout, the summary goes to stderr too, and progress is shown in lines: stdout
+    then holds rows and nothing else.
 
     Args:
         run: What to run.
-        progress: A terminal gets a screen, any other stream plain lines.
-        summary: Where the summary goes.
-        plain: Plain lines on a terminal too.
+        display: ``auto`` draws a screen where stderr is a terminal and writes lines where it is not.
         start: Makes the job; the execution model's own way if None.
 
     Raises:
         UserError: Nothing was run, for the reason given.
     """
-    with contextlib.closing(_watcher(run.name, progress, plain=plain)) as watcher:
-        report = execute(run, watcher, start)
-    if summary is not None:
+    plan = prepare(run)
+    prints = any(o.kind == "sink" and isinstance(o.logic, StdoutSink) for o in plan.operators.values())
+    with contextlib.closing(_watcher(run.name, "lines" if prints and display == "auto" else display)) as watcher:
+        report = execute(run, plan, watcher, start)
+    if display != "none":
         from elastic.dashboard.summary import print_summary
 
-        print_summary(report, summary)
+        print_summary(report, sys.stderr if prints else sys.stdout)
     return report
 
 
-def _watcher(name: str, stream: TextIO | None, *, plain: bool) -> Watcher:
-    if stream is None:
+def _watcher(name: str, display: Display) -> Watcher:
+    if display == "none":
         return NoProgress()
-    if plain or not stream.isatty():
-        return LineProgress(stream, name)
+    if display == "lines" or not sys.stderr.isatty():
+        return LineProgress(sys.stderr, name)
     from elastic.dashboard.live import LiveProgress
 
-    return LiveProgress(stream, name)
+    return LiveProgress(sys.stderr, name)
 
 
 def _said(error: Any) -> str:

@@ -20,6 +20,7 @@ import cloudpickle
 from elastic.errors import UserError
 from elastic.query import Query
 from elastic.scenario.mistakes import FieldError, Location, did_you_mean
+from elastic.units import UnitError
 
 T = TypeVar("T")
 
@@ -52,7 +53,10 @@ def load_query(target: str, directory: Path, parameters: Mapping[str, Any]) -> Q
     if not callable(found):
         raise FieldError(("job",), f"{target} is {_article(found)}; expected a Query, or a function that returns one")
     _check_parameters(target, found, parameters)
-    query = _call(("job",), target, lambda: found(**parameters))
+    try:
+        query = _call(("job",), target, lambda: found(**parameters))
+    except UnitError as error:
+        raise FieldError(_given_in(parameters, error.given), str(error)) from None
     if not isinstance(query, Query):
         forgot = "; did you forget to return it?" if query is None else ""
         raise FieldError(("job",), f"{target}() returned {_article(query)}; expected a Query{forgot}")
@@ -227,6 +231,11 @@ def _check_parameters(target: str, function: Callable[..., Any], parameters: Map
     for parameter in takes:
         if parameter.name in named and parameter.default is parameter.empty and parameter.name not in parameters:
             raise FieldError(("parameters", parameter.name), f"is missing; {target} needs it")
+
+
+def _given_in(parameters: Mapping[str, Any], value: object) -> Location:
+    """The parameter that has this value; the job itself if none has."""
+    return next((("parameters", name) for name, given in parameters.items() if given == value), ("job",))
 
 
 def _article(value: object) -> str:

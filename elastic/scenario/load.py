@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from elastic.errors import ScenarioError
+from elastic.errors import QueryError, ScenarioError, SinkError, SourceError
 from elastic.scenario.mistakes import FieldError, Location, did_you_mean, dotted
 from elastic.scenario.models import Scenario
 
@@ -53,11 +53,13 @@ class LoadedScenario:
 
     @contextmanager
     def naming_lines(self) -> Iterator[None]:
-        """A ``FieldError`` from inside the block leaves it as one that names this file and the line."""
+        """A mistake that shows inside the block leaves it as one that names this file, the line and the field."""
         try:
             yield
         except FieldError as error:
             raise self.error(error.location, error.problem) from None
+        except (QueryError, SourceError, SinkError) as error:
+            raise self.error(("job",), str(error)) from None
 
 
 def load_scenario(path: Path) -> LoadedScenario:

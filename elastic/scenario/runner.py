@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elastic.errors import UserError
 from elastic.plan import Plan, Settings
 from elastic.query import Query
 from elastic.report import JobOutcome, Report, Verdict, report_of
 from elastic.scenario.control import JobControl, StartJob, Watcher
+from elastic.scenario.directory import fresh_directory
 from elastic.scenario.expectations import judge
 from elastic.scenario.faults import FaultPlan, check_faults
 from elastic.scenario.interrupts import Interrupts
@@ -76,11 +76,12 @@ def prepare(run: Run) -> Plan:
     return plan
 
 
-def execute(run: Run, watcher: Watcher, start: StartJob | None = None) -> Report:
+def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = None) -> Report:
     """Run the job to its end, whatever that is, and leave no process behind.
 
     Args:
         run: What to run.
+        plan: As ``prepare`` made it.
         watcher: Told of all progress.
         start: Makes the job; the execution model's own way if None.
 
@@ -88,26 +89,25 @@ def execute(run: Run, watcher: Watcher, start: StartJob | None = None) -> Report
         UserError: Nothing was run, for the reason given.
         KeyboardInterrupt: Interrupted after the job itself had ended, while its result was being checked.
     """
-    plan = prepare(run)
     for warning in warnings(run):
         watcher.note(f"warning: {warning}")
-    _make_directory(run.directory)
-    job = (start or _starter(run.model))(
-        plan,
-        workers=run.workers,
-        spares=run.spares,
-        directory=run.directory,
-        keep_log=run.compares and run.check is None,
-    )
     faults = FaultPlan(run.faults)
-    try:
-        with Interrupts() as interrupts:
-            job.start()
-            _watch(job, faults, interrupts, watcher)
-            outcome = job.outcome()
-        verdict, shown = _result(run, job, outcome, watcher)
-    finally:
-        job.close()
+    with fresh_directory(run.directory):
+        job = (start or _starter(run.model))(
+            plan,
+            workers=run.workers,
+            spares=run.spares,
+            directory=run.directory,
+            keep_log=run.compares and run.check is None,
+        )
+        try:
+            with Interrupts() as interrupts:
+                job.start()
+                _watch(job, faults, interrupts, watcher)
+                outcome = job.outcome()
+            verdict, shown = _result(run, job, outcome, watcher)
+        finally:
+            job.close()
     expectations = () if outcome.status == "interrupted" else judge(run.expect, outcome, verdict, faults.unfired)
     return report_of(
         outcome, scenario=run.name, model=run.model, verdict=verdict, expectations=expectations, shown=shown
@@ -164,13 +164,6 @@ def _shown(run: Run, result: JobResult) -> list[str]:
         return [str(line) for line in run.show(result)]
     except Exception as error:  # noqa: BLE001 (user code raises what it likes)
         return ["the job's own summary raised:", *user_trace(error).splitlines()]
-
-
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"job directory {directory} cannot be made: {error.strerror}; name another") from None
 
 
 def _starter(model: str) -> StartJob:
