@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -82,26 +83,28 @@ def take(column: Column, indices: Indices) -> Column:
     if isinstance(column, list):
         return [column[i] for i in indices.tolist()]
     if isinstance(column, Pairs):
-        return Pairs(take(column.keys, indices), take(column.values, indices))  # type: ignore[arg-type]
+        return Pairs(take(column.keys, indices), take(column.values, indices))
     return column.take(pa.array(indices))
 
 
 def cut(column: Column, low: int, high: int) -> Column:
     """Rows ``[low, high)``; an array is a view, not a copy."""
     if isinstance(column, Pairs):
-        return Pairs(cut(column.keys, low, high), cut(column.values, low, high))  # type: ignore[arg-type]
+        return Pairs(cut(column.keys, low, high), cut(column.values, low, high))
     return column[low:high]
 
 
 def concat(columns: Sequence[Column]) -> Column:
-    """All rows, one column after the other; arrays of one type stay an array, other mixtures become a list."""
+    """All rows, one column after the other; arrays of one type, or of it and null, stay one, others become a list."""
     if len(columns) == 1:
         return columns[0]
     if all(isinstance(c, Pairs) for c in columns):
-        return Pairs(concat([c.keys for c in columns]), concat([c.values for c in columns]))  # type: ignore[union-attr, arg-type]
-    if all(isinstance(c, pa.Array) and c.type == columns[0].type for c in columns):  # type: ignore[union-attr]
-        return pa.concat_arrays(columns)
-    return [row for c in columns for row in rows(c)]
+        return Pairs(concat([c.keys for c in columns]), concat([c.values for c in columns]))  # type: ignore[union-attr]
+    if all(isinstance(c, pa.Array) for c in columns):
+        types = {c.type for c in columns} - {pa.null()}  # type: ignore[union-attr]
+        if len(types) <= 1:
+            return pa.concat_arrays([c.cast(*types) if types and c.type == pa.null() else c for c in columns])  # type: ignore[union-attr]
+    return list(chain.from_iterable(map(rows, columns)))
 
 
 def size_bytes(column: Column | None) -> int:
@@ -181,13 +184,13 @@ def merge(batches: Sequence[Batch]) -> Batch:
     first = batches[0]
     return sorted_batch(
         np.concatenate([b.groups for b in batches]),
-        None if first.keys is None else concat([b.keys for b in batches]),  # type: ignore[misc]
-        None if first.values is None else concat([b.values for b in batches]),  # type: ignore[misc]
+        None if first.keys is None else concat([b.keys for b in batches]),
+        None if first.values is None else concat([b.values for b in batches]),
         partial=first.partial,
     )
 
 
 def mask(column: Column, keep: pa.Array | npt.NDArray[np.bool_]) -> Column:
     """The rows for which ``keep`` is true; None in ``keep`` counts as false."""
-    flags = np.asarray(pc.fill_null(keep, False)) if isinstance(keep, pa.Array) else keep  # noqa: FBT003 (Arrow's own signature)
+    flags = np.asarray(pc.fill_null(keep, False)) if isinstance(keep, pa.Array) else keep
     return take(column, np.flatnonzero(flags))

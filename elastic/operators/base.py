@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,7 @@ class TickInput:
         """All rows in canonical order (key group, input, upstream interval, position), with the input of each row."""
         if not self.slices:
             return None
-        streams = np.repeat(
-            np.array([i for i, _ in self.slices], np.uint8), [len(b) for _, b in self.slices]
-        )
+        streams = np.repeat(np.array([i for i, _ in self.slices], np.uint8), [len(b) for _, b in self.slices])
         if len(self.slices) == 1:
             return self.slices[0][1], streams
         batches = [b for _, b in self.slices]
@@ -108,7 +107,11 @@ class Processor(ABC):
 
 
 class ValueState:
-    """The state of the key being processed. Owned by the system: set a new value instead of changing one in place."""
+    """The state of the key being processed. Owned by the system: set a new value instead of changing one in place.
+
+    A value that was changed in place after ``get`` is kept as it is when the tick ends, at the cost of writing it into
+    the next checkpoint whether it was changed or not.
+    """
 
     __slots__ = ()
 
@@ -125,22 +128,64 @@ class ValueState:
         raise NotImplementedError
 
 
+class ColumnState:
+    """The state of all keys of an instance, for an operator that takes columns."""
+
+    __slots__ = ()
+
+    def get_many(self, keys: Column) -> list[Any]:
+        """The value of each key, in order; None where it has none."""
+        raise NotImplementedError
+
+    def set_many(self, keys: Column, values: Column) -> None:
+        """Replace the value of each key; None deletes it. Of a key that is given twice, the last value holds."""
+        raise NotImplementedError
+
+
 class Context:
-    """What user code may know beside its row: the tick, its time, and repeatable randomness."""
+    """What user code may know beside its row: the tick, its time, and repeatable randomness.
+
+    Attributes:
+        tick: The tick being processed.
+        now: Unix time of the tick, seconds; the same whenever and wherever the tick is processed.
+        input: Number of the input that the row came on, from 0.
+        inputs: The same for every row, for an operator that takes columns.
+    """
 
     tick: int
     now: float
     input: int
+    inputs: npt.NDArray[np.uint8]
 
-
-class Operator:
-    """Base class of a user's own keyed operator; override ``process`` (row by row) or ``process_columns``."""
-
-    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterable[Any] | None:
-        """Handle one row; yield or return any number of output rows."""
+    @property
+    def random(self) -> Random:
+        """Randomness of this tick and key group, the same whenever and wherever the tick is processed."""
         raise NotImplementedError
 
 
-def no_rows() -> Iterator[Any]:
-    """An iterator over nothing."""
-    return iter(())
+class Operator:
+    """Base class of a user's own keyed operator; override ``process`` (row by row) or ``process_columns``.
+
+    Every instance works on a copy of the object that the query was built with, which is thrown away with the instance:
+    attributes are for what ``__init__`` sets once. What must survive a crash belongs into the state.
+    """
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterable[Any] | None:
+        """Handle one row; yield, or return a list of, any number of output rows.
+
+        Rows come in canonical order. What is emitted may depend on the key's rows and state, and on ``ctx``, only.
+        ``value`` must not be changed in place.
+        """
+        raise NotImplementedError
+
+    def process_columns(
+        self, keys: Column, values: Column, state: ColumnState, ctx: Context
+    ) -> tuple[Column, Column] | None:
+        """Handle all rows of a tick at once; return keys and values of the output rows, which are the pairs of them.
+
+        Columns are lists, Arrow arrays, or ``Pairs``; rows are in canonical order, so that those of one key are in the
+        order in which they came. What is emitted for a key may depend on that key's rows and state only, since other
+        keys may live elsewhere next time; and only keys of this tick's rows may be emitted. Output rows are put in
+        canonical order of their keys; those of one key keep theirs.
+        """
+        raise NotImplementedError

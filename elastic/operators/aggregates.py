@@ -1,0 +1,151 @@
+"""Keyed aggregates: count, sum, min, max, reduce; state as columns, one slot per key.
+
+A key's rows reach it in canonical order slice by slice, since every slice is in that order and the slices follow the
+upstream intervals. What order the rows of *different* keys come in is all that a merge would settle, and no aggregate
+can see it: so none is made.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, take
+from elastic.keys import sort_order
+from elastic.operators.accumulators import Accumulator, Counts, Extremes, Reductions, Sums
+from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
+from elastic.operators.integers import grown
+from elastic.state.processing import StateTable, dict_keys
+
+Kind = Literal["count", "sum", "min", "max", "reduce"]
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A keyed aggregate of the query; ``make`` gives the processor of one instance.
+
+    Attributes:
+        kind: ``count`` takes no values; ``sum`` adds from 0 as Python does, integers exactly; ``min`` and ``max`` keep
+            the first of equal values; ``reduce`` starts from a key's first value.
+        emit_ticks: Ticks between emissions; 1 for every tick, 0 for the end only.
+        function: Of ``reduce``: (value so far, new value) to the next value. It must change neither in place.
+    """
+
+    kind: Kind
+    emit_ticks: int
+    function: Callable[[Any, Any], Any] | None = None
+
+    def make(self, context: ProcessorContext) -> AggregateProcessor:
+        """The processor of one instance, without any key."""
+        return AggregateProcessor(self._accumulator(context.operator), self.emit_ticks)
+
+    def _accumulator(self, operator: str) -> Accumulator:
+        if self.kind == "count":
+            return Counts()
+        if self.kind == "sum":
+            return Sums(operator)
+        if self.kind == "reduce":
+            assert self.function is not None
+            return Reductions(operator, self.function)
+        return Extremes(operator, self.kind)
+
+
+class AggregateProcessor(Processor):
+    """One instance of an aggregate.
+
+    Ticks of emission are the multiples of ``emit_ticks`` and the final one. What is pending follows from the tick of
+    each key's last change: it is emitted at τ if that is after the last multiple before τ. So nothing else is restored.
+    """
+
+    def __init__(self, accumulator: Accumulator, emit_ticks: int) -> None:
+        self._emit_ticks = emit_ticks
+        self._values = accumulator
+        self._slots: defaultdict[Any, int] = defaultdict(count().__next__)  # a missing key gets the next slot
+        self._keys: list[Any] = []  # by slot: a key as it was first seen
+        self._groups = np.empty(0, np.uint16)  # by slot, with room to grow
+        self._changed = np.empty(0, np.int64)  # by slot, with room to grow: tick of the last change
+        self._latest = -1  # tick of the last change of any key
+        self._saved = -1  # through this tick, changes are in a checkpoint
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def process(self, tick: TickInput) -> Output | None:
+        """Aggregate the rows; emit what is pending if it is the tick for it."""
+        for _, batch in tick.slices:
+            self._add(batch, tick.tick)
+        every = self._emit_ticks
+        if not tick.final and (every == 0 or tick.tick % every):
+            return None
+        return self._emitted((tick.tick - 1) // every * every if every else -1)
+
+    def due_after(self, tick: int) -> int | None:
+        """The next tick of emission if some key changed since the last one."""
+        every = self._emit_ticks
+        if every == 0 or self._latest <= tick // every * every:
+            return None
+        return (tick // every + 1) * every
+
+    def delta(self) -> StateTable:
+        """Entries that changed since the last checkpoint; aggregates never delete one."""
+        return self._table(np.flatnonzero(self._changed[: len(self)] > self._saved))
+
+    def full(self) -> StateTable:
+        """All entries."""
+        return self._table(np.arange(len(self)))
+
+    def restore(self, table: StateTable) -> None:
+        """Take over a full table."""
+        slots = self._slots_of(table.keys, table.groups)
+        fields = dict(table.fields)
+        self._changed[slots] = np.asarray(fields.pop("changed"), np.int64)
+        self._values.restore(slots, fields)
+        self._latest = self._saved = int(self._changed[: len(self)].max(initial=-1))
+
+    def _table(self, slots: Indices) -> StateTable:
+        self._saved = self._latest
+        keys = self._keys_at(slots)
+        fields = {"changed": pa.array(self._changed[slots]), **self._values.table(keys, slots)}
+        return StateTable(self._groups[slots], columnar(keys), fields)
+
+    def _add(self, batch: Batch, tick: int) -> None:
+        assert batch.keys is not None
+        slots = self._slots_of(batch.keys, batch.groups)
+        self._values.add(slots, batch, tick)
+        self._changed[slots] = tick
+        self._latest = tick
+
+    def _slots_of(self, keys: Column, groups: Groups) -> Indices:
+        """The slot of each row's key; new keys get one, and a place in every column."""
+        known = len(self._keys)
+        slots = np.fromiter(map(self._slots.__getitem__, dict_keys(keys)), np.int64, len(groups))
+        if new := len(self._slots) - known:
+            self._keys += reversed(list(islice(reversed(self._slots), new)))
+            self._groups = grown(self._groups, len(self._slots))
+            self._changed = grown(self._changed, len(self._slots))
+            self._values.grow(len(self._slots))
+            fresh = slots >= known
+            self._groups[slots[fresh]] = groups[fresh]
+        return slots
+
+    def _keys_at(self, slots: Indices) -> list[Any]:
+        """Keys at ascending, different slots."""
+        every = len(slots) == len(self._keys)
+        return self._keys.copy() if every else list(map(self._keys.__getitem__, slots.tolist()))
+
+    def _emitted(self, after: int) -> Output | None:
+        """Every key that changed after the tick, with its value now, in canonical order."""
+        slots = np.flatnonzero(self._changed[: len(self)] > after)
+        if not len(slots):
+            return None
+        keys = columnar(self._keys_at(slots))
+        groups = self._groups[slots]
+        order = sort_order(groups, keys)
+        keys = take(keys, order)
+        return Output(groups[order], Pairs(keys, self._values.results(keys, slots[order])), keys)
