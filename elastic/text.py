@@ -6,7 +6,9 @@ offsets. UTF-8 makes that exact: the bytes of one character never occur inside a
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,31 +26,18 @@ WHITE_SPACE = "".join(chr(c) for c in range(0x3001) if chr(c).isspace())
 
 _WIDE_SPACES = [c.encode() for c in WHITE_SPACE if ord(c) >= 0x80]
 _BLANK = 0x20
+_BLOCK_BYTES = 1 << 17  # of text at once; what is made of it stays in cache and off the page allocator
 
 
 def split_words(column: pa.Array) -> pa.Array:
     """A list array of each row's words: what ``str.split()`` gives. The column has strings and no nulls."""
-    data, offsets = _spans(column)
-    if len(data) and data.max() >= 0x80:
-        data = _with_plain_spaces(data)
-    # 9 to 13 and 28 to 31; unsigned subtraction takes what is lower around to the top
-    separators = (data - np.uint8(9)) < 5
-    separators |= (data - np.uint8(28)) < 5
-    cut = _cut(data, offsets, separators)
-    full = cut.words[1:] != cut.words[:-1]
-    if full.all():
-        return _list_array(column.type, cut.rows, cut.words, cut.data)
-    # An empty word lies between two separators, or between one and the end of its row: drop it.
-    counts = np.zeros(len(cut.words), np.int32)
-    np.cumsum(full, out=counts[1:])
-    return _list_array(column.type, counts[cut.rows], cut.words[np.append(True, full)], cut.data)
+    return _split(column, _cut_words)
 
 
 def split_bytes(column: pa.Array, separator: str) -> pa.Array:
     """A list array of what ``str.split(separator)`` gives for each row, for a separator of one ASCII character."""
-    data, offsets = _spans(column)
-    cut = _cut(data, offsets, data == ord(separator))
-    return _list_array(column.type, cut.rows, cut.words, cut.data)
+    byte = ord(separator)
+    return _split(column, lambda data, offsets: _cut(data, offsets, data == byte))
 
 
 def rows_with(column: pa.Array, text: bytes) -> pa.Array:
@@ -71,8 +60,8 @@ def is_ascii(column: pa.Array) -> bool:
     return not len(data) or bool(data.max() < 0x80)
 
 
-class _Cut:
-    """Where the words of a column lie once the separators are gone.
+class _Cut(NamedTuple):
+    """Rows cut into words, the separators gone.
 
     Attributes:
         data: The bytes that are no separators.
@@ -80,10 +69,47 @@ class _Cut:
         rows: Index in ``words`` of each row's first word, and of the last row's end.
     """
 
-    __slots__ = ("data", "rows", "words")
+    data: Bytes
+    words: Offsets
+    rows: Offsets
 
-    def __init__(self, data: Bytes, words: Offsets, rows: Offsets) -> None:
-        self.data, self.words, self.rows = data, words, rows
+
+def _split(column: pa.Array, cut: Callable[[Bytes, Offsets], _Cut]) -> pa.Array:
+    """Cut the column block by block and join the blocks to a list array."""
+    data, offsets = _spans(column)
+    starts = np.searchsorted(offsets, np.arange(0, len(data), _BLOCK_BYTES))
+    borders = np.unique(np.append(starts, (0, len(column)))).tolist()
+    cuts = [_Cut(data[:0], np.zeros(1, offsets.dtype), np.zeros(1, np.int32))]
+    words_before = bytes_before = 0
+    for low, high in pairwise(borders):
+        first, last = offsets[low], offsets[high]
+        block = cut(data[first:last], offsets[low : high + 1] - first)
+        cuts.append(_Cut(block.data, block.words[1:] + bytes_before, block.rows[1:] + words_before))
+        bytes_before += len(block.data)
+        words_before += len(block.words) - 1
+    joined = _Cut(*map(np.concatenate, zip(*cuts, strict=True)))
+    values = pa.Array.from_buffers(
+        column.type, words_before, [None, pa.py_buffer(joined.words), pa.py_buffer(joined.data)]
+    )
+    return pa.Array.from_buffers(
+        pa.list_(column.type), len(column), [None, pa.py_buffer(joined.rows)], children=[values]
+    )
+
+
+def _cut_words(data: Bytes, offsets: Offsets) -> _Cut:
+    if len(data) and data.max() >= 0x80:
+        data = _with_plain_spaces(data)
+    # 9 to 13 and 28 to 32; unsigned subtraction takes what is lower around to the top
+    separators = (data - np.uint8(9)) < 5
+    separators |= (data - np.uint8(28)) < 5
+    cut = _cut(data, offsets, separators)
+    full = cut.words[1:] != cut.words[:-1]
+    if full.all():
+        return cut
+    # An empty word lies between two separators, or between one and an end of its row: drop it.
+    counts = np.zeros(len(cut.words), np.int32)
+    np.cumsum(full, out=counts[1:])
+    return _Cut(cut.data, cut.words[np.append(True, full)], counts[cut.rows])
 
 
 def _cut(data: Bytes, offsets: Offsets, separators: Flags) -> _Cut:
@@ -153,8 +179,3 @@ def _find(data: Bytes, text: bytes, at_most: int) -> Offsets | None:
     for i in range(width, len(text)):
         hits = hits[data[hits + i] == text[i]]
     return np.sort(hits)
-
-
-def _list_array(text: pa.DataType, rows: Offsets, words: Offsets, data: Bytes) -> pa.Array:
-    values = pa.Array.from_buffers(text, len(words) - 1, [None, pa.py_buffer(words), pa.py_buffer(data)])
-    return pa.Array.from_buffers(pa.list_(text), len(rows) - 1, [None, pa.py_buffer(rows)], children=[values])

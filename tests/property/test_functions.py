@@ -89,6 +89,14 @@ def test_split_gives_the_words_that_str_split_gives(column: pa.Array) -> None:
         assert words.flatten().to_pylist() == [word for line in column.to_pylist() for word in line.split()]
 
 
+@given(text_columns, st.integers(1, 20))
+def test_split_gives_the_same_words_however_its_blocks_fall(column: pa.Array, block_bytes: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elastic.text._BLOCK_BYTES", block_bytes)
+        assert_forms_agree(split(), column)
+        assert_forms_agree(split(","), column)
+
+
 @given(st.lists(lines, max_size=4), st.integers(0, 3))
 def test_a_split_column_can_be_sliced_and_joined(parts: list[list[str]], low: int) -> None:
     column = pa.array([line for part in parts for line in part], pa.string())

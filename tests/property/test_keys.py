@@ -80,6 +80,13 @@ def test_a_list_has_the_hash_of_each_of_its_rows(rows: list[Any]) -> None:
     assert hash_column(rows).tolist() == [key_hash(row) for row in rows]
 
 
+@given(arrays(), st.integers(1, 9))
+def test_a_column_has_the_same_hashes_however_its_blocks_fall(array: pa.Array, block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elastic.hashing._BLOCK", block)
+        assert hash_column(array).tolist() == [key_hash(row) for row in array.to_pylist()]
+
+
 @given(arrays(), arrays())
 def test_pairs_have_hash_and_order_of_their_tuples(left: pa.Array, right: pa.Array) -> None:
     size = min(len(left), len(right))
