@@ -170,10 +170,12 @@ def _find(data: Bytes, text: bytes, at_most: int) -> Offsets | None:
         if count <= 0:
             break
         equal = data[phase : phase + count * width].view(f"u{width}") == first
-        at_most -= int(np.count_nonzero(equal))
+        candidates = int(np.count_nonzero(equal))
+        at_most -= candidates
         if at_most < 0:
             return None
-        found.append(np.flatnonzero(equal) * width + phase)
+        if candidates:
+            found.append(np.flatnonzero(equal) * width + phase)
     hits = np.concatenate(found) if found else np.empty(0, np.int64)
     hits = hits[hits <= len(data) - len(text)]
     for i in range(width, len(text)):
