@@ -39,7 +39,7 @@ class Query:
             QueryError: Not a source, or the name is taken.
         """
         if not isinstance(source, Source):
-            hint = "; for values in memory use sources.items(…)" if isinstance(source, list | tuple | range) else ""
+            hint = "; for values in memory use sources.from_list(…)" if isinstance(source, list | tuple | range) else ""
             raise QueryError(
                 f"{caller()}: source() takes one of elastic.sources, such as sources.text_files('logs/*.txt'), "
                 f"not {shortened(source)}{hint}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 import pytest
@@ -359,7 +359,7 @@ def test_what_is_no_method_is_an_attribute_error() -> None:
         (lambda s: s.key_by().apply(Operator()), "defines neither process() nor process_columns()"),
         (lambda s: s.union(lines("other")), "two queries, 'job' and 'other'"),
         (lambda s: s.union(s.key_by()), "takes others of its kind"),
-        (lambda s: Query("job").source([1, 2]), "sources.items(…)"),
+        (lambda s: Query("job").source(cast("Any", [1, 2])), "sources.from_list(…)"),
     ],
 )
 def test_a_slip_is_refused_where_it_is_made(build: Callable[[Stream], Any], problem: str) -> None:
