@@ -21,10 +21,11 @@ from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.connectors.claims import progress_ticks
 from elastic.connectors.commit_log import CommitLog, CommitLogReader, Entry, file_stem, log_path
 from elastic.connectors.shapes import fields, shortened
-from elastic.errors import SinkError
+from elastic.errors import ElasticError, SinkError
 from elastic.keys import KeyInterval
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _ASIDE = ".elastic"
 """Sub-directory of the log and of parts under way; hidden, so that ``*`` finds committed parts only."""
 
@@ -59,8 +60,8 @@ class JsonLinesSink(Sink):
         count = Counter[str]()
         for entry in self._commits(context):
             if entry.payload:
-                with (self.directory / entry.payload[1]).open(encoding="utf-8", newline="\n") as part:
-                    count.update(line.rstrip("\n") for line in part)
+                with suppress(FileNotFoundError), (self.directory / entry.payload[1]).open("rb") as part:
+                    count.update(part.read().decode().split("\n")[:-1])
         return count
 
     def expected(self, batches: Sequence[Batch]) -> Any:
@@ -86,9 +87,13 @@ class JsonLinesSink(Sink):
             return [self._line(value) for value in values]
 
     def _line(self, value: Any) -> bytes:
-        """One row, as lone surrogates need it: in ASCII, with escapes."""
+        """One row of a batch that has a difficult one; what it gives must not depend on which rows are beside it."""
         try:
-            return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+            text = _encode(value)
+            try:
+                return text.encode()
+            except UnicodeEncodeError:  # a lone surrogate: JSON has an escape for it, UTF-8 no bytes
+                return _encode_ascii(value).encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise SinkError(
                 f"the row {shortened(value)} cannot be written to {self.directory} as JSON: {error}; JSON holds dicts "
@@ -138,6 +143,7 @@ class JsonLinesWriter(Writer):
         self._period_ticks = max(1, sink.period_ms // context.tick_ms)
         self._progress_ticks = progress_ticks(context.tick_ms)
         self._part: BinaryIO | None = None
+        self._refusal: ElasticError | None = None
         self._log = CommitLog(log_path(context, self._aside), interval, generation)
         self._through = min(tick for _, tick in self._log.committed())
         sink.settle(context, self._log.commits, lambda other, older: other.overlaps(interval) and older <= generation)
@@ -146,20 +152,27 @@ class JsonLinesWriter(Writer):
         return self._log.committed()
 
     def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
+        if self._refusal:  # what the part under way holds is not known
+            raise self._refusal
         end = through if final else through - through % self._period_ticks
-        with self._sink.refusals():
-            self._write([batch for tick, batch in ticks if tick <= end])
-            if self._part:
-                self._commit_part(end)
-            elif final or end >= self._through + self._progress_ticks:
-                self._log.commit(end, None)
-                self._through = end
-            self._write([batch for tick, batch in ticks if tick > end])
+        try:
+            with self._sink.refusals():
+                self._write([batch for tick, batch in ticks if tick <= end])
+                if self._part:
+                    self._commit_part(self._part, end)
+                elif final or end >= self._through + self._progress_ticks:
+                    self._log.commit(end, None)
+                    self._through = end
+                self._write([batch for tick, batch in ticks if tick > end])
+        except ElasticError as error:
+            self._refusal = error
+            raise
         return self._through
 
     def close(self) -> None:
         if self._part:
-            self._part.close()
+            with suppress(OSError):  # what could not be written is not wanted either
+                self._part.close()
             Path(self._part.name).unlink(missing_ok=True)
         self._log.close()
 
@@ -172,13 +185,12 @@ class JsonLinesWriter(Writer):
             self._part = (self._aside / name).open("xb", buffering=1 << 18)
         self._part.write(b"\n".join(lines) + b"\n")
 
-    def _commit_part(self, end: int) -> None:
+    def _commit_part(self, part: BinaryIO, end: int) -> None:
         """Make the rows so far a part that ends with a tick."""
-        assert self._part, "there are rows"
-        self._part.flush()
-        os.fsync(self._part.fileno())
-        self._part.close()
-        aside, place = Path(self._part.name), self._sink.directory / f"{self._stem}-{end:012d}.jsonl"
+        part.flush()
+        os.fsync(part.fileno())
+        part.close()
+        aside, place = Path(part.name), self._sink.directory / f"{self._stem}-{end:012d}.jsonl"
         _sync(self._aside)  # the log must not name a part that a power cut can make vanish
         self._log.commit(end, [aside.name, place.name], sync=True)
         self._part, self._through = None, end

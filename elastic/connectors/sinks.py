@@ -15,6 +15,7 @@ from elastic.connectors.discard import DiscardSink
 from elastic.connectors.json_lines import JsonLinesSink
 from elastic.connectors.rate import as_rate
 from elastic.connectors.sqlite import SqliteSink
+from elastic.connectors.sqlite_table import SqliteTable
 from elastic.connectors.stdout import StdoutSink
 from elastic.errors import QueryError
 from elastic.units import parse_duration_ms, parse_duration_s
@@ -60,7 +61,7 @@ def sqlite(
         raise QueryError("sqlite(path): a database in memory would be gone with its worker; name a file")
     if isinstance(upsert, str) and names and upsert not in names:
         raise QueryError(f"sqlite(upsert={upsert!r}): expected one of the columns {', '.join(names)}")
-    return SqliteSink(_absolute(path), table, names, upsert, parse_duration_s(lock_timeout))
+    return SqliteSink(SqliteTable(_absolute(path), table, upsert, parse_duration_s(lock_timeout)), names)
 
 
 def json_lines(
