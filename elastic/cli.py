@@ -110,9 +110,10 @@ def _parameter(text: str) -> tuple[str, Any]:
     if not equals or not name.isidentifier():
         raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
     try:
-        return name, yaml.safe_load(value)
+        read = yaml.safe_load(value)
     except yaml.YAMLError:
         return name, value
+    return name, value if isinstance(read, dict) else read  # {stdlib} is a placeholder here, not a mapping
 
 
 def _number(least: int) -> Any:

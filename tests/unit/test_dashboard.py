@@ -1,0 +1,144 @@
+"""What is shown while a job runs: lines without a terminal, one screen with one."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from elastic.dashboard import launch
+from elastic.dashboard.lines import LineProgress, status_line
+from elastic.dashboard.live import LiveProgress, screen
+from elastic.errors import JobFailedError, QueryError
+from elastic.report import JobEvent, JobOutcome, OperatorReport, Progress
+from elastic.scenario import runner
+from tests.unit.scenario_fakes import Start, count_query
+
+PROGRESS = Progress(
+    at_s=3.2,
+    records_in=1_234_567,
+    records_per_s=410_000.0,
+    lag_s=0.012,
+    done=0.32,
+    workers=4,
+    spares=1,
+    checkpoints=12,
+    checkpoint_age_s=0.4,
+    operators=(OperatorReport("count", 4, 1_200_000, 0.31),),
+)
+CAUGHT_UP = JobEvent(3.1, "caught_up", "count", 0, 5, "worker 1 died")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_status_line_has_fixed_fields_in_a_fixed_order() -> None:
+    assert status_line(PROGRESS) == (
+        "3.2s  records 1.23M (32%)  410k records/s  lag 12ms  workers 4 + 1 spare  checkpoints 12"
+    )
+
+
+def test_lines_come_every_two_seconds_and_once_for_each_event() -> None:
+    stream = io.StringIO()
+    lines = LineProgress(stream, "job")
+
+    for at_s in (0.0, 0.5, 1.9, 2.0, 2.1):
+        lines.progress(Progress(at_s=at_s, events=(CAUGHT_UP,) if at_s == 0.5 else ()))
+    lines.progress(Progress(at_s=9.0, finished=True))
+
+    starts = [line.split("  ")[0] for line in stream.getvalue().splitlines()]
+    assert starts == ["job: 0.0s", "job: 3.10s caught up (count#0, worker 5): worker 1 died", "job: 2.0s"]
+
+
+def test_events_of_every_healthy_run_get_no_line() -> None:
+    stream = io.StringIO()
+
+    LineProgress(stream, "job").progress(Progress(at_s=-1.0, events=(JobEvent(0.0, "started"),)))
+
+    assert stream.getvalue() == ""
+
+
+def test_the_screen_tells_health_work_operators_and_last_events() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(screen("word-count", "", PROGRESS, [CAUGHT_UP]))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+
+    for shown in (
+        "word-count  3.2s",
+        "1.23M",
+        "410k",
+        "12ms",
+        "4 + 1 spare",
+        "12, 400ms old",
+        "count",
+        "31%",
+        "caught up",
+    ):
+        assert shown in text
+
+
+def test_a_screen_leaves_the_terminal_as_it_was() -> None:
+    terminal = Terminal()
+    live = LiveProgress(terminal, "job")
+    live.progress(PROGRESS)
+    live.note("verifying the result")
+
+    live.close()
+
+    text = terminal.getvalue()
+    assert "\x1b[?25l" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+def test_a_terminal_gets_a_screen_and_a_pipe_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", Terminal())
+    live = launch._watcher("job", "auto")
+    live.close()
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    lines = launch._watcher("job", "auto")
+
+    assert (type(live).__name__, type(lines).__name__) == ("LiveProgress", "LineProgress")
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Start:
+    monkeypatch.chdir(str(tmp_path))
+    made = Start()
+    monkeypatch.setattr(runner, "_start_elastic", made)
+    return made
+
+
+def test_a_query_runs_from_a_script_and_returns_its_report(start: Start) -> None:
+    report = launch.run_query(count_query(), workers=2, memory="64MiB", display=False, tick="20ms")
+
+    assert (report.scenario, report.status) == ("counting", "done")
+    settings = start.job.plan.settings
+    assert (settings.memory_bytes, settings.tick_ms) == (64 << 20, 20)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"tick": "10"}, r"^run\(tick='10'\): \"10\" is not a duration; write 10s$"),
+        ({"tik": "10ms"}, r"^run\(tik='10ms'\): there is no such argument; there are workers, "),
+        ({"workers": 0}, r"^run\(workers=0\): "),
+    ],
+)
+def test_a_wrong_argument_is_refused(start: Start, settings: dict[str, object], error: str) -> None:
+    with pytest.raises(QueryError, match=error):
+        launch.run_query(count_query(), display=False, **settings)  # type: ignore[arg-type]
+
+
+def test_a_failed_query_raises_and_an_interrupted_one_interrupts_the_script(start: Start) -> None:
+    start._settings["result"] = JobOutcome("failed", "the state is gone")
+    with pytest.raises(JobFailedError, match="the state is gone"):
+        launch.run_query(count_query(), display=False)
+
+    start._settings.update(result=JobOutcome("done"), endless=True, signals=(1,))
+    with pytest.raises(KeyboardInterrupt):
+        launch.run_query(count_query(), display=False)

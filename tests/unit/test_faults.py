@@ -1,0 +1,89 @@
+"""When a fault fires, and whom it hits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from elastic.report import Progress
+from elastic.scenario.faults import FaultPlan, check_faults
+from elastic.scenario.mistakes import FieldError
+from elastic.scenario.models import Fault
+from tests.unit.scenario_fakes import FakeJob, count_query
+
+PLAN = count_query().plan(workers=2)
+
+
+def fault(**fields: object) -> Fault:
+    return Fault.model_validate(fields)
+
+
+def job(**owners: int) -> FakeJob:
+    return FakeJob(PLAN, Path(), owners={(name, 0): worker for name, worker in owners.items()})
+
+
+def test_a_fault_fires_once_when_its_time_has_come() -> None:
+    faults, target = FaultPlan([fault(at="3s", kill={"worker": 2})]), job()
+
+    for at_s in (0.0, 2.9, 3.0, 3.1):
+        faults.fire(Progress(at_s=at_s), target)
+
+    assert target.actions == ["kill 2"]
+    assert faults.unfired == ()
+
+
+def test_a_fault_fires_once_so_many_records_are_read() -> None:
+    faults, target = FaultPlan([fault(after="200k records", pause={"worker": 1})]), job()
+
+    faults.fire(Progress(at_s=99.0, records_in=199_999), target)
+    assert target.actions == []
+
+    faults.fire(Progress(at_s=99.0, records_in=200_000), target)
+    assert target.actions == ["pause 1"]
+
+
+def test_the_owner_is_looked_up_when_the_fault_fires() -> None:
+    faults, target = FaultPlan([fault(at="1s", kill={"owner_of": "count"})]), job(count=3)
+
+    target.owners["count", 0] = 5
+    faults.fire(Progress(at_s=1.0), target)
+
+    assert target.actions == ["kill 5"]
+
+
+def test_a_fault_waits_while_nobody_holds_its_target() -> None:
+    faults, target = FaultPlan([fault(at="1s", kill={"owner_of": "count"})]), job()
+
+    faults.fire(Progress(at_s=1.0), target)
+    assert [str(f) for f in faults.unfired] == ["kill the owner of count#0 at 1 s"]
+
+    target.owners["count", 0] = 4
+    faults.fire(Progress(at_s=1.2), target)
+    assert target.actions == ["kill 4"]
+
+
+def test_a_resume_goes_to_the_worker_that_was_paused_though_the_instance_has_moved() -> None:
+    owner = {"owner_of": "count", "instance": 0}
+    faults, target = FaultPlan([fault(at="1s", pause=owner), fault(at="2s", resume=owner)]), job(count=1)
+
+    faults.fire(Progress(at_s=1.0), target)
+    target.owners["count", 0] = 4
+    faults.fire(Progress(at_s=2.0), target)
+
+    assert target.actions == ["pause 1", "resume 1"]
+
+
+@pytest.mark.parametrize(
+    ("kill", "problem"),
+    [
+        (
+            {"owner_of": "cuont"},
+            r'^faults\[1\]\.kill\.owner_of: the query has no operator "cuont"; did you mean count\?',
+        ),
+        ({"owner_of": "count", "instance": 2}, r"^faults\[1\]\.kill\.instance: count has instances 0 to 1, not 2"),
+    ],
+)
+def test_a_fault_that_hits_nothing_is_refused_before_the_run(kill: dict[str, object], problem: str) -> None:
+    with pytest.raises(FieldError, match=problem):
+        check_faults([fault(at="1s", kill={"owner_of": "count"}), fault(at="1s", kill=kill)], PLAN)
