@@ -1,0 +1,270 @@
+"""When a source reads, how much, and which tick it stamps; replay of the log first, live data after.
+
+Pure but for the reader and the log that it is given: the shell opens them, the simulator brings its own. A tick is
+logged before it is served, so a successor finds every tick that anybody has seen (invariant 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+
+from elastic.batch import Column
+from elastic.connectors.base import LogEntry, Reader, SourceLog
+from elastic.instance.source import SourceInstance
+from elastic.keys import KeyInterval
+from elastic.plan import Plan
+from elastic.protocol import Command, Exhausted, Finish, Frozen, Tell
+
+IDLE_CLOSE_S = 0.1
+"""An idle source closes ticks ten times a second unless a consumer waits: 4 sources and 4 consumers then cost 160 small
+messages a second instead of 1,600."""
+
+WORK_S = 0.02
+"""A tick reads about as much as is processed in this time: long enough for columns to pay, short enough for latency."""
+
+MIN_READ_BYTES = 64 << 10
+
+
+class PartitionFeed:
+    """One partition of a source instance: its reader, its log and its share of key space."""
+
+    def __init__(self, interval: KeyInterval, reader: Reader, log: SourceLog) -> None:
+        self.interval, self.reader, self.log = interval, reader, log
+        self.tick = max(log.floor, log.last.tick if log.last else 0)
+        self.position = log.last.end if log.last else reader.start
+
+    def append(self, entry: LogEntry) -> None:
+        """Log a tick, which is then durable."""
+        self.log.append(entry)
+        self.tick, self.position = entry.tick, entry.end
+
+    def empty(self, tick: int, now_s: float, *, final: bool = False) -> LogEntry:
+        """The entry that closes ticks through ``tick`` without rows."""
+        return LogEntry(tick, self.position, self.position, 0, 0, now_s, self.reader.finished, final)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMark:
+    """What was read in one tick, for latency and throughput figures."""
+
+    tick: int
+    read_s: float
+    records: int
+    size_bytes: int
+
+
+class SourceDriver:
+    """Drives one source instance.
+
+    Args:
+        clock: Unix time that never runs backwards, seconds.
+        marks: Called with every tick that was read.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        instance: SourceInstance,
+        feeds: list[PartitionFeed],
+        clock: Callable[[], float],
+        marks: Callable[[ReadMark], None],
+        finish: Finish | None = None,
+    ) -> None:
+        self.instance, self._feeds, self._clock, self._marks = instance, feeds, clock, marks
+        settings, source = plan.settings, plan.operators[instance.operator]
+        self._epoch_s, self._tick_s = plan.epoch_s, settings.tick_ms / 1000
+        self._rate = source.logic.rate
+        self._per_s = self._rate.per_second / max(1, len(source.partitions)) if self._rate else 0.0
+        self._by_records = self._rate is not None and self._rate.unit == "records"
+        self._limit_bytes = settings.tick_bytes
+        self._read_bytes = min(MIN_READ_BYTES * 4, self._limit_bytes)
+        self._taken = [0.0] * len(feeds)
+        self._closed_s = 0.0
+        self._finish = finish
+        self._frozen = self._told_frozen = self._told_exhausted = False
+        self._trimmed = instance.tau
+        self._history = self._replay()
+        self.replaying = True
+        self._blocked = False
+        self.skipped = 0
+
+    @property
+    def awaited(self) -> bool:
+        """Whether it should be stepped before its time: a consumer waits for a tick, or there is room again."""
+        if self._blocked and not self.instance.full:
+            return True
+        due = self._epoch_s + (self.instance.tau + 1) * self._tick_s
+        return self.instance.wanted > self.instance.tau and not self._frozen and due <= self._clock()
+
+    # -- replay --------------------------------------------------------------------------------------------------------
+
+    def _replay(self) -> Iterator[tuple[LogEntry, list[tuple[KeyInterval, Column]]]]:
+        """Every logged tick after the instance's start, with its rows read again."""
+        base = self.instance.tau
+        entries = sorted(
+            ((entry.tick, n, entry) for n, feed in enumerate(self._feeds) for entry in feed.log.entries(base)),
+            key=lambda item: item[:2],
+        )
+        for tick, group in groupby(entries, key=itemgetter(0)):
+            same = [(self._feeds[n], entry) for _, n, entry in group]
+            rows = [(f.interval, f.reader.reread(e.start, e.end)) for f, e in same if e.end != e.start]
+            yield LogEntry(tick, 0, 0, final=any(e.final for _, e in same)), rows
+        for n, feed in enumerate(self._feeds):
+            feed.reader.seek(feed.position)
+            if feed.log.last is not None:  # what was due by then was read by then
+                self._taken[n] = self._due(feed.log.last.read_time_s)
+
+    def _replay_next(self) -> list[Command] | None:
+        """The next logged tick; None when the logs are through and closed equally far."""
+        found = next(self._history, None)
+        if found is None:
+            self.replaying = False
+            last = max([self.instance.tau, *(feed.tick for feed in self._feeds)])
+            for feed in self._feeds:
+                if feed.tick < last:  # the predecessor died between two logs
+                    feed.append(feed.empty(last, self._clock()))
+            return None
+        entry, rows = found
+        return self.instance.emit(entry.tick, rows, final=entry.final)
+
+    # -- live ----------------------------------------------------------------------------------------------------------
+
+    def step(self) -> tuple[float, list[Command]]:
+        """Do what is due; returns the time at which it wants to be called again, and what follows.
+
+        Raises:
+            UserError: The source cannot be read, or user code of a chain raised.
+            FencedError: Another generation has taken over; this instance must be dropped.
+        """
+        now = self._clock()
+        if self.instance.finished:
+            return now + 1.0, []
+        if self.replaying:
+            self._blocked = self.instance.full
+            if self._blocked:
+                return now + IDLE_CLOSE_S, []
+            commands = self._replay_next()
+            if commands is not None:
+                return now, commands
+        self._trim()
+        if self._finish is not None:
+            return now + 1.0, self._end(self._finish)
+        if self._frozen:
+            return now + 1.0, self._say_frozen()
+        return self._live(now)
+
+    def _live(self, now: float) -> tuple[float, list[Command]]:
+        tick = int((now - self._epoch_s) / self._tick_s)
+        if tick <= self.instance.tau:
+            return self._epoch_s + (self.instance.tau + 1) * self._tick_s, []
+        self._blocked = self.instance.full
+        read = None if self._blocked else self._read(tick, now)
+        if read is not None:
+            commands = self._close(tick, read, now)
+            spent = self._clock() - now
+            self._adapt(sum(entry.size_bytes for entry, _ in read), spent)
+        elif self.instance.wanted > self.instance.tau or now - self._closed_s >= IDLE_CLOSE_S:
+            commands = self._close(tick, [(feed.empty(tick, now), None) for feed in self._feeds], now)
+        else:
+            commands = []
+        if not self._told_exhausted and all(feed.reader.finished for feed in self._feeds):
+            self._told_exhausted = True
+            commands.append(Tell(Exhausted(self.instance.id)))
+        return self._next_wake(now), commands
+
+    def _read(self, tick: int, now: float) -> list[tuple[LogEntry, Column | None]] | None:
+        """What each partition has now, as far as limits and rate allow; None if none has anything."""
+        found: list[tuple[LogEntry, Column | None]] = []
+        for n, feed in enumerate(self._feeds):
+            limit_bytes, limit_records = self._allowance(n, now)
+            chunk = None
+            if limit_bytes > 0 and (limit_records is None or limit_records > 0) and not feed.reader.finished:
+                chunk = feed.reader.read(limit_bytes, limit_records)
+            if chunk is None:
+                found.append((feed.empty(tick, now), None))
+                continue
+            self._taken[n] += chunk.records if self._by_records else chunk.size_bytes
+            self.skipped += chunk.skipped
+            done = feed.reader.finished
+            entry = LogEntry(tick, feed.position, chunk.position, chunk.records, chunk.size_bytes, now, finished=done)
+            found.append((entry, chunk.rows))
+        return found if any(rows is not None for _, rows in found) else None
+
+    def _allowance(self, feed: int, now: float) -> tuple[int, int | None]:
+        """(bytes, records) that may be read from a partition now: what is due by the rate, within a tick's limit."""
+        if self._rate is None:
+            return self._read_bytes, None
+        due = self._due(now) - self._taken[feed]
+        if self._by_records:
+            return self._limit_bytes, max(0, int(due))
+        return min(self._limit_bytes, max(0, int(due))), None
+
+    def _due(self, now: float) -> float:
+        """Records or bytes of one partition that the rate allows until ``now``."""
+        return self._per_s * max(0.0, now - self._epoch_s)
+
+    def _close(self, tick: int, read: list[tuple[LogEntry, Column | None]], now: float) -> list[Command]:
+        """Log a tick on every partition, then serve it."""
+        for feed, (entry, _) in zip(self._feeds, read, strict=True):
+            feed.append(entry)
+        self._closed_s = now
+        records = sum(entry.records for entry, _ in read)
+        if records:
+            self._marks(ReadMark(tick, now, records, sum(entry.size_bytes for entry, _ in read)))
+        rows = [(feed.interval, c) for feed, (_, c) in zip(self._feeds, read, strict=True) if c is not None]
+        return self.instance.emit(tick, rows)
+
+    def _adapt(self, size_bytes: int, spent_s: float) -> None:
+        """Without a rate, let a tick's reading take about ``WORK_S`` of processing."""
+        if self._rate is None and size_bytes and spent_s > 0:
+            wanted = size_bytes * WORK_S / spent_s
+            smooth = 0.75 * self._read_bytes + 0.25 * wanted
+            self._read_bytes = int(min(max(smooth, MIN_READ_BYTES), self._limit_bytes))
+
+    def _next_wake(self, now: float) -> float:
+        next_tick = self._epoch_s + (self.instance.tau + 1) * self._tick_s
+        if all(feed.reader.finished for feed in self._feeds) or self.instance.full:
+            return max(next_tick, self._closed_s + IDLE_CLOSE_S)
+        if self._rate is not None:
+            due = min(self._epoch_s + (taken + 1) / self._per_s for taken in self._taken)
+            return max(next_tick, min(due, self._closed_s + IDLE_CLOSE_S))
+        return max(next_tick, now)
+
+    def _trim(self) -> None:
+        if self.instance.floor > self._trimmed:
+            self._trimmed = self.instance.floor
+            for feed in self._feeds:
+                feed.log.trim(self._trimmed)
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def on_freeze(self) -> list[Command]:
+        """Close nothing more, and say how far it got; while the log is being replayed, the answer waits."""
+        self._frozen, self._told_frozen = True, False
+        return [] if self.replaying else self._say_frozen()
+
+    def _say_frozen(self) -> list[Command]:
+        if self._told_frozen:
+            return []
+        self._told_frozen = True
+        return [Tell(Frozen(self.instance.id, self.instance.tau))]
+
+    def on_finish(self, finish: Finish) -> None:
+        """The stream ends with this tick."""
+        self._finish = finish
+
+    def _end(self, finish: Finish) -> list[Command]:
+        if self.instance.tau >= finish.tick:
+            return []
+        for feed in self._feeds:
+            feed.append(feed.empty(finish.tick, self._clock(), final=finish.final))
+        return self.instance.emit(finish.tick, [], final=finish.final)
+
+    def close(self) -> None:
+        """Release readers and logs."""
+        for feed in self._feeds:
+            feed.reader.close()
+            feed.log.close()

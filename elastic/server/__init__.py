@@ -1,0 +1,1 @@
+"""The coordinator's process: the shell around its machine, the journal on disk, and the job's figures."""

@@ -1,0 +1,204 @@
+"""The job's figures: what workers report, put together into progress while it runs and the outcome at its end."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from elastic.coordinator.events import Journal, Record
+from elastic.coordinator.membership import Membership
+from elastic.plan import Plan
+from elastic.protocol import CaughtUp, Started
+from elastic.report import (
+    Checkpoints,
+    Durations,
+    EventKind,
+    JobEvent,
+    JobOutcome,
+    OperatorReport,
+    PeakMemory,
+    Progress,
+    Status,
+)
+from elastic.server.latency import LatencyTracker
+from elastic.server.recoveries import Recoveries
+from elastic.wire.control import WorkerReport
+
+RATE_WINDOW_S = 2.0
+"""Rates shown while a job runs are means over so long."""
+
+
+@dataclass(slots=True)
+class InstanceFigures:
+    """One instance's newest counters, kept after it is gone."""
+
+    operator: str
+    records_in: int = 0
+    rows_out: int = 0
+    busy_s: float = 0.0
+    skipped: int = 0
+
+
+@dataclass(slots=True)
+class Figures:
+    """Everything that is counted and timed of one job."""
+
+    plan: Plan
+    members: Membership
+    epoch_s: float
+    latency: LatencyTracker
+    recoveries: Recoveries = field(default_factory=Recoveries)
+    events: list[JobEvent] = field(default_factory=list)
+    records_in: int = 0
+    bytes_in: int = 0
+    _instances: dict[int, InstanceFigures] = field(default_factory=dict)
+    _indices: dict[int, tuple[str, int]] = field(default_factory=dict)
+    _causes: dict[int, str] = field(default_factory=dict)
+    _reported_s: dict[int, float] = field(default_factory=dict)
+    _memory: dict[int, int] = field(default_factory=dict)
+    _peak: PeakMemory = field(default_factory=PeakMemory)
+    _history: deque[tuple[float, int, int]] = field(default_factory=deque)
+    _durations_ms: list[float] = field(default_factory=list)
+    _checkpoint_bytes: int = 0
+    _stored_s: dict[int, float] = field(default_factory=dict)
+    _last_commit_s: float = 0.0
+    _unsent: int = 0
+
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    def record(self, record: Record, now_s: float) -> None:
+        """Add to the event log."""
+        at_s = (now_s if record.at_s is None else record.at_s) - self.epoch_s
+        kind: EventKind = record.kind  # type: ignore[assignment]
+        self.events.append(JobEvent(at_s, kind, record.operator, record.instance, record.worker, record.cause))
+
+    def lost(self, cause: str, failed_s: float, now_s: float) -> None:
+        """A worker was lost, and the coordinator knows since now."""
+        self.recoveries.failed(cause, failed_s, now_s)
+
+    def journalled(self, entry: Journal) -> None:
+        """A procedure began because of a loss; or an assignment changed."""
+        if entry.kind == "reconfigure":
+            self.recoveries.replacing(entry.body["cause"])
+        for record in self.members.instances.values():
+            self._indices[record.id] = (record.operator, record.index)
+            self._causes[record.id] = record.cause
+
+    def started(self, message: Started, now_s: float) -> None:
+        """An instance runs."""
+        if message.cause:
+            self.recoveries.restored(message.cause, message.keys, now_s)
+
+    def caught_up(self, message: CaughtUp) -> None:
+        """An instance has replayed its input."""
+        self.recoveries.replayed(self._causes.get(message.instance, ""), message.replayed)
+
+    def report(self, report: WorkerReport) -> None:
+        """Take a worker's report in."""
+        self._reported_s[report.worker] = report.at_s
+        for stats in report.instances:
+            figures = self._instances.setdefault(stats.instance, InstanceFigures(stats.operator))
+            figures.records_in, figures.rows_out = stats.records_in, stats.rows_out
+            figures.busy_s, figures.skipped = stats.busy_s, stats.skipped
+        for _, tick, read_s, records, size_bytes in report.reads:
+            self.records_in += records
+            self.bytes_in += size_bytes
+            self.latency.read(tick, read_s, records)
+        for instance, tick, at_s in report.settles:
+            if instance in self._indices:
+                self.latency.settle(self._indices[instance], tick, at_s)
+            self._last_commit_s = max(self._last_commit_s, at_s)
+        for instance, _, size_bytes, duration_s in report.checkpoints:
+            self._durations_ms.append(duration_s * 1000)
+            self._checkpoint_bytes += size_bytes
+            self._stored_s[instance] = report.at_s
+        self._memory[report.worker] = report.rss_bytes
+        total = sum(self._memory.values())
+        self._peak = PeakMemory(max(self._peak.worker, report.rss_bytes), max(self._peak.total, total))
+
+    def forget_worker(self, worker: int) -> None:
+        """A lost worker reports no more, and nobody waits for it."""
+        self._reported_s.pop(worker, None)
+        self._memory.pop(worker, None)
+
+    def advance(self, now_s: float) -> list[Record]:
+        """Work through what all workers have reported; events that follow from it."""
+        self.latency.advance(min(self._reported_s.values(), default=now_s))
+        events: list[Record] = []
+        while self.latency.peaks:
+            at_s, before_s, after_s = self.latency.peaks.popleft()
+            for recovery in self.recoveries.advanced(at_s, before_s, after_s):
+                text = f"lag under {recovery.bound_s * 1000:.0f} ms again after {recovery.cause}"
+                events.append(Record("caught_up", cause=text, at_s=recovery.caught_up_s))
+        return events
+
+    # -- what is told --------------------------------------------------------------------------------------------------
+
+    def progress(self, now_s: float, *, finished: bool) -> Progress:
+        """As of now; with the events that were not in a ``Progress`` before."""
+        events, self._unsent = tuple(self.events[self._unsent :]), len(self.events)
+        self._history.append((now_s, self.records_in, self.bytes_in))
+        while len(self._history) > 2 and now_s - self._history[0][0] > RATE_WINDOW_S:
+            self._history.popleft()
+        then_s, records, size_bytes = self._history[0]
+        passed = max(now_s - then_s, 1e-9) if now_s > then_s else 1.0
+        spares = len(self.members.spares)
+        oldest = min((self._stored_s[i] for i in self.members.instances if i in self._stored_s), default=None)
+        return Progress(
+            at_s=now_s - self.epoch_s,
+            records_in=self.records_in,
+            records_out=sum(f.rows_out for f in self._instances.values()),
+            bytes_in=self.bytes_in,
+            records_per_s=(self.records_in - records) / passed,
+            bytes_per_s=(self.bytes_in - size_bytes) / passed,
+            lag_s=self.latency.lag_s(now_s) if self.epoch_s and not finished else 0.0,
+            workers=len(self.members.live) - spares,
+            spares=spares,
+            checkpoints=len(self._durations_ms),
+            checkpoint_age_s=None if oldest is None else now_s - oldest,
+            memory_bytes=sum(self._memory.values()),
+            operators=self._operators(now_s),
+            events=events,
+            finished=finished,
+        )
+
+    def outcome(self, status: Status, error: str | None, now_s: float) -> JobOutcome:
+        """How the job ended."""
+        self.recoveries.finish()
+        end_s = max(self._last_commit_s, self.epoch_s)
+        durations = Durations()
+        if self._durations_ms:
+            p50, p99 = (float(v) for v in np.percentile(self._durations_ms, (50, 99)))
+            durations = Durations(p50, p99)
+        skipped = sum(f.skipped for f in self._instances.values())
+        if skipped:
+            text = f"{skipped} records were not UTF-8 and were replaced or skipped, as the source's errors policy says"
+            self.events.append(JobEvent(now_s - self.epoch_s, "warning", cause=text))
+        return JobOutcome(
+            status=status,
+            error=error,
+            wall_s=end_s - self.epoch_s if self.epoch_s else 0.0,
+            records_in=self.records_in,
+            records_out=sum(f.rows_out for f in self._instances.values()),
+            bytes_in=self.bytes_in,
+            latency_ms=self.latency.histogram.percentiles(),
+            checkpoints=Checkpoints(len(self._durations_ms), self._checkpoint_bytes, durations),
+            operators=self._operators(end_s),
+            events=tuple(self.events),
+            recoveries=tuple(r.report() for r in self.recoveries.all.values()),
+            peak_memory_bytes=self._peak,
+        )
+
+    def _operators(self, now_s: float) -> tuple[OperatorReport, ...]:
+        passed = max(now_s - self.epoch_s, 1e-9)
+        reports = []
+        for name in self.plan.operators:
+            mine = [(id, f) for id, f in self._instances.items() if f.operator == name]
+            current = [f for id, f in mine if id in self.members.instances]
+            busy = max((f.busy_s / passed for f in current), default=0.0)
+            reports.append(
+                OperatorReport(name, len(self.members.assignment(name)), sum(f.records_in for _, f in mine), busy)
+            )
+        return tuple(reports)

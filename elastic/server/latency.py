@@ -1,0 +1,145 @@
+"""Latency and lag, from what sources read and how far sinks got.
+
+The latency of a record counts from its read to the commit of the tick in which its effect leaves the job: a keyed
+aggregate that emits every n ticks holds it back to the next multiple of n. Weighted by records. Lag is the age of the
+newest tick that every sink has settled: it also grows when nothing is read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import merge
+
+import numpy as np
+
+from elastic.plan import Plan
+from elastic.report import Percentiles
+
+
+def visible_tick(plan: Plan) -> Callable[[int], int]:
+    """From the tick of a record to the tick in which the slowest sink shows it; ``emit="end"`` is left out."""
+    periods: dict[str, tuple[int, ...]] = {}
+    for name, operator in plan.operators.items():
+        before = max((periods[e.producer] for e in plan.inputs(name)), key=sum, default=())
+        own = (operator.emit_ticks,) if operator.emit_ticks and operator.emit_ticks > 1 else ()
+        periods[name] = before + own
+    longest = max((periods[n] for n, o in plan.operators.items() if o.kind == "sink"), key=sum, default=())
+
+    def visible(tick: int) -> int:
+        for period in longest:
+            tick = -(-tick // period) * period
+        return tick
+
+    return visible
+
+
+class LatencyHistogram:
+    """Weighted latencies in buckets 2 % wide: percentiles exact to 2 %, the maximum exact."""
+
+    BASE_MS, STEP = 0.01, 1.02
+
+    def __init__(self) -> None:
+        self._weights = np.zeros(1200, np.int64)
+        self._max_ms = 0.0
+
+    def add(self, latency_ms: float, records: int) -> None:
+        """Count ``records`` records of this latency."""
+        bucket = int(np.log(max(latency_ms, self.BASE_MS) / self.BASE_MS) / np.log(self.STEP))
+        self._weights[min(bucket, len(self._weights) - 1)] += records
+        self._max_ms = max(self._max_ms, latency_ms)
+
+    def percentiles(self) -> Percentiles:
+        """Of everything counted."""
+        total = int(self._weights.sum())
+        if not total:
+            return Percentiles()
+        cumulative = np.cumsum(self._weights)
+
+        def at(share: float) -> float:
+            bucket = int(np.searchsorted(cumulative, share * total))
+            return min(self._max_ms, self.BASE_MS * self.STEP ** (bucket + 1))
+
+        return Percentiles(at(0.5), at(0.95), at(0.99), self._max_ms)
+
+
+@dataclass(slots=True)
+class _Read:
+    visible: int
+    read_s: float
+    records: int
+
+
+class LatencyTracker:
+    """Joins reads with settles.
+
+    Attributes:
+        epoch_s: Unix time of tick 0.
+        frontier: Every sink has settled through this tick.
+        peaks: (time, lag just before an advance, lag just after) of every advance of the frontier, seconds.
+    """
+
+    def __init__(self, plan: Plan, sinks: list[tuple[str, int]]) -> None:
+        self._visible, self._tick_s = visible_tick(plan), plan.settings.tick_ms / 1000
+        self.epoch_s = plan.epoch_s
+        self.histogram = LatencyHistogram()
+        self._reads: deque[_Read] = deque()
+        self._marks: dict[tuple[str, int], deque[tuple[int, float]]] = {s: deque(maxlen=20_000) for s in sinks}
+        self._timeline: dict[tuple[str, int], deque[tuple[float, int]]] = {s: deque() for s in sinks}
+        self._newest: dict[tuple[str, int], int] = dict.fromkeys(sinks, 0)
+        self.frontier = 0
+        self.peaks: deque[tuple[float, float, float]] = deque()
+
+    def tick_time(self, tick: int) -> float:
+        """Unix time of a tick, seconds."""
+        return self.epoch_s + tick * self._tick_s
+
+    def read(self, tick: int, read_s: float, records: int) -> None:
+        """A source read records in a tick."""
+        self._reads.append(_Read(self._visible(tick), read_s, records))
+
+    def settle(self, sink: tuple[str, int], tick: int, at_s: float) -> None:
+        """A sink instance settled everything through a tick."""
+        if sink in self._marks:
+            self._marks[sink].append((tick, at_s))
+            self._timeline[sink].append((at_s, tick))
+
+    def advance(self, until_s: float) -> None:
+        """Work through what happened before ``until_s``, by when every worker has reported."""
+        streams = []
+        for sink, timeline in self._timeline.items():
+            ready = []
+            while timeline and timeline[0][0] <= until_s:
+                ready.append((*timeline.popleft(), sink))
+            streams.append(ready)
+        for at_s, tick, sink in merge(*streams, key=lambda item: item[0]):
+            self._newest[sink] = max(self._newest[sink], tick)
+            frontier = min(self._newest.values())
+            if frontier > self.frontier:
+                before, after = at_s - self.tick_time(self.frontier), at_s - self.tick_time(frontier)
+                self.peaks.append((at_s, before, after))
+                self.frontier = frontier
+        self._match()
+
+    def _match(self) -> None:
+        """Latencies of all reads whose visible tick every sink has settled."""
+        kept: deque[_Read] = deque()
+        reads = sorted(self._reads, key=lambda r: r.visible)
+        for n, read in enumerate(reads):
+            if read.visible > self.frontier:
+                kept.extend(reads[n:])
+                break
+            times = []
+            for marks in self._marks.values():
+                while marks and marks[0][0] < read.visible:
+                    marks.popleft()
+                if marks:
+                    times.append(marks[0][1])
+            if times:
+                self.histogram.add(max(0.0, max(times) - read.read_s) * 1000, read.records)
+        self._reads = kept
+
+    def lag_s(self, now_s: float) -> float:
+        """Age of the frontier."""
+        return max(0.0, now_s - self.tick_time(self.frontier))

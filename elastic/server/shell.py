@@ -1,0 +1,227 @@
+"""The coordinator's event loop: messages, exits and heartbeats in; messages, journal entries and processes out."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cloudpickle
+
+from elastic.coordinator.events import (
+    ClockTick,
+    EndJob,
+    EndWorker,
+    Event,
+    Heard,
+    Journal,
+    Record,
+    SpawnWorker,
+    StopRequested,
+    WorkerBack,
+    WorkerJoined,
+    WorkerLost,
+)
+from elastic.coordinator.machine import Coordinator
+from elastic.plan import Plan
+from elastic.protocol import CaughtUp, Send, Started
+from elastic.server.figures import Figures
+from elastic.server.journal import JournalFile
+from elastic.server.latency import LatencyTracker
+from elastic.wire.control import (
+    COMMAND,
+    Begin,
+    EndRequest,
+    Hello,
+    Note,
+    Ready,
+    Refused,
+    Setup,
+    Shutdown,
+    SpawnRequest,
+    StatusReport,
+    StopJob,
+    WorkerExited,
+    WorkerReport,
+    codec,
+)
+from elastic.wire.liveness import LivenessMonitor
+from elastic.wire.sockets import Hub
+
+STATUS_S = 0.1
+LAST_REPORTS_S = 0.25
+"""After the end, so long at most is waited for the workers' last reports."""
+
+
+class Server:
+    """One job's coordinator process.
+
+    Args:
+        plan: As built by the query; tick 0 is set when all workers are there.
+        setup: What every worker is told first.
+    """
+
+    def __init__(self, address: str, command: str, plan: Plan, setup: Setup, workers: int, spares: int) -> None:
+        self._hub = Hub("coordinator", address, codec())
+        self._hub.connect(COMMAND, command)
+        self._liveness = LivenessMonitor(plan.settings.heartbeat_ms)
+        self._hub.register(self._liveness.socket)
+        offset_s = time.time() - time.monotonic()
+        self._clock = lambda: time.monotonic() + offset_s
+        self._plan, self._setup, self._wanted = plan, setup, workers
+        self._machine = Coordinator(plan, workers, spares)
+        self._journal = JournalFile(Path(setup.directory) / "journal.sqlite")
+        sinks = [(n, i) for n, o in plan.operators.items() if o.kind == "sink" for i in range(o.parallelism)]
+        self._figures = Figures(plan, self._machine.members, 0.0, LatencyTracker(plan, sinks))
+        self._greeted: dict[int, Hello] = {}
+        self._ready: set[int] = set()
+        self._heard_s: dict[int, float] = {}
+        self._status_at = 0.0
+        self._end: EndJob | None = None
+
+    def run(self) -> None:
+        """Coordinate until the job has ended and the command says goodbye."""
+        try:
+            running = True
+            while running:
+                self._hub.wait(max(0.0, min(self._status_at - self._clock(), STATUS_S)))
+                for sender, message in self._hub.receive(500):
+                    running = running and not isinstance(message, Shutdown)
+                    self._on_message(sender, message)
+                for peer, change in self._liveness.poll():
+                    self._on_liveness(int(peer), change)
+                if self._clock() >= self._status_at:
+                    self._status_at = self._clock() + STATUS_S
+                    self._handle(ClockTick())
+                    self._tell_status()
+        finally:
+            self._journal.close()
+            self._liveness.close()
+            self._hub.close()
+
+    # -- what comes in -------------------------------------------------------------------------------------------------
+
+    def _on_message(self, sender: str, message: object) -> None:
+        now = self._clock()
+        if sender.isdigit():
+            self._heard_s[int(sender)] = now
+        match message:
+            case Hello():
+                self._greeted[message.worker] = message
+                self._hub.connect(str(message.worker), message.address)
+                self._hub.send(str(message.worker), self._setup)
+                self._liveness.watch(str(message.worker), message.address)
+            case Ready():
+                self._on_ready(message.worker)
+            case Refused():
+                text = f"worker {message.worker} cannot load the query:\n{message.error}"
+                self._act([EndJob("failed", text)])
+            case WorkerReport():
+                self._figures.report(message)
+            case WorkerExited():
+                last = message.at_s if message.reason.startswith("killed") else self._heard_s.get(message.worker, now)
+                self._lose(message.worker, message.reason, last)
+            case StopJob():
+                self._handle(StopRequested())
+            case Note():
+                self._figures.record(Record(message.kind, worker=message.worker, cause=message.cause), now)
+            case Shutdown():
+                pass
+            case _ if sender.isdigit():
+                if isinstance(message, Started):
+                    self._figures.started(message, now)
+                if isinstance(message, CaughtUp):
+                    self._figures.caught_up(message)
+                self._handle(Heard(int(sender), message))
+
+    def _on_ready(self, worker: int) -> None:
+        """Tick 0 is when the last of the wanted workers is ready; those that come later are told when it was."""
+        self._ready.add(worker)
+        members = self._machine.members
+        if not self._plan.epoch_s and len(self._ready) >= self._wanted:
+            self._plan = replace(self._plan, epoch_s=self._clock())
+            members.plan = self._machine.plan = self._figures.plan = self._plan
+            self._figures.latency.epoch_s = self._figures.epoch_s = self._plan.epoch_s
+            for early in sorted(self._ready):
+                self._join(early)
+        elif self._plan.epoch_s:
+            self._join(worker)
+
+    def _join(self, worker: int) -> None:
+        self._hub.send(str(worker), Begin(self._plan.epoch_s))
+        self._handle(WorkerJoined(worker, self._greeted[worker].address))
+
+    def _on_liveness(self, worker: int, change: str) -> None:
+        if change == "back":
+            known = self._machine.members.workers.get(worker)
+            if known is not None and known.lost:
+                self._handle(WorkerBack(worker))
+        else:
+            silence_s = self._plan.settings.heartbeat_ms / 1000
+            self._lose(worker, f"does not answer for {silence_s:g} s", self._clock() - silence_s)
+
+    def _lose(self, worker: int, reason: str, last_seen_s: float) -> None:
+        known = self._machine.members.workers.get(worker)
+        if known is not None and not known.lost:
+            self._figures.lost(f"worker {worker} {reason}", last_seen_s, self._clock())
+        self._figures.forget_worker(worker)
+        if worker in self._greeted or known is None:
+            self._handle(WorkerLost(worker, reason, last_seen_s))
+
+    # -- what goes out -------------------------------------------------------------------------------------------------
+
+    def _handle(self, event: Event) -> None:
+        self._act(self._machine.handle(event, self._clock()))
+
+    def _act(self, actions: list[object]) -> None:
+        now = self._clock()
+        for action in actions:
+            match action:
+                case Send():
+                    self._hub.send(str(action.worker), action.message)
+                case Journal():
+                    self._journal.write(action, now)
+                    self._figures.journalled(action)
+                case Record():
+                    self._figures.record(action, now)
+                case SpawnWorker():
+                    self._hub.send(COMMAND, SpawnRequest(action.cause))
+                case EndWorker():
+                    self._hub.send(COMMAND, EndRequest(action.worker))
+                case EndJob():
+                    self._finish(action)
+
+    def _finish(self, end: EndJob) -> None:
+        """The job is over: hear the workers' last reports, then say so."""
+        if self._end is not None:
+            return
+        self._end = end
+        self._machine.ended = end
+        until, asked_s = self._clock() + LAST_REPORTS_S, self._clock()
+        waiting = set(self._machine.members.live)
+        while waiting and self._clock() < until and end.status != "failed":
+            self._hub.wait(0.05)
+            for _, message in self._hub.receive(500):
+                if isinstance(message, WorkerReport):
+                    self._figures.report(message)
+                    if message.at_s >= asked_s:
+                        waiting.discard(message.worker)
+        self._tell_status()
+
+    def _tell_status(self) -> None:
+        now = self._clock()
+        for record in self._figures.advance(now):
+            self._figures.record(record, now)
+        progress = self._figures.progress(now, finished=self._end is not None)
+        outcome = None
+        if self._end is not None:
+            outcome = pickle.dumps(self._figures.outcome(self._end.status, self._end.error, now))  # type: ignore[arg-type]
+        owners = tuple((i.operator, i.index, i.worker) for i in self._machine.members.instances.values() if i.running)
+        self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, pickle.dumps(progress), owners, outcome))
+
+
+def load_plan(path: Path) -> Plan:
+    """The plan that the command left for the coordinator."""
+    plan: Plan = cloudpickle.loads(path.read_bytes())
+    return plan

@@ -1,0 +1,166 @@
+"""Messages between the processes themselves, beside the core's own: hello, set-up, reports, the command's wishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elastic.protocol import MESSAGES
+from elastic.state.checkpoint import BufferCheckpoint, Checkpoint
+from elastic.wire.codec import Codec
+
+COORDINATOR = "coordinator"
+COMMAND = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A worker is up and listens at ``address``."""
+
+    worker: int
+    address: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The job, for a worker: its plan (cloudpickled), its directory, and the modules' search path."""
+
+    plan: bytes
+    directory: str
+    keep_log: bool
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker has loaded the plan and can run instances."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A worker cannot load the plan: a module of the user's is missing or raises."""
+
+    worker: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Tick 0 was at ``epoch_s``, Unix time."""
+
+    epoch_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """End now."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStats:
+    """One instance, as of now; counters since it started.
+
+    Attributes:
+        busy_s: Time spent in its steps.
+        tau: Its position.
+        settled: For a sink, everything through this tick is committed.
+    """
+
+    instance: int
+    operator: str
+    records_in: int
+    rows_out: int
+    busy_s: float
+    tau: int
+    settled: int
+    buffer_bytes: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What happened on a worker since its last report.
+
+    Attributes:
+        reads: (source instance, tick, unix time, records, bytes) of each tick read.
+        settles: (sink instance, tick, unix time) whenever a sink got further.
+        checkpoints: (instance, tick, bytes, seconds) of each checkpoint that was stored.
+        rss_bytes: Resident set of the process.
+        cpu_s: CPU time of the process since it started.
+    """
+
+    worker: int
+    at_s: float
+    instances: tuple[InstanceStats, ...]
+    reads: tuple[tuple[int, int, float, int, int], ...]
+    settles: tuple[tuple[int, int, float], ...]
+    checkpoints: tuple[tuple[int, int, int, float], ...]
+    rss_bytes: int
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """The command saw a worker's process end."""
+
+    worker: int
+    reason: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpawned:
+    """The command started one more worker, which will say hello."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnRequest:
+    """The coordinator wants one more worker."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndRequest:
+    """The coordinator wants a worker's process ended: it was replaced."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """The user wants the job to end gracefully."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that the command did to the job, for the event log."""
+
+    kind: str
+    worker: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The coordinator's word to the command: pickled ``Progress``, owners of instances, and the outcome at the end."""
+
+    epoch_s: float
+    progress: bytes
+    owners: tuple[tuple[str, int, int], ...]
+    outcome: bytes | None
+
+
+CONTROL: tuple[type, ...] = (
+    Hello, Setup, Ready, Refused, Begin, Shutdown, InstanceStats, WorkerReport, WorkerExited, WorkerSpawned, SpawnRequest,
+    EndRequest, StopJob, Note, StatusReport,
+)  # fmt: skip
+
+
+def codec() -> Codec:
+    """The codec of all processes of one user's job."""
+    return Codec((*MESSAGES, Checkpoint, BufferCheckpoint, *CONTROL), trusted=True)

@@ -1,0 +1,1 @@
+"""``python -m elastic.worker``: started by the cluster, never by hand."""

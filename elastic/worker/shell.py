@@ -1,0 +1,304 @@
+"""The worker's event loop: messages to the host, the host's commands to sockets, disks and targets."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+import cloudpickle
+
+from elastic.connectors.base import SinkContext
+from elastic.connectors.input_log import InputLog
+from elastic.errors import FencedError, UserError
+from elastic.instance.driver import PartitionFeed, SourceDriver
+from elastic.instance.host import Host
+from elastic.instance.sink import SinkInstance
+from elastic.instance.source import SourceInstance
+from elastic.plan import Plan
+from elastic.protocol import (
+    Close,
+    Command,
+    Commit,
+    Failed,
+    Fenced,
+    Finish,
+    Freeze,
+    Open,
+    Peers,
+    Send,
+    Start,
+    Stored,
+    Tell,
+)
+from elastic.wire.control import COORDINATOR, Begin, Hello, Ready, Refused, Setup, Shutdown, codec
+from elastic.wire.sockets import Hub
+from elastic.worker.statistics import Statistics
+from elastic.worker.targets import Committed, Opened, TargetFailed, TargetThread
+
+REPORT_S = 0.2
+NUDGE_S = 1.0
+SLICE_S = 0.005
+"""A worker steps its instances this long before it looks at its sockets again."""
+
+
+class Worker:
+    """One worker process. Everything happens in one thread, but for commits to targets."""
+
+    def __init__(self, worker: int, address: str, coordinator: str, pid: int) -> None:
+        self.id = worker
+        self._hub = Hub(str(worker), address, codec())
+        self._hub.connect(COORDINATOR, coordinator)
+        self._hub.send(COORDINATOR, Hello(worker, address, pid))
+        offset_s = time.time() - time.monotonic()
+        self._clock = lambda: time.monotonic() + offset_s
+        self._host: Host | None = None
+        self._statistics = Statistics(worker)
+        self._drivers: dict[int, SourceDriver] = {}
+        self._wake_at: dict[int, float] = {}
+        self._finishes: dict[int, Finish] = {}
+        self._targets: dict[int, TargetThread] = {}
+        self._answers: deque[Opened | Committed | TargetFailed] = deque()
+        self._local: deque[object] = deque()
+        self._report_at = self._nudge_at = 0.0
+        self._peers: set[int] = set()
+        self._running = True
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Work until told to shut down."""
+        try:
+            while self._running:
+                busy = self._work()
+                self._hub.wait(0.0 if busy else self._idle_s())
+                for sender, message in self._hub.receive(256):
+                    self._on_message(sender, message)
+        finally:
+            for driver in self._drivers.values():
+                driver.close()
+            self._hub.close()
+
+    def _idle_s(self) -> float:
+        wakes = [self._report_at, *self._wake_at.values()]
+        return max(0.0, min(wakes) - self._clock()) if self._host is not None else 1.0
+
+    def _work(self) -> bool:
+        """One slice of work; whether there is more to do at once."""
+        if self._host is None:
+            return False
+        self._drain_local()
+        while self._answers:
+            self._on_answer(self._answers.popleft())
+        busy = self._step_instances(self._host)
+        busy |= self._step_sources()
+        now = self._clock()
+        if now >= self._nudge_at:
+            self._nudge_at = now + NUDGE_S
+            self._execute(self._host.nudge())
+        if now >= self._report_at:
+            self._report_at = now + REPORT_S
+            skipped = {id: driver.skipped for id, driver in self._drivers.items()}
+            self._hub.send(COORDINATOR, self._statistics.report(self._host, skipped, now))
+        if not busy:
+            busy = self._host.backups.tidy()
+        return busy or bool(self._local)
+
+    def _step_instances(self, host: Host) -> bool:
+        """Step keyed and sink instances in turn until none has anything to do or the slice is over."""
+        until = time.perf_counter() + SLICE_S
+        busy = True
+        while busy and time.perf_counter() < until:
+            busy = False
+            for id, instance in list(host.instances.items()):
+                if isinstance(instance, SourceInstance):
+                    continue
+                began = time.perf_counter()
+                moved, commands = host.step(id)
+                self._execute(commands)
+                if moved:
+                    busy = True
+                    self._statistics.busy_s[id] += time.perf_counter() - began
+                if isinstance(instance, SinkInstance):
+                    self._statistics.settle(instance, self._clock())
+            self._drain_local()
+        return busy
+
+    def _step_sources(self) -> bool:
+        busy = False
+        for id, driver in list(self._drivers.items()):
+            if self._wake_at[id] > self._clock() and not driver.awaited:
+                continue
+            began = time.perf_counter()
+            try:
+                self._wake_at[id], commands = driver.step()
+            except UserError as error:
+                commands = self._fail(id, error)
+            except FencedError:
+                commands = self._on_fenced(id)
+            self._execute(commands)
+            self._statistics.busy_s[id] += time.perf_counter() - began
+            busy |= id in self._wake_at and self._wake_at[id] <= self._clock()
+        return busy
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def _on_message(self, sender: str, message: object) -> None:
+        match message:
+            case Setup():
+                self._set_up(message)
+            case Begin():
+                self._begin(message)
+            case Shutdown():
+                self._running = False
+            case Peers():
+                self._on_peers(message)
+            case _ if self._host is not None:
+                self._handle(int(sender) if sender.isdigit() else -1, message)
+
+    def _handle(self, sender: int, message: object) -> None:
+        assert self._host is not None
+        if isinstance(message, Stored):
+            self._statistics.stored(message.instance, message.tick)
+        self._execute(self._host.handle(sender, message))
+        match message:
+            case Freeze() if message.instance in self._drivers:
+                self._execute(self._drivers[message.instance].on_freeze())
+            case Finish():
+                self._finishes[message.instance] = message
+                if message.instance in self._drivers:
+                    self._drivers[message.instance].on_finish(message)
+                    self._wake_at[message.instance] = 0.0
+
+    def _set_up(self, setup: Setup) -> None:
+        sys.path[:0] = [p for p in setup.path if p not in sys.path]
+        try:
+            plan: Plan = cloudpickle.loads(setup.plan)
+        except Exception as error:  # noqa: BLE001 (a module of the user's may raise anything when it is imported)
+            self._hub.send(COORDINATOR, Refused(self.id, "".join(traceback.format_exception(error)[-3:])))
+            return
+        self._directory = Path(setup.directory)
+        self._keep_log = setup.keep_log
+        self._plan = plan
+        self._hub.send(COORDINATOR, Ready(self.id))
+
+    def _begin(self, begin: Begin) -> None:
+        self._host = Host(self.id, replace(self._plan, epoch_s=begin.epoch_s))
+
+    def _on_peers(self, peers: Peers) -> None:
+        for worker, address in peers.addresses.items():
+            if worker != self.id:
+                self._hub.connect(str(worker), address)
+        for worker in self._peers - peers.addresses.keys():
+            self._hub.drop(str(worker))
+        self._peers = set(peers.addresses)
+
+    # -- commands ------------------------------------------------------------------------------------------------------
+
+    def _execute(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Send():
+                    self._statistics.sent(command)
+                    if command.worker == self.id:
+                        self._local.append(command.message)
+                    else:
+                        self._hub.send(str(command.worker), command.message)
+                case Tell():
+                    self._hub.send(COORDINATOR, command.message)
+                case Open():
+                    self._open(command.start)
+                case Commit():
+                    self._targets[command.instance].commit(command)
+                case Close():
+                    self._close(command.instance)
+
+    def _drain_local(self) -> None:
+        """Deliver what instances of this worker sent one another, without a socket between."""
+        while self._local:
+            self._handle(self.id, self._local.popleft())
+
+    def _open(self, start: Start) -> None:
+        assert self._host is not None
+        plan = self._host.plan
+        operator = plan.operators[start.operator]
+        if operator.kind == "sink":
+            context = SinkContext(
+                plan.run_id, plan.name, start.operator, plan.settings.key_groups, plan.settings.tick_ms, self._directory
+            )
+            self._targets[start.instance] = TargetThread(operator.logic, context, start, self._answer, self._clock)
+            return
+        try:
+            feeds = self._feeds(plan, start)
+        except UserError as error:
+            self._execute(self._fail(start.instance, error))
+            return
+        except FencedError:
+            self._execute(self._on_fenced(start.instance))
+            return
+        base = min((feed.log.floor for feed in feeds), default=0)
+        self._execute(self._host.source_opened(start, base))
+        instance = self._host.instances.get(start.instance)
+        if not isinstance(instance, SourceInstance):
+            return
+        id = start.instance
+        finish = start.final or self._finishes.get(id)
+        self._drivers[id] = SourceDriver(
+            plan, instance, feeds, self._clock, lambda mark: self._statistics.read(id, mark), finish
+        )
+        self._wake_at[id] = 0.0
+
+    def _feeds(self, plan: Plan, start: Start) -> list[PartitionFeed]:
+        feeds = []
+        for n, partition in enumerate(plan.operators[start.operator].partitions):
+            interval = plan.partition_interval(start.operator, n)
+            if start.interval.low <= interval.low < start.interval.high:
+                log = InputLog.open(
+                    self._directory / "log", start.operator, n, start.generation, keep=self._keep_log
+                )
+                feeds.append(PartitionFeed(interval, partition.open(), log))
+        return feeds
+
+    def _close(self, id: int) -> None:
+        self._wake_at.pop(id, None)
+        if (driver := self._drivers.pop(id, None)) is not None:
+            driver.close()
+        if (target := self._targets.pop(id, None)) is not None:
+            target.close(timeout_s=0.0)
+
+    # -- answers of targets, failures ----------------------------------------------------------------------------------
+
+    def _answer(self, answer: Opened | Committed | TargetFailed) -> None:
+        self._answers.append(answer)
+        self._hub.wake()
+
+    def _on_answer(self, answer: Opened | Committed | TargetFailed) -> None:
+        assert self._host is not None
+        match answer:
+            case Opened():
+                self._execute(self._host.sink_opened(answer.start, answer.committed))
+            case Committed():
+                id = answer.instance
+                self._execute(self._host.committed(id, answer.through, answer.rows, final=answer.final))
+                if isinstance(instance := self._host.instances.get(id), SinkInstance):
+                    self._statistics.settle(instance, answer.at_s)
+            case TargetFailed():
+                if isinstance(answer.error, FencedError):
+                    self._execute(self._on_fenced(answer.instance))
+                else:
+                    self._execute(self._fail(answer.instance, answer.error))
+
+    def _on_fenced(self, id: int) -> list[Command]:
+        assert self._host is not None
+        return [Tell(Fenced(id)), *self._host.drop(id)]
+
+    def _fail(self, id: int, error: Exception) -> list[Command]:
+        assert self._host is not None
+        found = self._host.instances.get(id)
+        operator, tick = (found.operator, found.tau) if found is not None else ("", 0)
+        mine = isinstance(error, UserError)
+        text = str(error) if mine else "".join(traceback.format_exception(error))
+        return [Tell(Failed(id, operator, tick, text, mine)), *self._host.drop(id)]

@@ -1,0 +1,76 @@
+"""What a worker measures of itself: time per instance, ticks read and settled, checkpoints, memory, CPU."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+
+import psutil
+
+from elastic.instance.driver import ReadMark
+from elastic.instance.host import Host
+from elastic.instance.sink import SinkInstance
+from elastic.protocol import Send, Store
+from elastic.wire.control import InstanceStats, WorkerReport
+
+
+class Statistics:
+    """Collects until the next report takes it."""
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+        self._process = psutil.Process(os.getpid())
+        self.busy_s: defaultdict[int, float] = defaultdict(float)
+        self._reads: list[tuple[int, int, float, int, int]] = []
+        self._settles: list[tuple[int, int, float]] = []
+        self._settled: dict[int, int] = {}
+        self._checkpoints: list[tuple[int, int, int, float]] = []
+        self._storing: dict[tuple[int, int], tuple[int, float]] = {}
+
+    def read(self, instance: int, mark: ReadMark) -> None:
+        """A source read a tick."""
+        self._reads.append((instance, mark.tick, mark.read_s, mark.records, mark.size_bytes))
+
+    def settle(self, instance: SinkInstance, at_s: float) -> None:
+        """A sink may have got further."""
+        settled = instance.settled
+        if settled > self._settled.get(instance.id, -1):
+            self._settled[instance.id] = settled
+            self._settles.append((instance.id, settled, at_s))
+
+    def sent(self, command: Send) -> None:
+        """A checkpoint may be on its way."""
+        if isinstance(command.message, Store):
+            checkpoint = command.message.checkpoint
+            key = (command.message.instance, checkpoint.tick)
+            self._storing[key] = (checkpoint.size_bytes, time.perf_counter())
+
+    def stored(self, instance: int, tick: int) -> None:
+        """A checkpoint has been acknowledged."""
+        found = self._storing.pop((instance, tick), None)
+        if found is not None:
+            self._checkpoints.append((instance, tick, found[0], time.perf_counter() - found[1]))
+
+    def report(self, host: Host, skipped: dict[int, int], now_s: float) -> WorkerReport:
+        """Everything since the last report."""
+        instances = []
+        for i in host.instances.values():
+            buffered = 0 if isinstance(i, SinkInstance) else i.outputs.size_bytes
+            settled = i.settled if isinstance(i, SinkInstance) else 0
+            out = i.rows_committed if isinstance(i, SinkInstance) else 0
+            instances.append(
+                InstanceStats(
+                    i.id, i.operator, i.records_in, out, self.busy_s[i.id], i.tau, settled, buffered,
+                    skipped.get(i.id, 0),
+                )
+            )  # fmt: skip
+        usage = os.times()
+        report = WorkerReport(
+            self._worker, now_s, tuple(instances), tuple(self._reads), tuple(self._settles), tuple(self._checkpoints),
+            self._process.memory_info().rss, usage.user + usage.system,
+        )  # fmt: skip
+        self._reads, self._settles, self._checkpoints = [], [], []
+        return report
+
+

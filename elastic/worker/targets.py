@@ -1,0 +1,82 @@
+"""A sink's target is written in a thread of its own, so that a slow or blocked target delays nobody else on the worker."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from elastic.connectors.base import Sink, SinkContext, Writer
+from elastic.keys import KeyInterval
+from elastic.protocol import Commit, Start
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The target is open, and holds these intervals through these ticks."""
+
+    start: Start
+    committed: list[tuple[KeyInterval, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commit is in the target, through tick ``through``; ``rows`` were written."""
+
+    instance: int
+    through: int
+    rows: int
+    final: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFailed:
+    """The target refused, or a newer generation has it."""
+
+    instance: int
+    error: Exception
+
+
+class TargetThread:
+    """Opens one sink instance's target and commits to it, in order.
+
+    Args:
+        answer: Called in the thread with each result; must be thread-safe.
+        clock: Unix time, seconds.
+    """
+
+    def __init__(
+        self, sink: Sink, context: SinkContext, start: Start,
+        answer: Callable[[Opened | Committed | TargetFailed], None], clock: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._sink, self._context, self._start, self._answer, self._clock = sink, context, start, answer, clock
+        self._work: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"sink-{start.operator}-{start.index}", daemon=True)
+        self._thread.start()
+
+    def commit(self, command: Commit) -> None:
+        """Queue a commit; its answer follows."""
+        self._work.put(command)
+
+    def close(self, timeout_s: float) -> None:
+        """No further commit begins; waits a while for one under way."""
+        self._work.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        id = self._start.instance
+        writer: Writer | None = None
+        try:
+            writer = self._sink.open(self._context, self._start.interval, self._start.generation)
+            self._answer(Opened(self._start, writer.committed()))
+            while (command := self._work.get()) is not None:
+                through = writer.commit(command.ticks, command.through, final=command.final)
+                rows = sum(len(batch) for _, batch in command.ticks)
+                self._answer(Committed(id, through, rows, command.final, self._clock()))
+        except Exception as error:  # noqa: BLE001 (whatever a target raises ends its instance, and is reported)
+            self._answer(TargetFailed(id, error))
+        finally:
+            if writer is not None:
+                writer.close()
