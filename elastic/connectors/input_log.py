@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
-from elastic.connectors.base import Position
+from elastic.connectors.base import LogEntry
 from elastic.connectors.fenced_file import FencedFile, read_entries
 from elastic.errors import SinkError
 
@@ -24,44 +24,28 @@ _GOES_ON = None
 _FINISHED, _FINAL = 1, 2
 
 
-class LogEntry(NamedTuple):
-    """What was read in one tick, or that nothing was in a run of them: ticks between two entries are empty.
-
-    Attributes:
-        tick: The tick; of a run of empty ones the last.
-        start: Position before the read.
-        end: Position after it; in a run of empty ticks the same.
-        records: Records read, those that the error policy dropped among them.
-        size_bytes: Input bytes read.
-        read_time_s: Unix time of the read.
-        finished: Nothing follows in this partition.
-        final: The last tick of the job; all sources close through it.
-    """
-
-    tick: int
-    start: Position
-    end: Position
-    records: int = 0
-    size_bytes: int = 0
-    read_time_s: float = 0.0
-    finished: bool = False
-    final: bool = False
-
-
 class InputLog:
     """The log of one source partition, opened for appending by one generation; used from one thread.
 
     Attributes:
         last: The newest entry; None in an empty log.
+        floor: The highest tick given to ``trim``, by any generation; 0 at first.
     """
 
     def __init__(
-        self, folder: Path, generation: int, *, sync: bool = False, segment_entries: int = SEGMENT_ENTRIES
+        self,
+        folder: Path,
+        generation: int,
+        *,
+        keep: bool = False,
+        sync: bool = False,
+        segment_entries: int = SEGMENT_ENTRIES,
     ) -> None:
         """Take over the log in a folder of its own, as ``open`` does."""
-        self._folder, self._generation, self._sync = folder, generation, sync
+        self._folder, self._generation, self._keep, self._sync = folder, generation, keep, sync
         self._segment_entries = segment_entries
         self.last: LogEntry | None = None
+        self.floor = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -69,7 +53,16 @@ class InputLog:
         self._take_over()
 
     @classmethod
-    def open(cls, directory: Path, operator: str, partition: int, generation: int, *, sync: bool = False) -> InputLog:
+    def open(
+        cls,
+        directory: Path,
+        operator: str,
+        partition: int,
+        generation: int,
+        *,
+        keep: bool = False,
+        sync: bool = False,
+    ) -> InputLog:
         """Take the log of a partition over from every lower generation; start it where there is none.
 
         Args:
@@ -77,29 +70,20 @@ class InputLog:
             operator: Name of the source in the query.
             partition: Number of the partition.
             generation: Of the writer, from 0.
+            keep: Delete nothing when trimmed, so that the whole run can be read again.
             sync: Have every entry on the disk before ``append`` returns.
 
         Raises:
             FencedError: A higher generation has opened the log.
             SinkError: It cannot be written.
         """
-        return cls(_folder(directory, operator, partition), generation, sync=sync)
-
-    @property
-    def last_tick(self) -> int:
-        """The log is complete through this tick; -1 if it is empty."""
-        return -1 if self.last is None else self.last.tick
-
-    @property
-    def last_position(self) -> Position | None:
-        """Where the next read starts; None, the partition's start, if the log is empty."""
-        return None if self.last is None else self.last.end
+        return cls(_folder(directory, operator, partition), generation, keep=keep, sync=sync)
 
     def append(self, entry: LogEntry) -> None:
         """Log a tick; only then may anything of it be sent.
 
         Raises:
-            ValueError: Its tick is not above ``last_tick``, or it does not start where the last entry ended.
+            ValueError: Its tick is not above the last entry's, or it does not start where that ended.
             FencedError: A newer writer has opened the log; nothing was logged, and this one must stop.
             SinkError: It could not be written.
         """
@@ -117,22 +101,26 @@ class InputLog:
         """All entries above a tick, in order; read from the files.
 
         Raises:
-            ValueError: The log has been trimmed above that tick.
+            ValueError: ``after_tick`` lies below the floor, so that entries may be missing.
         """
+        if after_tick < self.floor:
+            raise ValueError(f"the input log in {self._folder} is trimmed through {self.floor}; {after_tick} was asked")
         segments = _segments(self._folder)
-        if segments[0] > after_tick + 1:
-            raise ValueError(
-                f"the input log in {self._folder} holds no ticks below {segments[0]}, {after_tick + 1} asked"
-            )
         over = [low for low, high in pairwise(segments) if high <= after_tick + 1]
         return [e for e in _read(self._folder, segments[len(over) :]) if e.tick > after_tick]
 
     def trim(self, through_tick: int) -> None:
-        """Delete the segments that hold no tick above ``through_tick``; the last position stays known.
+        """Raise the floor, and delete the segments that hold no tick above it, except where the log is kept.
 
-        Not to be called where the run is to be verified afterwards.
+        Raises:
+            FencedError: A newer writer has opened the log; nothing was deleted.
+            SinkError: It could not be written.
         """
-        if self._entries == 0:  # the last position is in the segment before
+        if through_tick <= self.floor:
+            return
+        self._file.append(through_tick)
+        self.floor = through_tick
+        if self._keep or self._entries == 0:  # the last entry is still in the segment before
             return
         for low, high in pairwise(_segments(self._folder)):
             if high <= through_tick + 1:
@@ -150,8 +138,7 @@ class InputLog:
         segment = max(_segments(self._folder), default=0)
         while True:
             file = FencedFile(self._path(segment), self._generation, sync=self._sync)
-            entries = _decoded(file.recovered)
-            self.last = entries[-1] if entries else self.last
+            entries = self._note(file.recovered)
             goes_on = file.recovered[-1:] == [_GOES_ON]
             newest = _segments(self._folder)[-1]
             if newest == segment and not goes_on:
@@ -163,14 +150,23 @@ class InputLog:
         self._file, self._entries = file, len(entries)
         file.recovered = []
         if not entries and (before := _segments(self._folder)[:-1]):
-            self.last = _read(self._folder, before[-1:])[-1]
+            self._note(read_entries(self._path(before[-1])))
+
+    def _note(self, rows: list[Any]) -> list[LogEntry]:
+        """The entries of a segment, of which the last and the floor are remembered."""
+        entries = _entries(rows)
+        self.last = entries[-1] if entries else self.last
+        self.floor = max([self.floor, *(row for row in rows if isinstance(row, int))])
+        return entries
 
     def _go_on(self) -> None:
         """Begin a new segment. If that fails, the next append tries again: no entry may follow this one."""
+        assert self.last is not None
         self._file.append(_GOES_ON)
-        file = FencedFile(self._path(self.last_tick + 1), self._generation, sync=self._sync)
+        file = FencedFile(self._path(self.last.tick + 1), self._generation, sync=self._sync)
         self._file.close()
         self._file, self._entries = file, 0
+        file.append(self.floor)
 
 
 def read_log(directory: Path, operator: str, partition: int) -> list[LogEntry]:
@@ -197,11 +193,12 @@ def _segments(folder: Path) -> list[int]:
 
 
 def _read(folder: Path, segments: Iterable[int]) -> list[LogEntry]:
-    return [entry for segment in segments for entry in _decoded(read_entries(_path(folder, segment)))]
+    return [entry for segment in segments for entry in _entries(read_entries(_path(folder, segment)))]
 
 
-def _decoded(rows: Iterable[list[Any] | None]) -> list[LogEntry]:
+def _entries(rows: Iterable[Any]) -> list[LogEntry]:
+    """The entries among what was appended, which beside them is floors (numbers) and an announcement."""
     return [
         LogEntry(tick, start, end, records, size_bytes, read_time_s, bool(flags & _FINISHED), bool(flags & _FINAL))
-        for tick, start, end, records, size_bytes, read_time_s, flags in filter(None, rows)
+        for tick, start, end, records, size_bytes, read_time_s, flags in (r for r in rows if isinstance(r, list))
     ]

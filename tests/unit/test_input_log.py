@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from elastic.connectors import input_log
+from elastic.connectors.base import LogEntry
 from elastic.connectors.fenced_file import FencedFile
-from elastic.connectors.input_log import InputLog, LogEntry, read_log
+from elastic.connectors.input_log import InputLog, read_log
 from elastic.errors import FencedError, SinkError
 
 
@@ -26,7 +27,7 @@ def fill(log: InputLog, ticks: range) -> None:
 
 def test_a_new_generation_goes_on_where_the_log_ends(tmp_path: Path) -> None:
     old = InputLog.open(tmp_path, "text files/a", 3, 1)
-    assert (old.last, old.last_tick, old.last_position) == (None, -1, None)
+    assert (old.last, old.floor) == (None, 0)
     entries = [
         LogEntry(4, 0, 100, 7, 100, 1.25),
         LogEntry(9, 100, 100),
@@ -38,8 +39,8 @@ def test_a_new_generation_goes_on_where_the_log_ends(tmp_path: Path) -> None:
 
     new = InputLog.open(tmp_path, "text files/a", 3, 2)
 
-    assert (new.last, new.last_tick, new.last_position) == (entries[-1], 11, 130)
-    assert new.entries(-1) == entries
+    assert new.last == entries[-1]
+    assert new.entries(0) == entries
     assert new.entries(9) == entries[2:]
     assert read_log(tmp_path, "text files/a", 3) == entries
     assert read_log(tmp_path, "text files/a", 2) == []
@@ -75,7 +76,7 @@ def test_positions_may_be_lists(tmp_path: Path) -> None:
     log = InputLog.open(tmp_path, "topic", 0, 1)
     log.append(LogEntry(0, [0, 0], [4, 7], 11))
 
-    assert InputLog.open(tmp_path, "topic", 0, 2).last_position == [4, 7]
+    assert InputLog.open(tmp_path, "topic", 0, 2).last == LogEntry(0, [0, 0], [4, 7], 11)
 
 
 def test_segments_read_as_one_log_and_trimming_deletes_those_that_are_done(tmp_path: Path) -> None:
@@ -86,9 +87,31 @@ def test_segments_read_as_one_log_and_trimming_deletes_those_that_are_done(tmp_p
 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["4.log", "8.log"]
     assert log.entries(6) == [entry(7), entry(8), entry(9)]
-    assert log.entries(3) == [entry(t) for t in range(4, 10)]
-    with pytest.raises(ValueError, match="holds no ticks below 4"):
-        log.entries(2)
+    with pytest.raises(ValueError, match="trimmed through 6; 5 was asked"):
+        log.entries(5)
+
+
+def test_a_log_that_is_kept_can_be_read_whole_after_trimming(tmp_path: Path) -> None:
+    log = InputLog.open(tmp_path, "lines", 0, 1, keep=True)
+    log._segment_entries = 4
+    fill(log, range(10))
+
+    log.trim(6)
+
+    assert read_log(tmp_path, "lines", 0) == [entry(t) for t in range(10)]
+    assert log.entries(8) == [entry(9)]
+
+
+@pytest.mark.parametrize("ticks", [2, 4, 5, 9])
+def test_the_floor_survives_the_writer_whatever_segment_it_was_written_in(tmp_path: Path, ticks: int) -> None:
+    log = InputLog(tmp_path, 1, segment_entries=4)
+    fill(log, range(2))
+    log.trim(1)
+    fill(log, range(2, ticks))
+
+    assert InputLog(tmp_path, 2).floor == 1
+    with pytest.raises(FencedError):
+        log.trim(2)
 
 
 def test_the_last_position_survives_trimming_everything(tmp_path: Path) -> None:
@@ -114,7 +137,7 @@ def test_a_segment_that_was_announced_but_never_begun_is_begun_by_the_next_gener
 
     assert new.last == entry(3)
     new.append(entry(4))
-    assert new.entries(-1) == [entry(t) for t in range(5)]
+    assert new.entries(0) == [entry(t) for t in range(1, 5)]
 
 
 def test_a_zombie_that_goes_on_to_a_new_segment_is_stopped_there(
@@ -133,7 +156,7 @@ def test_a_zombie_that_goes_on_to_a_new_segment_is_stopped_there(
 
     with pytest.raises(FencedError):
         old.append(entry(4))
-    assert InputLog(tmp_path, 3).entries(-1) == [entry(t) for t in range(4)]
+    assert InputLog(tmp_path, 3).entries(0) == [entry(t) for t in range(1, 4)]
 
 
 def test_a_segment_trimmed_while_it_is_taken_over_leads_to_the_newest(
@@ -172,7 +195,7 @@ def test_a_segment_that_cannot_be_begun_is_tried_again(tmp_path: Path, monkeypat
 
     fill(log, range(2, 5))
 
-    assert InputLog(tmp_path, 2).entries(-1) == [entry(t) for t in range(5)]
+    assert InputLog(tmp_path, 2).entries(0) == [entry(t) for t in range(1, 5)]
 
 
 def test_an_append_costs_far_less_than_a_tick(tmp_path: Path) -> None:
