@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from elastic.batch import Batch, Column
 from elastic.keys import KeyInterval
@@ -44,6 +44,9 @@ class Chunk:
 
 class Reader(ABC):
     """An open partition."""
+
+    start: Position = 0
+    """Where a new reader stands."""
 
     finished: bool = False
     """True once nothing will ever follow the current position."""
@@ -185,54 +188,53 @@ class Sink(ABC):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """One entry of a partition's input log: everything up to ``tick`` that was not logged before was read up to ``position``.
-
-    Ticks between the entry before and ``tick`` are empty; ``tick`` itself holds the rows between the two positions, or is
-    empty too where the positions are equal (a run of empty ticks is one entry).
+class LogEntry(NamedTuple):
+    """What was read of a partition in one tick, or that nothing was in a run of them: ticks between entries are empty.
 
     Attributes:
-        records, size_bytes: Read in this tick.
-        read_s: Unix time at which they were read, seconds; latency counts from it.
-        final: The stream ends with this tick.
+        tick: The tick; of a run of empty ones the last.
+        start: Position before the read.
+        end: Position after it; equals ``start`` in a run of empty ticks.
+        records: Records read, those that the error policy dropped among them.
+        size_bytes: Input bytes read.
+        read_time_s: Unix time of the read.
+        finished: Nothing follows in this partition.
+        final: The last tick of the job: all sources close through it.
     """
 
     tick: int
-    position: Position
+    start: Position
+    end: Position
     records: int = 0
     size_bytes: int = 0
-    read_s: float = 0.0
+    read_time_s: float = 0.0
+    finished: bool = False
     final: bool = False
 
 
-class SourceLog(ABC):
-    """A partition's input log under one generation. An entry that was appended is durable as far as the job promises."""
-
-    last_tick: int
-    """The last entry's tick; the trimmed part's where there is none, 0 at the very start."""
-
-    @abstractmethod
-    def entries(self) -> Sequence[LogEntry]:
-        """What was logged after the trim point when the log was opened."""
+class SourceLog(Protocol):
+    """A partition's input log, opened by one generation. What was appended is as durable as the job promises."""
 
     @property
-    @abstractmethod
-    def base(self) -> LogEntry:
-        """(tick, position, totals of records and bytes) at the trim point."""
+    def last(self) -> LogEntry | None:
+        """The newest entry; None in an empty log."""
 
-    @abstractmethod
+    @property
+    def floor(self) -> int:
+        """The highest tick given to ``trim``, by any generation; 0 at first."""
+
+    def entries(self, after_tick: int) -> list[LogEntry]:
+        """All entries above a tick, in order; ``after_tick`` is at or above the floor."""
+
     def append(self, entry: LogEntry) -> None:
-        """Log a tick; ticks ascend.
+        """Log a tick; ticks ascend, and each entry starts where the one before ended.
 
         Raises:
             FencedError: A newer generation has opened the log. The entry does not count.
         """
 
-    @abstractmethod
-    def trim(self, through: int) -> None:
-        """Entries through this tick are not needed any more; may keep them."""
+    def trim(self, through_tick: int) -> None:
+        """No successor needs what lies at or below this tick; it may be forgotten."""
 
-    @abstractmethod
     def close(self) -> None:
         """Release the log."""

@@ -221,7 +221,3 @@ class Server:
         self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, pickle.dumps(progress), owners, outcome))
 
 
-def load_plan(path: Path) -> Plan:
-    """The plan that the command left for the coordinator."""
-    plan: Plan = cloudpickle.loads(path.read_bytes())
-    return plan
