@@ -29,13 +29,18 @@ def checksum(column: Column) -> int:
 
 
 def _plain(column: Column) -> Column:
-    """A struct column as the nested pairs that ``canonical`` makes of its rows; any other as it is."""
-    if not isinstance(column, pa.Array) or not pa.types.is_struct(column.type) or column.null_count:
+    """Structs, and dicts of one set of fields, as the nested pairs that ``canonical`` makes of them."""
+    values: dict[str, Column]
+    if isinstance(column, list):
+        if set(map(type, column)) != {dict} or len(names := set(map(frozenset, column))) != 1:
+            return column
+        values = {name: [row[name] for row in column] for name in names.pop()}
+    elif isinstance(column, pa.Array) and pa.types.is_struct(column.type) and not column.null_count:
+        values = dict(zip((f.name for f in column.type), column.flatten(), strict=True))
+    else:
         return column
-    names = sorted(f.name for f in column.type)
-    values = dict(zip((f.name for f in column.type), column.flatten(), strict=True))
     nested: Column = pa.nulls(len(column))
-    for name in reversed(names):
+    for name in sorted(values, key=str, reverse=True):
         constant = pa.DictionaryArray.from_arrays(np.zeros(len(column), np.int8), [name])
         nested = Pairs(constant, Pairs(values[name], nested))
     return nested

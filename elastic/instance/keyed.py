@@ -61,7 +61,7 @@ class KeyedInstance:
             start.operator, start.interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed
         )
         self.id, self.operator, self.interval = start.instance, start.operator, start.interval
-        self.processor = plan.operators[start.operator].logic.make(context)
+        self.processor = plan.operators[start.operator].logic(context)
         self.tau = 0 if checkpoint is None else checkpoint.tick
         if checkpoint is not None and checkpoint.state is not None:
             self.processor.restore(checkpoint.state)

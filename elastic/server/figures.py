@@ -147,7 +147,7 @@ class Figures:
         spares = len(self.members.spares)
         oldest = min((self._stored_s[i] for i in self.members.instances if i in self._stored_s), default=None)
         return Progress(
-            at_s=now_s - self.epoch_s,
+            at_s=now_s - self.epoch_s if self.epoch_s else 0.0,
             records_in=self.records_in,
             records_out=sum(f.rows_out for f in self._instances.values()),
             bytes_in=self.bytes_in,

@@ -32,6 +32,7 @@ from elastic.server.latency import LatencyTracker
 from elastic.wire.control import (
     COMMAND,
     Begin,
+    Crashed,
     EndRequest,
     Hello,
     Note,
@@ -50,6 +51,8 @@ from elastic.wire.liveness import LivenessMonitor
 from elastic.wire.sockets import Hub
 
 STATUS_S = 0.1
+EXIT_NEWS_S = 0.05
+"""The end of a process is reported by its parent within a few milliseconds; a broken connection may come first."""
 LAST_REPORTS_S = 0.25
 """After the end, so long at most is waited for the workers' last reports."""
 
@@ -76,7 +79,7 @@ class Server:
         self._figures = Figures(plan, self._machine.members, 0.0, LatencyTracker(plan, sinks))
         self._greeted: dict[int, Hello] = {}
         self._ready: set[int] = set()
-        self._heard_s: dict[int, float] = {}
+        self._suspects: dict[int, float] = {}
         self._status_at = 0.0
         self._end: EndJob | None = None
 
@@ -85,12 +88,14 @@ class Server:
         try:
             running = True
             while running:
-                self._hub.wait(max(0.0, min(self._status_at - self._clock(), STATUS_S)))
+                longest = EXIT_NEWS_S if self._suspects else STATUS_S
+                self._hub.wait(max(0.0, min(self._status_at - self._clock(), longest)))
                 for sender, message in self._hub.receive(500):
                     running = running and not isinstance(message, Shutdown)
                     self._on_message(sender, message)
                 for peer, change in self._liveness.poll():
                     self._on_liveness(int(peer), change)
+                self._judge_suspects()
                 if self._clock() >= self._status_at:
                     self._status_at = self._clock() + STATUS_S
                     self._handle(ClockTick())
@@ -104,8 +109,6 @@ class Server:
 
     def _on_message(self, sender: str, message: object) -> None:
         now = self._clock()
-        if sender.isdigit():
-            self._heard_s[int(sender)] = now
         match message:
             case Hello():
                 self._greeted[message.worker] = message
@@ -117,11 +120,13 @@ class Server:
             case Refused():
                 text = f"worker {message.worker} cannot load the query:\n{message.error}"
                 self._act([EndJob("failed", text)])
+            case Crashed():
+                text = f"worker {message.worker} ended by a bug in elastic; please report it\n{message.error}"
+                self._act([EndJob("failed", text)])
             case WorkerReport():
                 self._figures.report(message)
             case WorkerExited():
-                last = message.at_s if message.reason.startswith("killed") else self._heard_s.get(message.worker, now)
-                self._lose(message.worker, message.reason, last)
+                self._lose(message.worker, message.reason, message.at_s)
             case StopJob():
                 self._handle(StopRequested())
             case Note():
@@ -153,21 +158,28 @@ class Server:
         self._handle(WorkerJoined(worker, self._greeted[worker].address))
 
     def _on_liveness(self, worker: int, change: str) -> None:
-        if change == "back":
-            known = self._machine.members.workers.get(worker)
-            if known is not None and known.lost:
-                self._handle(WorkerBack(worker))
-        else:
-            silence_s = self._plan.settings.heartbeat_ms / 1000
-            self._lose(worker, f"does not answer for {silence_s:g} s", self._clock() - silence_s)
+        if change == "lost":
+            self._suspects.setdefault(worker, self._clock())
+            return
+        self._suspects.pop(worker, None)
+        known = self._machine.members.workers.get(worker)
+        if known is not None and known.lost:
+            self._handle(WorkerBack(worker))
+
+    def _judge_suspects(self) -> None:
+        """Whose connection is gone and whose process has not been seen to end within a moment is taken for hung."""
+        for worker, since in list(self._suspects.items()):
+            if self._clock() - since > EXIT_NEWS_S:
+                silence_s = self._plan.settings.heartbeat_ms / 1000
+                self._lose(worker, f"does not answer for {silence_s:g} s", since - silence_s)
 
     def _lose(self, worker: int, reason: str, last_seen_s: float) -> None:
+        self._suspects.pop(worker, None)
         known = self._machine.members.workers.get(worker)
         if known is not None and not known.lost:
             self._figures.lost(f"worker {worker} {reason}", last_seen_s, self._clock())
         self._figures.forget_worker(worker)
-        if worker in self._greeted or known is None:
-            self._handle(WorkerLost(worker, reason, last_seen_s))
+        self._handle(WorkerLost(worker, reason, last_seen_s))
 
     # -- what goes out -------------------------------------------------------------------------------------------------
 
@@ -221,3 +233,9 @@ class Server:
         self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, pickle.dumps(progress), owners, outcome))
 
 
+
+
+def main(address: str, command: str, job: str) -> None:
+    """Coordinate one job until it has ended; the entry point of the process."""
+    plan, setup, workers, spares = cloudpickle.loads(Path(job).read_bytes())
+    Server(address, command, plan, setup, workers, spares).run()

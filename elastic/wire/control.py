@@ -47,6 +47,14 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Crashed:
+    """A worker ends because of a bug in this package; ``error`` is the traceback."""
+
+    worker: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
     """Tick 0 was at ``epoch_s``, Unix time."""
 
@@ -156,7 +164,7 @@ class StatusReport:
 
 
 CONTROL: tuple[type, ...] = (
-    Hello, Setup, Ready, Refused, Begin, Shutdown, InstanceStats, WorkerReport, WorkerExited, WorkerSpawned, SpawnRequest,
+    Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, WorkerExited, WorkerSpawned, SpawnRequest,
     EndRequest, StopJob, Note, StatusReport,
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ import math
 import os
 import socket
 import sys
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,11 @@ class Hub:
         """What went through so far."""
         return Traffic(self._sent, self._sent_bytes, self._received, self._received_bytes)
 
+    @property
+    def peers(self) -> Set[str]:
+        """Who is connected to."""
+        return self._peers.keys()
+
     def connect(self, peer: str, address: str) -> None:
         """Messages to ``peer`` go to ``address``; what is queued for another address of it is dropped."""
         require_private(address, self._keys)
@@ -170,7 +176,7 @@ class Hub:
         self._deliver(connection[1], self._codec.encode(message))
         return True
 
-    def broadcast(self, peers: list[str], message: Any) -> None:
+    def broadcast(self, peers: Iterable[str], message: Any) -> None:
         """Like ``send`` to each of them; the message is encoded once."""
         frames = self._codec.encode(message)
         for peer in peers:

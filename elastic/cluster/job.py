@@ -1,0 +1,207 @@
+"""A job on processes of this machine, as the command sees it: start, watch, break, stop, and leave nothing behind."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import sys
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import cloudpickle
+
+from elastic.cluster.local import LocalProcesses
+from elastic.connectors.base import Sink, SinkContext
+from elastic.errors import UserError
+from elastic.plan import Plan
+from elastic.report import JobOutcome, Progress
+from elastic.wire.control import (
+    COMMAND,
+    COORDINATOR,
+    EndRequest,
+    Note,
+    Setup,
+    Shutdown,
+    SpawnRequest,
+    StatusReport,
+    StopJob,
+    WorkerExited,
+    codec,
+)
+from elastic.wire.sockets import Hub, ipc_address
+
+PRELOAD = ("elastic.worker.shell", "elastic.server.shell", "elastic.query", "elastic.connectors.sources", "elastic.connectors.sinks")
+"""Imported once, for the coordinator and all workers."""
+
+
+class JobControl:
+    """One job. Processes: this one, the coordinator, the workers and the spares; all of the latter are its children."""
+
+    def __init__(self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool) -> None:
+        self._plan = replace(plan, run_id=uuid.uuid4().hex)
+        self._workers, self._spares, self._directory, self._keep_log = workers, spares, directory.resolve(), keep_log
+        self._processes: LocalProcesses | None = None
+        self._hub: Hub | None = None
+        self._next_worker = 0
+        self._names: dict[str, int] = {}
+        self._owners: dict[tuple[str, int], int] = {}
+        self._progress = Progress()
+        self._outcome: JobOutcome | None = None
+        self._aborted = False
+
+    @property
+    def plan(self) -> Plan:
+        """The plan as it runs: with the run's id and the time of tick 0."""
+        return self._plan
+
+    @property
+    def log_directory(self) -> Path:
+        """Where the input log is kept, if that was asked for."""
+        return self._directory / "log"
+
+    def start(self) -> None:
+        """Check the targets and start the processes; ``poll`` tells when they run.
+
+        Raises:
+            UserError: A sink cannot be used, or a process cannot be started.
+        """
+        self._processes = processes = LocalProcesses(self._directory / "processes", preload=PRELOAD)
+        self._hub = Hub(COMMAND, ipc_address(processes.directory, COMMAND), codec())
+        self._hub.register(processes.fileno())
+        coordinator = ipc_address(processes.directory, COORDINATOR)
+        setup = Setup(self._shipped(), str(self._directory), self._keep_log, tuple(sys.path))
+        job = self._directory / "job.pickle"
+        job.write_bytes(cloudpickle.dumps((self._plan, setup, self._workers, self._spares)))
+        arguments = {"address": coordinator, "command": self._hub.address, "job": str(job)}
+        processes.start(COORDINATOR, "elastic.server.shell:main", arguments)
+        self._hub.connect(COORDINATOR, coordinator)
+        for _ in range(self._workers + self._spares):
+            self._spawn_worker()
+        for sink, context in self._sinks():
+            sink.prepare(context)
+
+    def _shipped(self) -> bytes:
+        return cloudpickle.dumps(self._plan)
+
+    def _spawn_worker(self) -> None:
+        assert self._processes is not None
+        number, self._next_worker = self._next_worker, self._next_worker + 1
+        name = f"worker-{number}"
+        self._names[name] = number
+        directory = self._processes.directory
+        arguments = {
+            "worker": number,
+            "address": ipc_address(directory, name),
+            "coordinator": ipc_address(directory, COORDINATOR),
+        }
+        self._processes.start(name, "elastic.worker.shell:main", arguments)
+
+    def _sinks(self) -> list[tuple[Sink, SinkContext]]:
+        plan, settings = self._plan, self._plan.settings
+        return [
+            (o.logic, SinkContext(plan.run_id, plan.name, name, settings.key_groups, settings.tick_ms, self._directory))
+            for name, o in plan.operators.items()
+            if o.kind == "sink"
+        ]
+
+    # -- watching ------------------------------------------------------------------------------------------------------
+
+    def poll(self, timeout_s: float) -> Progress:
+        """The newest progress, after at most ``timeout_s``; each event is in one ``Progress`` only."""
+        assert self._hub is not None
+        self._progress = replace(self._progress, events=())
+        until = time.monotonic() + timeout_s
+        while True:
+            self._hub.wait(max(0.0, until - time.monotonic()))
+            self._on_exits()
+            for _, message in self._hub.receive():
+                self._on_message(message)
+            if self._progress.finished or time.monotonic() >= until:
+                return self._progress
+
+    def _on_message(self, message: object) -> None:
+        match message:
+            case StatusReport():
+                progress: Progress = pickle.loads(message.progress)  # noqa: S301 (from our own coordinator, over a private socket)
+                self._progress = replace(progress, events=self._progress.events + progress.events)
+                self._owners = {(operator, index): worker for operator, index, worker in message.owners}
+                self._plan = replace(self._plan, epoch_s=message.epoch_s)
+                if message.outcome is not None:
+                    self._outcome = pickle.loads(message.outcome)  # noqa: S301 (as above)
+            case SpawnRequest():
+                self._spawn_worker()
+            case EndRequest():
+                self.kill(message.worker, note=False)
+
+    def _on_exits(self) -> None:
+        assert self._processes is not None and self._hub is not None
+        for exited in self._processes.poll():
+            if exited.name in self._names:
+                number = self._names[exited.name]
+                self._hub.send(COORDINATOR, WorkerExited(number, exited.reason, time.time()))
+            elif exited.name == COORDINATOR and self._outcome is None:
+                log = self._directory / "processes" / f"{COORDINATOR}.log"
+                error = f"the coordinator was {exited.reason}; its last words are in {log}"
+                self._outcome = JobOutcome("failed", error)
+                self._progress = replace(self._progress, finished=True)
+
+    def owner_of(self, operator: str, instance: int) -> int | None:
+        """Number of the worker that holds the instance now; None while it is being restored, or if there is none."""
+        return self._owners.get((operator, instance))
+
+    # -- breaking ------------------------------------------------------------------------------------------------------
+
+    def kill(self, worker: int, *, note: bool = True) -> None:
+        """SIGKILL has been sent to the worker; one that is gone, or never was, is left alone."""
+        self._signal(worker, signal.SIGKILL, "killed" if note else None)
+
+    def pause(self, worker: int) -> None:
+        """SIGSTOP has been sent to the worker."""
+        self._signal(worker, signal.SIGSTOP, "paused")
+
+    def resume(self, worker: int) -> None:
+        """SIGCONT has been sent to the worker."""
+        self._signal(worker, signal.SIGCONT, "resumed")
+
+    def _signal(self, worker: int, number: signal.Signals, kind: str | None) -> None:
+        assert self._processes is not None and self._hub is not None
+        if kind is not None:
+            self._hub.send(COORDINATOR, Note(kind, worker, number.name))
+        self._processes.signal(f"worker-{worker}", number)
+
+    # -- ending --------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Sources have been told to end; what is complete is committed, within a second."""
+        assert self._hub is not None
+        self._hub.send(COORDINATOR, StopJob())
+
+    def abort(self) -> None:
+        """All processes of the job have been ended at once."""
+        self._aborted = True
+        if self._processes is not None:
+            self._processes.close()
+
+    def outcome(self) -> JobOutcome:
+        """How the job ended; only after a ``Progress`` that is finished, or after ``abort``."""
+        if self._outcome is not None:
+            return self._outcome
+        seen = self._progress
+        return JobOutcome(
+            "interrupted", None, seen.at_s, seen.records_in, seen.records_out, seen.bytes_in, events=seen.events
+        )
+
+    def close(self) -> None:
+        """No process, socket or temporary file of the job is left."""
+        if self._hub is not None:
+            with suppress(UserError):
+                self._hub.send(COORDINATOR, Shutdown())
+            self._hub.close()
+        if self._processes is not None:
+            self._processes.close()
+        (self._directory / "job.pickle").unlink(missing_ok=True)
+        for sink, context in self._sinks():
+            sink.finish(context)

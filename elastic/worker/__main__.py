@@ -1,1 +1,0 @@
-"""``python -m elastic.worker``: started by the cluster, never by hand."""
