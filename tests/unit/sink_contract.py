@@ -159,9 +159,9 @@ class SinkContract:
         self.assert_exact(ready, context, [])
 
     def test_a_writer_killed_at_any_point_is_followed_without_loss_or_repetition(self, tmp_path: Path) -> None:
-        """Real processes, and SIGKILL between two calls into C anywhere in opening, committing and closing."""
+        """Real processes, and SIGKILL before or after any call with an effect: in opening, committing, closing."""
         made = list[tuple[Sink, SinkContext]]()
-        for number in range(24):
+        for number in range(48):
             directory = tmp_path / f"{number}"
             directory.mkdir()
             made.append((self.make(directory), SinkContext("run", "job", "results", GROUPS, 10, directory)))
