@@ -16,8 +16,9 @@ from elastic.query import Query
 from elastic.report import Report
 from elastic.scenario.assemble import Overrides, run_of_query
 from elastic.scenario.control import StartJob, Watcher
-from elastic.scenario.models import Cluster, Elastic
+from elastic.scenario.models import Cluster, Elastic, Scenario
 from elastic.scenario.runner import Run, execute, prepare
+from elastic.scenario.wording import problem
 
 Display: TypeAlias = Literal["auto", "lines", "none"]
 
@@ -50,12 +51,7 @@ def run_query(
         JobFailedError: The job failed; what it committed stays.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
     """
-    try:
-        cluster = Cluster.model_validate({"workers": workers, "spares": spares, "memory": memory})
-        section = Elastic.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise QueryError(f"run({first['loc'][0]}={first['input']!r}): {_said(first)}") from None
+    cluster, section = _checked({"workers": workers, "spares": spares, "memory": memory}, settings)
     where = None if directory is None else Path(directory)
     overrides = Overrides(cluster.workers, cluster.spares, where, verify=verify)
     run = run_of_query(query, overrides, settings=section.settings(cluster.memory))
@@ -102,10 +98,16 @@ def _watcher(name: str, display: Display) -> Watcher:
     return LiveProgress(sys.stderr, name)
 
 
-def _said(error: Any) -> str:
-    """The problem in our words where they are ours, in pydantic's where not."""
-    if error["type"] == "extra_forbidden":
-        known = ["workers", "spares", "memory", "directory", "display", "verify", *Elastic.model_fields]
-        return f"there is no such argument; there are {', '.join(known)}"
-    context = error.get("ctx", {})
-    return str(context.get("error", error["msg"]))
+def _checked(cluster: dict[str, Any], settings: dict[str, Any]) -> tuple[Cluster, Elastic]:
+    """The arguments as the sections of a scenario that they are.
+
+    Raises:
+        QueryError: One of them is wrong; in the words in which a scenario's mistake is told.
+    """
+    try:
+        scenario = Scenario.model_validate({"name": "run", "job": "run", "cluster": cluster, "elastic": settings})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        location = first["loc"][:2]
+        raise QueryError(f"run({location[-1]}={first['input']!r}): {problem(first, location)}") from None
+    return scenario.cluster, scenario.elastic

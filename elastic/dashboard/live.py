@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from typing import TextIO
@@ -31,7 +32,9 @@ class LiveProgress:
         self._events: deque[JobEvent] = deque(maxlen=EVENTS)
         self._note = "starting"
         self._drawn_at = 0.0
-        self._live = Live(console=Console(file=stream), auto_refresh=False, transient=True)
+        # what the user's check prints appears above the screen, unless stdout goes elsewhere
+        redirect = sys.stdout.isatty()
+        self._live = Live(console=Console(file=stream), auto_refresh=False, transient=True, redirect_stdout=redirect)
         self._live.start()
 
     def progress(self, progress: Progress) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -13,11 +15,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Interrupts:
     """Counts the requests to stop that have come since it was entered; on exit the handlers are as before.
 
+    Within ``raising`` a request raises ``KeyboardInterrupt`` instead, whichever signal it came by: for user code that
+    looks at no count.
+
     Outside of the main thread Python delivers no signals, and the count stays zero.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self._raising = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -33,5 +39,18 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """A request inside the block ends it with ``KeyboardInterrupt``; one from before it too."""
+        if self.count:
+            raise KeyboardInterrupt
+        self._raising = True
+        try:
+            yield
+        finally:
+            self._raising = False
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
+        if self._raising:
+            raise KeyboardInterrupt

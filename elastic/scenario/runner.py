@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +100,16 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
             directory=run.directory,
             keep_log=run.compares and run.check is None,
         )
-        try:
-            with Interrupts() as interrupts:
+        with Interrupts() as interrupts:
+            try:
                 job.start()
                 _watch(job, faults, interrupts, watcher)
                 outcome = job.outcome()
-            verdict, shown = _result(run, job, outcome, watcher)
-        finally:
-            job.close()
+                if interrupts.count and outcome.status == "done":  # it ended by itself while it was being stopped
+                    outcome = replace(outcome, status="interrupted")
+                verdict, shown = _result(run, job, outcome, interrupts, watcher)
+            finally:
+                job.close()
     expectations = () if outcome.status == "interrupted" else judge(run.expect, outcome, verdict, faults.unfired)
     return report_of(
         outcome, scenario=run.name, model=run.model, verdict=verdict, expectations=expectations, shown=shown
@@ -141,19 +143,22 @@ def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: 
             return
 
 
-def _result(run: Run, job: JobControl, outcome: JobOutcome, watcher: Watcher) -> tuple[Verdict, Sequence[str]]:
+def _result(
+    run: Run, job: JobControl, outcome: JobOutcome, interrupts: Interrupts, watcher: Watcher
+) -> tuple[Verdict, Sequence[str]]:
     """How the result compares, and the job's own lines; neither runs user code after an interrupt."""
     if outcome.status != "done" or not (run.compares or run.show):
         return Verdict(), ()
-    verdict = Verdict()
-    result = JobResult(run.parameters, contents(job.plan, run.directory), run.directory, outcome)
-    if run.compares:
-        watcher.note("verifying the result")
-        if run.check is not None:
-            verdict = verdict_of_check(run.check, result)
-        else:
-            verdict = verdict_of_clean_run(job.plan, run.directory, job.log_directory)
-    return verdict, _shown(run, result)
+    with interrupts.raising():
+        verdict = Verdict()
+        result = JobResult(run.parameters, contents(job.plan, run.directory), run.directory, outcome)
+        if run.compares:
+            watcher.note("verifying the result")
+            if run.check is not None:
+                verdict = verdict_of_check(run.check, result)
+            else:
+                verdict = verdict_of_clean_run(job.plan, run.directory, job.log_directory)
+        return verdict, _shown(run, result)
 
 
 def _shown(run: Run, result: JobResult) -> list[str]:

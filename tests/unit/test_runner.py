@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from dataclasses import replace
@@ -89,6 +90,20 @@ def test_a_job_that_does_not_stop_is_aborted_in_time(tmp_path: Path, monkeypatch
 
     assert start.job.actions == ["start", "stop", "abort", "close"]
     assert time.monotonic() - began < 1.0
+
+
+def test_an_interrupt_while_the_result_is_checked_ends_the_run_and_closes_the_job(tmp_path: Path) -> None:
+    def endless(_: JobResult) -> bool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while True:
+            pass
+
+    start = Start()
+
+    with pytest.raises(KeyboardInterrupt):
+        executed(replace(run(tmp_path), check=endless), start)
+
+    assert start.job.actions == ["start", "close"]
 
 
 def test_signal_handlers_are_as_before_after_a_run(tmp_path: Path) -> None:

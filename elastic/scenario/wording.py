@@ -1,0 +1,63 @@
+"""What a validation error means, in words that say what to write instead."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from elastic.scenario.mistakes import Location, did_you_mean
+from elastic.scenario.models import Scenario
+
+
+def problem(error: ErrorDetails, location: Location) -> str:
+    """What is wrong with one value, and what to write."""
+    kind, given, limits = error["type"], error["input"], error.get("ctx", {})
+    shown = json.dumps(given, default=repr, ensure_ascii=False)
+    if kind == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        return f"there is no such field{did_you_mean(str(location[-1]), known)} Fields here: {', '.join(known)}"
+    if kind == "missing":
+        return "is missing"
+    if given is None:
+        return "is empty; give it a value or leave it out"
+    if kind == "value_error":
+        return str(limits["error"])
+    if kind == "literal_error":
+        allowed = str(limits["expected"]).replace("'", "").replace(" or ", ", ")
+        return f"{shown} is not known{did_you_mean(str(given), allowed.split(', '))} Allowed: {allowed}"
+    if kind == "string_pattern_mismatch":
+        return f"{shown} is not a name; use letters, digits, dot, dash and underscore, and begin with a letter or digit"
+    simple = {
+        "int_type": f"{shown} is not a whole number{_unquoted(given)}",
+        "string_type": f"{shown} is not text; put it in quotes",
+        "greater_than_equal": f"{shown} is too small; at least {limits.get('ge')}",
+        "less_than_equal": f"{shown} is too large; at most {limits.get('le')}",
+        "model_type": f"{shown} is no section; its fields are {', '.join(_fields_at(location))}",
+        "dict_type": f"{shown} is no section; write it as name: value",
+        "tuple_type": f"{shown} is no list; write its items as - item",
+        "string_too_long": f"is too long; at most {limits.get('max_length')} characters",
+    }
+    return simple.get(kind, f"{shown}: {error['msg'][:1].lower()}{error['msg'][1:]}")
+
+
+def _unquoted(given: object) -> str:
+    return f"; write {given}, without quotes" if isinstance(given, str) and given.strip().isdigit() else ""
+
+
+def _fields_at(location: Location) -> list[str]:
+    """Names of the fields of the section at a location."""
+    model: type[BaseModel] = Scenario
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _section(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The model inside an annotation such as ``tuple[Fault, ...]`` or ``Target | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _section(inner)) is not None), None)
