@@ -157,7 +157,7 @@ class JsonLinesWriter(Writer):
         try:
             with self._sink.refusals():
                 self._write([batch for tick, batch in ticks if tick <= end])
-                if self._part:
+                if self._part and end > self._through:
                     self._commit_part(self._part, end)
                 elif final or end >= self._through + self._progress_ticks:
                     self._log.commit(end, None)

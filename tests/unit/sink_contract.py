@@ -93,6 +93,25 @@ class SinkContract:
 
         self.assert_exact(ready, context, stream(1, 11))
 
+    @pytest.mark.parametrize("step", [1, 3, 70])
+    def test_commits_of_any_size_add_up(self, ready: Sink, context: SinkContext, step: int) -> None:
+        """Also where the writer vanishes half-way; and no commit takes back what an earlier one has said."""
+        said, writers = 0, list[Writer]()
+        for generation, last in ((1, 130), (2, 270)):
+            writer = ready.open(context, ALL, generation)
+            writers.append(writer)
+            assert writer.committed() == [(ALL, said)]
+            for tick in range(said, last, step):
+                through = min(tick + step, last)
+                answer = writer.commit(stream(tick + 1, through), through, final=through == 270)
+                assert said <= answer <= through
+                said = answer
+        for writer in writers:
+            writer.close()
+
+        assert said == 270
+        self.assert_exact(ready, context, stream(1, 270))
+
     def test_a_row_that_is_missing_or_surplus_is_counted(self, ready: Sink, context: SinkContext) -> None:
         with closing(ready.open(context, ALL, 1)) as writer:
             writer.commit(stream(1, 5), 5, final=True)

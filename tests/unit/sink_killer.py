@@ -16,7 +16,7 @@ from elastic.connectors.base import Sink, SinkContext
 from tests.unit.sink_contract import ALL, replayed, stream
 
 LAST = 260
-EFFECTS = set("close execute executemany flush fsync lseek open rename unlink write".split())
+EFFECTS = {"close", "execute", "executemany", "flush", "fsync", "lseek", "open", "rename", "unlink", "write"}
 PARTS = [(stream(1, 90), 90), (stream(91, 210), 210), (stream(211, LAST), LAST)]
 
 
