@@ -177,6 +177,7 @@ class SinkContract:
         writer.close()
         self.assert_exact(ready, context, [])
 
+    @pytest.mark.slow
     def test_a_writer_killed_at_any_point_is_followed_without_loss_or_repetition(self, tmp_path: Path) -> None:
         """Real processes, and SIGKILL before or after any call with an effect: in opening, committing, closing."""
         made = list[tuple[Sink, SinkContext]]()
