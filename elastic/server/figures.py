@@ -96,8 +96,11 @@ class Figures:
         self.recoveries.replayed(self._causes.get(message.instance, ""), message.replayed)
 
     def report(self, report: WorkerReport) -> None:
-        """Take a worker's report in."""
-        self._reported_s[report.worker] = report.at_s
+        """Take a worker's report in; one that comes after its worker's end is the last, and nobody waits for another."""
+        known = self.members.workers.get(report.worker)
+        if known is None or not known.lost:
+            self._reported_s[report.worker] = report.at_s
+            self._memory[report.worker] = report.rss_bytes
         for stats in report.instances:
             figures = self._instances.setdefault(stats.instance, InstanceFigures(stats.operator))
             figures.records_in, figures.rows_out = stats.records_in, stats.rows_out
@@ -114,7 +117,6 @@ class Figures:
             self._durations_ms.append(duration_s * 1000)
             self._checkpoint_bytes += size_bytes
             self._stored_s[instance] = report.at_s
-        self._memory[report.worker] = report.rss_bytes
         total = sum(self._memory.values())
         self._peak = PeakMemory(max(self._peak.worker, report.rss_bytes), max(self._peak.total, total))
 
@@ -153,7 +155,7 @@ class Figures:
             bytes_in=self.bytes_in,
             records_per_s=(self.records_in - records) / passed,
             bytes_per_s=(self.bytes_in - size_bytes) / passed,
-            lag_s=self.latency.lag_s(now_s) if self.epoch_s and not finished else 0.0,
+            lag_s=self.latency.lag_s if self.epoch_s and not finished else 0.0,
             workers=len(self.members.live) - spares,
             spares=spares,
             checkpoints=len(self._durations_ms),

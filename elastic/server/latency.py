@@ -89,6 +89,7 @@ class LatencyTracker:
         self._timeline: dict[tuple[str, int], deque[tuple[float, int]]] = {s: deque() for s in sinks}
         self._newest: dict[tuple[str, int], int] = dict.fromkeys(sinks, 0)
         self.frontier = 0
+        self._until_s = 0.0
         self.peaks: deque[tuple[float, float, float]] = deque()
 
     def tick_time(self, tick: int) -> float:
@@ -107,6 +108,7 @@ class LatencyTracker:
 
     def advance(self, until_s: float) -> None:
         """Work through what happened before ``until_s``, by when every worker has reported."""
+        self._until_s = until_s
         streams = []
         for sink, timeline in self._timeline.items():
             ready = []
@@ -140,6 +142,7 @@ class LatencyTracker:
                 self.histogram.add(max(0.0, max(times) - read.read_s) * 1000, read.records)
         self._reads = kept
 
-    def lag_s(self, now_s: float) -> float:
-        """Age of the frontier."""
-        return max(0.0, now_s - self.tick_time(self.frontier))
+    @property
+    def lag_s(self) -> float:
+        """Age of the frontier at the time that all reports have reached."""
+        return max(0.0, self._until_s - self.tick_time(self.frontier))
