@@ -75,10 +75,12 @@ class LocalProcesses:
         with theirs, (logs / "parent.log").open("ab") as log:
             self._parent = subprocess.Popen(
                 [sys.executable, "-P", "-m", "elastic.cluster.parent"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,
-                env=os.environ | _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path)},
+                env=os.environ
+                | _ENVIRONMENT
+                | {"PYTHONPATH": os.pathsep.join(str(Path(p).absolute()) for p in sys.path)},
                 start_new_session=True,
             )
         self._channel.send(asdict(Configuration(str(self.directory), list(preload), fork)))
@@ -88,10 +90,11 @@ class LocalProcesses:
         return self._channel.fileno()
 
     def start(self, name: str, entry: str, arguments: dict[str, Any] | None = None) -> None:
-        """A process ``name`` is being started: ``entry``, a ``module:function``, called with ``arguments``.
+        """A process ``name`` is being started, which calls ``entry``, a ``module:function``, with ``arguments``.
 
         Args:
             name: Not that of a running process; may be given again once that one's exit was polled.
+            entry: Where it starts; when the function returns, the process ends with exit code 0.
             arguments: By keyword; what JSON can express. Not visible to other users.
 
         Raises:

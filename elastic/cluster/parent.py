@@ -1,10 +1,10 @@
 """The parent of a job's processes: starts them, tells at once when one ends, and outlives the command just to tidy up.
 
 It runs as ``python -m elastic.cluster.parent``, in a session of its own, so that Ctrl-C in a terminal reaches only the
-command. It has imported what the processes need, and forks them: that takes 5 ms where a new interpreter with NumPy and
-Arrow takes 250. It runs no user code and starts no threads, so that it may fork and always answers. When the command is
-gone, however it went, it kills all of them, removes their directory and ends. When it is killed itself, the system kills
-them (Linux), or a thread in each does (elsewhere).
+command. It has imported what the processes need, and forks them: that takes 5 ms where a new interpreter with NumPy
+and Arrow takes 250. It runs no user code and starts no threads, so that it may fork and always answers. When the
+command is gone, however it went, it kills all of them, removes their directory and ends. When it is killed itself, the
+system kills them (Linux), or a thread in each does (elsewhere).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A process to start: ``entry`` is ``module:function``, called with ``arguments``; output is appended to ``log``."""
+    """A process to start: calls ``entry``, a ``module:function``, with ``arguments``; prints to the end of ``log``."""
 
     name: str
     entry: str
@@ -66,7 +66,10 @@ class Parent:
 
     channel: Channel
     configuration: Configuration
-    lifeline: int  # read end of a pipe that only this process can write to: at its end the parent is gone
+    lifeline: int
+    """Read end of a pipe that only this process can write to: at its end, the parent is gone."""
+    grip: int
+    """The other end of it."""
     children: dict[int, str] = field(default_factory=dict)
 
     def run(self, wakeups: socket.socket) -> None:
@@ -115,12 +118,13 @@ class Parent:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self.channel.close()
+            os.close(self.grip)
             child(request, self.lifeline, parent)
         return pid
 
     def _spawn(self, request: Request) -> int:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__],
+            [sys.executable, "-P", "-m", "elastic.cluster.parent"],
             env=os.environ | {_REQUEST: json.dumps([asdict(request), self.lifeline, os.getpid()])},
             pass_fds=[self.lifeline],
         )
@@ -202,8 +206,7 @@ def main() -> None:
             importlib.import_module(module)
         gc.collect()
         gc.freeze()  # collections in the children would otherwise copy every page that holds an object
-    lifeline, _ = os.pipe()
-    Parent(Channel(control), configuration, lifeline).run(wakeups)
+    Parent(Channel(control), configuration, *os.pipe()).run(wakeups)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ class Hub:
         return Traffic(self._sent, self._sent_bytes, self._received, self._received_bytes)
 
     @property
-    def peers(self) -> Set[str]:
+    def peers(self) -> AbstractSet[str]:
         """Who is connected to."""
         return self._peers.keys()
 
