@@ -27,6 +27,7 @@ _ENVIRONMENT = {
     # A worker is one core's worth; and a library that starts threads when imported cannot be forked.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 
 
