@@ -251,7 +251,7 @@ def _nearest(number: int) -> float:
     try:
         return float(number)
     except OverflowError:
-        return math.copysign(math.inf, number)
+        return math.inf if number > 0 else -math.inf
 
 
 def _at(values: list[Any], slots: Indices) -> list[Any]:

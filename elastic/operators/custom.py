@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
+import pyarrow as pa
 
 from elastic.batch import Batch, Column, Groups, Pairs, rows, take
 from elastic.keys import groups_of, sort_order
@@ -120,8 +121,11 @@ class ColumnProcessor(_UserProcessor):
     def _process(self, batch: Batch) -> Output | None:
         operator, tick = self._context.operator, self._ctx.tick
         self._ctx.group = None
+        given = _of(batch.keys)
+        if not isinstance(given, pa.Array) or pa.types.is_floating(given.type):
+            given = dict_keys(given)  # so that user code, too, takes every NaN for one key
         try:
-            result = self._operator.process_columns(_of(batch.keys), _of(batch.values), self._state, self._ctx)
+            result = self._operator.process_columns(given, _of(batch.values), self._state, self._ctx)
             if result is None:
                 return None
             keys, values = _checked(result)

@@ -59,7 +59,7 @@ class UnserialisableStateError(UserError):
 
     def __str__(self) -> str:
         return (
-            f"operator {self.operator!r} keeps a value for key {self.key} that no checkpoint can hold: {self.value}; "
+            f"operator {self.operator!r} has a value for key {self.key} that cannot leave its process: {self.value}; "
             f"{self.reason}"
         )
 

@@ -1,0 +1,227 @@
+"""Chains of stateless steps: rows and columns, whose group they keep, what is combined, and whose fault an error is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from elastic import functions
+from elastic.batch import Batch, Column, Pairs, rows
+from elastic.errors import UserCodeError
+from elastic.keys import key_group
+from elastic.operators.base import Output
+from elastic.operators.stateless import Chain
+from elastic.plan import Edge, Step
+
+GROUPS = 16
+
+
+def steps(*described: tuple[Literal["map", "filter", "flat_map"], Callable[[Any], Any]]) -> tuple[Step, ...]:
+    return tuple(Step(kind, f"{kind}(f)", function, n) for n, (kind, function) in enumerate(described))
+
+
+def run(
+    edge: Edge, values: Column, groups: list[int] | None = None, memo: dict[Any, Any] | None = None
+) -> Batch | None:
+    emitted = np.array(groups if groups is not None else [0] * len(values), np.uint16)
+    return Chain(edge, GROUPS, tracked=not edge.keyed).run(Output(emitted, values), 5, {} if memo is None else memo)
+
+
+def forward(*described: Any) -> Edge:
+    return Edge(0, "in", "out", steps=steps(*described))
+
+
+def keyed(*described: Any, **more: Any) -> Edge:
+    return Edge(0, "in", "out", steps=steps(*described), keyed=True, **more)
+
+
+def ran(edge: Edge, values: Column, groups: list[int] | None = None) -> Batch:
+    batch = run(edge, values, groups)
+    assert batch is not None
+    return batch
+
+
+LINES = ["a b", "", "c", "b a b"]
+
+
+@pytest.mark.parametrize("values", [LINES, pa.array(LINES)])
+@pytest.mark.parametrize("split", [functions.split(), lambda line: line.split(), lambda line: iter(line.split())])
+def test_rows_without_keys_keep_the_group_they_were_emitted_from(values: Column, split: Callable[[Any], Any]) -> None:
+    edge = forward(("flat_map", split), ("filter", lambda word: word != "c"), ("map", str.upper))
+
+    batch = ran(edge, values, [1, 2, 3, 9])
+
+    assert batch.keys is None
+    assert rows(batch.values) == ["A", "B", "B", "A", "B"]
+    assert batch.groups.tolist() == [1, 1, 9, 9, 9]
+
+
+def test_a_filter_in_columns_keeps_what_the_one_in_rows_keeps() -> None:
+    by_column = ran(forward(("filter", functions.contains("a"))), pa.array(LINES), [0, 1, 2, 3])
+    by_row = ran(forward(("filter", lambda line: "a" in line)), LINES, [0, 1, 2, 3])
+    untracked = ran(keyed(("filter", lambda line: "a" in line)), LINES)
+
+    assert rows(by_column.values) == rows(by_row.values) == ["a b", "b a b"]
+    assert by_column.groups.tolist() == by_row.groups.tolist() == [0, 3]
+    assert sorted(rows(untracked.values)) == ["a b", "b a b"]
+
+
+def test_a_filter_goes_by_truth_when_its_function_returns_no_bool() -> None:
+    assert rows(ran(forward(("filter", len)), LINES).values) == ["a b", "c", "b a b"]
+    assert rows(ran(forward(("filter", functions.length())), pa.array(LINES)).values) == ["a b", "c", "b a b"]
+
+
+def test_nothing_comes_of_rows_that_are_all_filtered_out() -> None:
+    assert run(forward(("filter", lambda _: False)), LINES) is None
+    assert run(keyed(("filter", functions.contains("zz")), combine="count"), pa.array(LINES)) is None
+
+
+@pytest.mark.parametrize("values", [LINES, pa.array(LINES)])
+@pytest.mark.parametrize("split", [functions.split(), lambda line: line.split()])
+def test_counts_are_combined_before_the_shuffle(values: Column, split: Callable[[Any], Any]) -> None:
+    batch = ran(keyed(("flat_map", split), combine="count"), values)
+
+    assert batch.partial
+    assert isinstance(batch.keys, pa.Array)
+    counts = dict(zip(rows(batch.keys), rows(batch.values), strict=True))
+    assert counts == {"a": 2, "b": 3, "c": 1}
+    assert batch.groups.tolist() == sorted(key_group(word, GROUPS) for word in "abc")
+
+
+def test_counts_of_mixed_keys_take_equal_keys_for_one() -> None:
+    batch = ran(keyed(combine="count"), [1, "a", True, 1.0, None, float("nan"), float("nan")])
+
+    counts = list(zip(rows(batch.keys), rows(batch.values), strict=True))
+    assert sorted(map(repr, counts)) == ["('a', 1)", "(1, 3)", "(None, 1)", "(nan, 2)"]
+
+
+def pairs(values: list[Any]) -> Pairs:
+    return Pairs(pa.array(["a", "b"] * (len(values) // 2)), pa.array(values))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("sum", {"a": 9, "b": 12}), ("min", {"a": 1, "b": 2}), ("max", {"a": 5, "b": 6})]
+)
+def test_aggregates_of_integers_are_combined(kind: Any, expected: dict[str, int]) -> None:
+    edge = keyed(key=functions.field(0), value=functions.field(1), combine=kind)
+
+    batch = ran(edge, pairs([1, 2, 3, 4, 5, 6]))
+
+    assert batch.partial
+    assert dict(zip(rows(batch.keys), rows(batch.values), strict=True)) == expected
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0, 3.0, 4.0], [2**62] * 4, [1, 2, None, 4]])
+def test_what_would_not_be_exact_travels_row_by_row(values: list[Any]) -> None:
+    batch = ran(keyed(key=functions.field(0), value=functions.field(1), combine="sum"), pairs(values))
+
+    assert not batch.partial
+    assert len(batch) == 4
+
+
+def test_rows_of_a_key_keep_their_order_through_the_sort_by_group() -> None:
+    values = [(n % 5, n) for n in range(50)]
+
+    batch = ran(keyed(key=lambda row: row[0], value=lambda row: row[1]), values)
+
+    assert batch.groups.tolist() == sorted(batch.groups.tolist())
+    for key in range(5):
+        of_key = [v for k, v in zip(rows(batch.keys), rows(batch.values), strict=True) if k == key]
+        assert of_key == list(range(key, 50, 5))
+
+
+def test_edges_that_begin_alike_share_the_result_of_their_common_steps() -> None:
+    calls: list[str] = []
+
+    def noted(line: str) -> str:
+        calls.append(line)
+        return line
+
+    memo: dict[Any, Any] = {}
+    run(forward(("map", noted)), LINES, memo=memo)
+    run(keyed(("map", noted), ("filter", bool)), LINES, memo=memo)
+    run(forward(("map", noted), ("filter", bool)), LINES, memo=memo)
+
+    assert calls == LINES
+
+
+def fails_on_c(line: str) -> str:
+    if line == "c":
+        raise ValueError("no c please")
+    return line
+
+
+def generates(line: str) -> Iterator[str]:
+    yield fails_on_c(line)
+
+
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [("map", fails_on_c), ("filter", fails_on_c), ("flat_map", fails_on_c), ("flat_map", generates)],
+)
+@pytest.mark.parametrize("edge", [forward, keyed])
+def test_an_exception_names_the_step_the_record_and_the_users_line(kind: str, function: Any, edge: Any) -> None:
+    with pytest.raises(UserCodeError) as caught:
+        run(edge((kind, function)), ["a", "b", "c", "d"])
+
+    assert (caught.value.operator, caught.value.tick, caught.value.record) == (f"{kind}(f)", 5, "'c'")
+    *_, place, _source, last = caught.value.trace.splitlines()
+    assert "in fails_on_c" in place
+    assert last == "ValueError: no c please"
+    assert "stateless.py" not in caught.value.trace
+
+
+def test_an_exception_of_a_function_in_c_has_no_trace_but_itself() -> None:
+    with pytest.raises(UserCodeError) as caught:
+        run(forward(("map", int)), ["1", "x" * 1000])
+
+    assert caught.value.trace.startswith("ValueError: invalid literal")
+    assert len(caught.value.record) == 200
+
+
+@pytest.mark.parametrize(
+    ("result", "hint"),
+    [("text", "list of rows"), (b"bytes", "list of rows"), (None, "got NoneType"), (5, "got int")],
+)
+def test_a_flat_map_refuses_what_is_no_collection_of_rows(result: Any, hint: str) -> None:
+    with pytest.raises(UserCodeError, match=hint) as caught:
+        run(forward(("flat_map", lambda row: [row] if row < 2 else result)), [0, 1, 2, 3])
+
+    assert caught.value.record == "2"
+
+
+def test_a_stop_iteration_of_the_users_drops_no_rows() -> None:
+    with pytest.raises(UserCodeError, match="StopIteration") as caught:
+        run(forward(("map", lambda row: next(iter(())) if row == 2 else row)), [0, 1, 2, 3])
+
+    assert caught.value.record == "2"
+
+
+@pytest.mark.parametrize("combine", [None, "count"])
+@pytest.mark.parametrize("bad", [[1], {"a": 1}, frozenset(), object()])
+def test_a_key_of_another_type_is_refused_with_its_record(combine: Any, bad: Any) -> None:
+    edge = keyed(key=lambda row: row[0], key_name="key_by(first)", value=lambda row: row[1], combine=combine)
+
+    with pytest.raises(UserCodeError, match="cannot be a key") as caught:
+        run(edge, [("a", 1), (bad, 2)])
+
+    assert caught.value.operator == "key_by(first)"
+    assert caught.value.record == repr((bad, 2))
+
+
+def test_a_column_form_that_raises_is_blamed_on_the_record_where_the_row_form_raises_too() -> None:
+    @functions.columnar(lambda column: 1 / 0)
+    def broken(row: int) -> float:
+        return 1 / row
+
+    with pytest.raises(UserCodeError) as caught:
+        run(forward(("map", broken)), pa.array([2, 0, 1]))
+    assert caught.value.record == "0"
+
+    with pytest.raises(UserCodeError) as caught:
+        run(forward(("map", broken)), pa.array([2, 1]))
+    assert caught.value.record == "'column of 2 rows'"
