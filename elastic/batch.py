@@ -181,12 +181,37 @@ def merge(batches: Sequence[Batch]) -> Batch:
     """
     if len(batches) == 1:
         return batches[0]
+    whole = _end_to_end(batches)
+    return sorted_batch(whole.groups, whole.keys, whole.values, partial=whole.partial)
+
+
+def joined(batches: Sequence[Batch]) -> list[Batch]:
+    """The same rows in the same order in as few batches as possible, which are not sorted by group any more."""
+    runs: list[list[Batch]] = []
+    for batch in batches:
+        if runs and _alike(runs[-1][0], batch):
+            runs[-1].append(batch)
+        else:
+            runs.append([batch])
+    return [run[0] if len(run) == 1 else _end_to_end(run) for run in runs]
+
+
+def _alike(a: Batch, b: Batch) -> bool:
+    """Whether the two can be put end to end without turning a column into a list."""
+    return a.partial == b.partial and _form(a.keys) == _form(b.keys) and _form(a.values) == _form(b.values)
+
+
+def _form(column: Column | None) -> object:
+    return column.type if isinstance(column, pa.Array) else type(column)
+
+
+def _end_to_end(batches: Sequence[Batch]) -> Batch:
     first = batches[0]
-    return sorted_batch(
+    return Batch(
         np.concatenate([b.groups for b in batches]),
-        None if first.keys is None else concat([b.keys for b in batches]),
-        None if first.values is None else concat([b.values for b in batches]),
-        partial=first.partial,
+        None if first.keys is None else concat([b.keys for b in batches]),  # type: ignore[misc]
+        None if first.values is None else concat([b.values for b in batches]),  # type: ignore[misc]
+        first.partial,
     )
 
 

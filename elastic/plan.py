@@ -102,7 +102,7 @@ class Settings:
     key_groups: int = KEY_GROUPS
     memory_bytes: int = 512 << 20
     heartbeat_ms: int = 1000
-    tick_bytes: int = 1 << 20
+    tick_bytes: int = 4 << 20
     nondeterminism: Literal["fail", "warn"] = "fail"
     seed: int = 0
     auto_tick: bool = False

@@ -22,7 +22,7 @@ IDLE_CLOSE_S = 0.1
 """An idle source closes ticks ten times a second unless a consumer waits: 4 sources and 4 consumers then cost 160 small
 messages a second instead of 1,600."""
 
-WORK_S = 0.02
+WORK_S = 0.03
 """A tick reads about as much as is processed in this time: long enough for columns to pay, short enough for latency."""
 
 MIN_READ_BYTES = 64 << 10

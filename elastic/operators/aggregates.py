@@ -7,21 +7,20 @@ can see it: so none is made.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count, islice
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, take
+from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, joined, take
 from elastic.keys import sort_order
 from elastic.operators.accumulators import Accumulator, Counts, Extremes, Reductions, Sums
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
 from elastic.operators.integers import grown
-from elastic.state.processing import StateTable, dict_keys
+from elastic.operators.slots import KeySlots
+from elastic.state.processing import StateTable
 
 Kind = Literal["count", "sum", "min", "max", "reduce"]
 
@@ -66,19 +65,18 @@ class AggregateProcessor(Processor):
     def __init__(self, accumulator: Accumulator, emit_ticks: int) -> None:
         self._emit_ticks = emit_ticks
         self._values = accumulator
-        self._slots: defaultdict[Any, int] = defaultdict(count().__next__)  # a missing key gets the next slot
-        self._keys: list[Any] = []  # by slot: a key as it was first seen
+        self._slots = KeySlots()
         self._groups = np.empty(0, np.uint16)  # by slot, with room to grow
         self._changed = np.empty(0, np.int64)  # by slot, with room to grow: tick of the last change
         self._latest = -1  # tick of the last change of any key
         self._saved = -1  # through this tick, changes are in a checkpoint
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._slots)
 
     def process(self, tick: TickInput) -> Output | None:
         """Aggregate the rows; emit what is pending if it is the tick for it."""
-        for _, batch in tick.slices:
+        for batch in joined([batch for _, batch in tick.slices]):
             self._add(batch, tick.tick)
         every = self._emit_ticks
         if not tick.final and (every == 0 or tick.tick % every):
@@ -123,10 +121,9 @@ class AggregateProcessor(Processor):
 
     def _slots_of(self, keys: Column, groups: Groups) -> Indices:
         """The slot of each row's key; new keys get one, and a place in every column."""
-        known = len(self._keys)
-        slots = np.fromiter(map(self._slots.__getitem__, dict_keys(keys)), np.int64, len(groups))
-        if new := len(self._slots) - known:
-            self._keys += reversed(list(islice(reversed(self._slots), new)))
+        known = len(self._slots)
+        slots = self._slots.of(keys)
+        if len(self._slots) > known:
             self._groups = grown(self._groups, len(self._slots))
             self._changed = grown(self._changed, len(self._slots))
             self._values.grow(len(self._slots))
@@ -136,8 +133,8 @@ class AggregateProcessor(Processor):
 
     def _keys_at(self, slots: Indices) -> list[Any]:
         """Keys at ascending, different slots."""
-        every = len(slots) == len(self._keys)
-        return self._keys.copy() if every else list(map(self._keys.__getitem__, slots.tolist()))
+        keys = self._slots.keys
+        return keys.copy() if len(slots) == len(keys) else list(map(keys.__getitem__, slots.tolist()))
 
     def _emitted(self, after: int) -> Output | None:
         """Every key that changed after the tick, with its value now, in canonical order."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cloudpickle
+import pyarrow as pa
 
 from elastic.connectors.base import SinkContext
 from elastic.connectors.input_log import InputLog
@@ -316,6 +317,8 @@ class Worker:
 def main(worker: int, address: str, coordinator: str) -> None:
     """Be a worker until told to end; the entry point of the process."""
     keep_freed_memory()
+    pa.set_cpu_count(1)  # a worker is one core's worth; its neighbours are busy too
+    pa.set_io_thread_count(1)
     Worker(worker, address, coordinator, os.getpid()).run()
 
 

@@ -1,0 +1,114 @@
+"""Which slot a key has: a dict that knows all keys, and for columns of text a table that NumPy can search.
+
+A dict costs 150 ns a key here, since every key must become a Python object that is hashed and then looked for all over
+the memory; the table costs 55. It finds a place by the keys' stable hash and holds what it finds against the key itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elastic.batch import Column, Indices
+from elastic.keys import hash_column
+from elastic.state.processing import dict_keys
+
+WORTH_IT_ROWS = 500
+"""Below it the table's dozen NumPy calls cost more than they save."""
+
+_SPARE_BITS = 2  # of four places of the table at most one is taken
+_GROUP_BITS = np.uint64(8)  # the low bits of the hash choose the key group, and one instance owns few of them
+
+
+class KeySlots:
+    """Numbers keys 0, 1, 2 … in the order in which they are first seen; equal keys have one number.
+
+    Attributes:
+        keys: By slot, a key as it was first seen.
+    """
+
+    def __init__(self) -> None:
+        self.keys: list[Any] = []
+        self._numbers: defaultdict[Any, int] = defaultdict(count().__next__)  # a missing key gets the next slot
+        self._table = _Table(pa.array([], pa.string()), np.empty(0, np.int64))
+        self._covered = 0  # keys below this slot are in the table if they are text
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def of(self, keys: Column) -> Indices:
+        """The slot of each row's key; new keys get the next ones."""
+        if not _is_text(keys):
+            return self._by_dict(keys)
+        slots = self._table.find(keys)
+        unknown = np.flatnonzero(slots < 0)
+        if len(unknown):
+            slots[unknown] = self._by_dict(keys.take(pa.array(unknown)))  # type: ignore[union-attr]
+            if len(self.keys) - self._covered > max(WORTH_IT_ROWS, self._covered // 4):
+                self._cover()
+        return slots
+
+    def _by_dict(self, keys: Column) -> Indices:
+        slots = np.fromiter(map(self._numbers.__getitem__, dict_keys(keys)), np.int64, len(keys))
+        if new := len(self._numbers) - len(self.keys):
+            self.keys += reversed(list(islice(reversed(self._numbers), new)))
+        return slots
+
+    def _cover(self) -> None:
+        """Put the keys that are new since the last time into the table; each is put there about four times in all."""
+        fresh = [(n, key) for n, key in enumerate(self.keys[self._covered :], self._covered) if type(key) is str]
+        self._covered = len(self.keys)
+        text = pa.array([key for _, key in fresh], pa.string())
+        slots = np.array([n for n, _ in fresh], np.int64)
+        self._table = _Table(
+            pa.concat_arrays([self._table.keys, text]), np.concatenate([self._table.slots, slots])
+        )
+
+
+class _Table:
+    """Open addressing: at a key's hash, or the next free place behind it, stands its number + 1."""
+
+    def __init__(self, keys: pa.Array, slots: npt.NDArray[np.int64]) -> None:
+        self.keys, self.slots = keys, slots
+        self._hashes = hash_column(keys)
+        bits = max(4, len(keys).bit_length() + _SPARE_BITS)
+        self._mask = np.uint64((1 << bits) - 1)
+        self._places = np.zeros(1 << bits, np.int32)
+        place = (self._hashes >> _GROUP_BITS) & self._mask
+        pending = np.arange(len(keys))
+        while len(pending):
+            wanted = place[pending]
+            free = self._places[wanted] == 0
+            self._places[wanted[free]] = pending[free] + 1  # where several meet, the last one stays
+            pending = pending[self._places[wanted] != pending + 1]
+            place[pending] = (place[pending] + np.uint64(1)) & self._mask
+
+    def find(self, keys: pa.Array) -> Indices:
+        """The slot of each row's key, -1 where it is unknown."""
+        if not len(self.keys):
+            return np.full(len(keys), -1)
+        hashes = hash_column(keys)
+        place = (hashes >> _GROUP_BITS) & self._mask
+        found = self._places[place].astype(np.int64) - 1
+        other = np.flatnonzero((found >= 0) & (self._hashes[found] != hashes))
+        while len(other):
+            place[other] = (place[other] + np.uint64(1)) & self._mask
+            found[other] = self._places[place[other]].astype(np.int64) - 1
+            now = found[other]
+            other = other[(now >= 0) & (self._hashes[now] != hashes[other])]
+        same = np.asarray(pc.equal(keys, self.keys.take(pa.array(found.clip(0)))))
+        slots: Indices = np.where(same & (found >= 0), self.slots[found], -1)
+        return slots
+
+
+def _is_text(keys: Column) -> bool:
+    """Whether the table pays: a long column of text without None."""
+    return (
+        isinstance(keys, pa.Array) and len(keys) >= WORTH_IT_ROWS and pa.types.is_string(keys.type) and not keys.null_count
+    )
