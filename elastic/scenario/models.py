@@ -93,8 +93,8 @@ class Elastic(Section):
         DurationMs, _field("A worker that lives but is silent for so long is taken for hung.", "1s", at_least=100)
     ] = 1000
     tick_bytes: Annotated[
-        SizeBytes, _field("A source reads at most this much in one tick and partition.", "1MiB", at_least=1)
-    ] = 1 << 20
+        SizeBytes, _field("A source reads at most this much in one tick and partition.", "4MiB", at_least=1)
+    ] = 4 << 20
     nondeterminism: Annotated[
         Literal["fail", "warn"],
         Field(description="fail stops the job when a replay differs from what was sent; warn reports it and goes on."),

@@ -47,8 +47,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 REPORT_S = 0.2
 LAST_WORDS_S = 0.2
 NUDGE_S = 1.0
-SLICE_S = 0.005
-"""A worker steps its instances this long before it looks at its sockets again."""
+SLICE_S = 0.05
+"""A worker consumes before it reads more: only after so long without an end does it look at sockets and sources again."""
 
 
 class Worker:
