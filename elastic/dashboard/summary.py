@@ -27,11 +27,15 @@ def summary(report: Report) -> Iterator[Text]:
     yield _headline(report)
     if report.error:
         yield from (Text(f"  {line}", "red") for line in report.error.splitlines())
-    yield from (Text(f"  {line}") for line in report.shown)
-    for title, text in _figures(report):
-        yield Text.assemble((f"  {title:<12}", "dim"), text)
-    yield from _operators(report)
-    yield from _happened(report)
+    figures = (Text.assemble((f"  {title:<12}", "dim"), text) for title, text in _figures(report))
+    shown = (Text(f"  {line}") for line in report.shown)
+    for section in (shown, figures, _operators(report), _happened(report), _expectations(report)):
+        if lines := list(section):
+            yield Text()
+            yield from lines
+
+
+def _expectations(report: Report) -> Iterator[Text]:
     for e in report.expectations:
         verdict = ("met    ", "green") if e.met else ("NOT MET", "bold red")
         yield Text.assemble("  ", verdict, f"  {e.name:<11} {e.detail}")

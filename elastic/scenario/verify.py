@@ -42,11 +42,17 @@ def verdict_of_check(check: Callable[[JobResult], Any], result: JobResult) -> Ve
     except Exception as error:  # noqa: BLE001 (user code raises what it likes)
         return Verdict(detail=f"the job's own check raised:\n{user_trace(error)}")
     if isinstance(answer, bool):
-        return Verdict(answer, 0 if answer else None, 0 if answer else None, "by the job's own check")
+        return Verdict(
+            answer,
+            0 if answer else None,
+            0 if answer else None,
+            f"{'right' if answer else 'wrong'} by the job's own check",
+        )
     if isinstance(answer, tuple) and len(answer) == 2 and all(type(n) is int for n in answer):
         lost, duplicated = answer
-        found = f"{lost} rows lost, {duplicated} duplicated, by the job's own check"
-        return Verdict(lost == duplicated == 0, lost, duplicated, found)
+        right = lost == duplicated == 0
+        found = "right" if right else f"{lost} rows lost, {duplicated} duplicated"
+        return Verdict(right, lost, duplicated, f"{found} by the job's own check")
     return Verdict(detail=f"the job's own check returned {answer!r}; expected True, False or (lost, duplicated)")
 
 

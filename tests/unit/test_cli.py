@@ -56,7 +56,7 @@ def test_a_scenario_runs_and_its_summary_says_that_it_was_verified(
 
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == "counting: done after 1s, result verified"
-    assert "  met      result      by the job's own check" in out
+    assert "  met      result      right by the job's own check" in out
     assert "counting: 1.0s  records 5" in err
     assert "counting: 1.00s killed (worker 2): the scenario" in err
     assert "kill 2" in start.job.actions
@@ -101,7 +101,7 @@ def test_a_job_that_fails_exits_with_3_and_says_why(start: Start, capsys: pytest
     assert main(["run", "counting_cli_job.py"]) == 3
 
     out = capsys.readouterr().out
-    assert out.startswith("counting-1: FAILED after 0ms\n  operator 'count' failed\n  ValueError: no\n")
+    assert out.startswith("counting-1: FAILED after 0ms\n  operator 'count' failed\n  ValueError: no\n\n")
 
 
 def test_a_job_that_could_not_start_exits_with_3(
