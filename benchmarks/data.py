@@ -80,13 +80,15 @@ def text_file(lines: int, *, distinct: int = DISTINCT_WORDS, seed: int = 1, dire
         words, table = vocabulary(distinct, seed), _zipf_table(distinct)
         by_length = [np.flatnonzero(words.lengths == n) for n in range(_LONGEST + 1)]
         rng = np.random.default_rng(seed + 1)
-        for start in range(0, lines, _CHUNK_LINES):
+        for start in range(0, lines, _CHUNK_LINES):  # noqa: FURB122 (each chunk is large; this reads better)
             file.write(_text(min(_CHUNK_LINES, lines - start), words, table, by_length, rng))
 
     return _cached(name, write, directory)
 
 
-def _text(lines: int, words: Words, table: npt.NDArray[np.int32], by_length: list[Ints], rng: np.random.Generator) -> bytes:
+def _text(
+    lines: int, words: Words, table: npt.NDArray[np.int32], by_length: list[Ints], rng: np.random.Generator
+) -> bytes:
     """Lines that are filled from the left; a last word of just the right length makes each exactly 100 bytes."""
     most = LINE_BYTES // 2 + 1
     drawn = table[rng.integers(0, len(table), (lines, most))].astype(np.int64)
@@ -130,8 +132,10 @@ def keyed_file(records: int, *, keys: int = 100_000, seed: int = 1, directory: P
 
 
 def cache_directory() -> Path:
-    """Where inputs are kept: ``$XDG_CACHE_HOME/elastic-benchmarks``, or below the temporary directory without a home."""
-    home = os.environ.get("XDG_CACHE_HOME") or (Path.home() / ".cache" if "HOME" in os.environ else tempfile.gettempdir())
+    """Where inputs are kept: ``$XDG_CACHE_HOME/elastic-benchmarks``, or below the temporary directory."""
+    home = os.environ.get("XDG_CACHE_HOME") or (
+        Path.home() / ".cache" if "HOME" in os.environ else tempfile.gettempdir()
+    )
     return Path(home) / "elastic-benchmarks"
 
 
@@ -145,7 +149,7 @@ def _cached(name: str, write: Callable[[BinaryIO], None], directory: Path | None
             try:
                 write(file)  # type: ignore[arg-type]
             except BaseException:
-                os.unlink(file.name)
+                Path(file.name).unlink()
                 raise
-        os.replace(file.name, path)
+        Path(file.name).replace(path)
     return path

@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -53,7 +53,10 @@ class Input:
         """One process's share, in blocks that end with a line."""
         with self.path.open("rb", buffering=0) as file:
             size = self.path.stat().st_size
-            start, end = _line_start(file.fileno(), part * size // parts), _line_start(file.fileno(), (part + 1) * size // parts)
+            start, end = (
+                _line_start(file.fileno(), part * size // parts),
+                _line_start(file.fileno(), (part + 1) * size // parts),
+            )
             for _ in range(self.repeat):
                 at = start
                 while at < end:
@@ -93,7 +96,9 @@ def _run(body: Callable[..., Any], arguments: tuple[Any, ...], processes: int) -
     receivers, started = [], []
     for index in range(processes):
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_process, args=(body, index, processes, barrier, sender, arguments), daemon=True)
+        process = context.Process(
+            target=_process, args=(body, index, processes, barrier, sender, arguments), daemon=True
+        )
         process.start()
         sender.close()  # so that its death ends recv()
         receivers.append(receiver)
@@ -142,7 +147,12 @@ def _keyed(
 
 
 def _filter(
-    make: Callable[[], Callable[[bytes], list[Any]]], data: Input, directory: Path, index: int, count: int, barrier: Barrier
+    make: Callable[[], Callable[[bytes], list[Any]]],
+    data: Input,
+    directory: Path,
+    index: int,
+    count: int,
+    barrier: Barrier,
 ) -> tuple[Callable[[], Any], float]:
     matching, written = make(), 0
     barrier.wait()
@@ -187,7 +197,7 @@ class Exchange:
 
     def received(self, *, wait: bool = False) -> list[Batch]:
         """All rows that have come, waiting for some if asked to and if any are to come."""
-        while self._open and (wait and not self._arrived or self._inbound.poll(0)):
+        while self._open and ((wait and not self._arrived) or self._inbound.poll(0)):
             self._take(self._inbound.recv(copy=False))
         batches, self._arrived = self._arrived, []
         return batches

@@ -1,4 +1,4 @@
-"""From a column of keys to their slots in NumPy: what the limit uses where a dict would cost more than counting does."""
+"""From a column of keys to their slots in NumPy: the limit's, where a dict would cost more than counting does."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Discretized streams on the same workers; to come."""

@@ -209,8 +209,8 @@ def _end_to_end(batches: Sequence[Batch]) -> Batch:
     first = batches[0]
     return Batch(
         np.concatenate([b.groups for b in batches]),
-        None if first.keys is None else concat([b.keys for b in batches]),  # type: ignore[misc]
-        None if first.values is None else concat([b.values for b in batches]),  # type: ignore[misc]
+        None if first.keys is None else concat([b.keys for b in batches if b.keys is not None]),
+        None if first.values is None else concat([b.values for b in batches if b.values is not None]),
         first.partial,
     )
 

@@ -1,4 +1,4 @@
-"""The language of the core: messages between instances, holders, workers and the coordinator, and commands to the shells.
+"""The language of the core: messages between instances, holders, workers and the coordinator, and commands.
 
 All are values. ``elastic.wire`` carries them between processes; ``elastic.testing`` carries the very same between parts
 of one process. Ticks, ids and versions are integers that never go back:
@@ -445,6 +445,7 @@ MESSAGES: tuple[type, ...] = (
     Subscribe, Deliver, Credit, Ack, Want, NeedCheckpoint, Differs,
     Store, Stored, StoreRefused, Fetch, Part,
     View, Peers, Start, Retire, SetHolder, Hold, Release, Cut, Freeze, Finish, Drain,
-    ProducerRef, Started, CutDone, Protected, Exhausted, Frozen, Finished, CaughtUp, Failed, Fenced, Trimmed, Nondeterministic,
+    ProducerRef, Started, CutDone, Protected, Exhausted, Frozen, Finished, CaughtUp, Failed, Fenced, Trimmed,
+    Nondeterministic,
 )  # fmt: skip
 """Every message that may cross a process border, in a fixed order."""

@@ -33,7 +33,13 @@ from elastic.wire.control import (
 )
 from elastic.wire.sockets import Hub, ipc_address
 
-PRELOAD = ("elastic.worker.shell", "elastic.server.shell", "elastic.query", "elastic.connectors.sources", "elastic.connectors.sinks")
+PRELOAD = (
+    "elastic.worker.shell",
+    "elastic.server.shell",
+    "elastic.query",
+    "elastic.connectors.sources",
+    "elastic.connectors.sinks",
+)
 """Imported once, for the coordinator and all workers."""
 
 
@@ -84,7 +90,8 @@ class JobControl:
             sink.prepare(context)
 
     def _shipped(self) -> bytes:
-        return cloudpickle.dumps(self._plan)
+        shipped: bytes = cloudpickle.dumps(self._plan)
+        return shipped
 
     def _spawn_worker(self) -> None:
         assert self._processes is not None
@@ -137,7 +144,8 @@ class JobControl:
                 self.kill(message.worker, note=False)
 
     def _on_exits(self) -> None:
-        assert self._processes is not None and self._hub is not None
+        assert self._processes is not None
+        assert self._hub is not None
         for exited in self._processes.poll():
             if exited.name in self._names:
                 number = self._names[exited.name]
@@ -167,7 +175,8 @@ class JobControl:
         self._signal(worker, signal.SIGCONT, "resumed")
 
     def _signal(self, worker: int, number: signal.Signals, kind: str | None) -> None:
-        assert self._processes is not None and self._hub is not None
+        assert self._processes is not None
+        assert self._hub is not None
         if kind is not None:
             self._hub.send(COORDINATOR, Note(kind, worker, number.name))
         self._processes.signal(f"worker-{worker}", number)

@@ -67,7 +67,7 @@ class Coordinator:
         self.ended: EndJob | None = None
 
     def handle(self, event: Event, now_s: float) -> list[object]:
-        """What follows from an event: messages to send, processes to start or end, entries for journal and event log."""
+        """What follows from an event: messages to send, processes to start or end, entries for journal and log."""
         if self.ended is not None:
             return []
         match event:
@@ -190,7 +190,7 @@ class Coordinator:
         return actions
 
     def _place(self, procedure: Procedure, now_s: float) -> int | None:
-        """A worker for the successor: the one that took over its neighbours, else a spare, else after a while the idlest."""
+        """A worker for the successor: its neighbours' heir, else a spare, else after a while the idlest."""
         members, old = self.members, procedure.old
         heir = self._heir.get(old.worker)
         if heir is not None and heir in members.live and heir != old.holder:

@@ -89,7 +89,7 @@ class Membership:
     def holder_for(self, instance: InstanceRecord) -> int | None:
         """The worker that is to keep the instance's checkpoints; None where only its own worker lives.
 
-        A worker of an upstream instance and never the instance's own; where there is none, any other, in use before idle.
+        A worker of an upstream instance and never the instance's own; else any other, in use before idle.
 
         Source: SEEP Alg. 1, backup-state: i = hash(id(o)) mod |up(o)|.
         """

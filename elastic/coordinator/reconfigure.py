@@ -18,7 +18,7 @@ from elastic.keys import KeyInterval
 from elastic.protocol import Cut, CutDone, Finish, Hold, ProducerRef, Retire, Send, Start, View
 
 WAIT_FOR_SPARE_S = 5.0
-"""A worker process is up in about half a second; past ten times that a lost worker's instances crowd together instead."""
+"""A worker process is up in about half a second; past ten times that, lost instances crowd together instead."""
 
 
 @dataclass(slots=True)
@@ -167,7 +167,7 @@ class Reconfigurer:
         ]
 
     def views_for(self, record: InstanceRecord) -> list[object]:
-        """All inputs of one instance: sent again when it says that it runs, since assignments may have changed meanwhile."""
+        """All inputs of one instance: sent again when it runs, since assignments may have changed meanwhile."""
         return [
             Send(record.worker, self.view(e.id, e.producer, record.id))
             for e in self.members.plan.inputs(record.operator)

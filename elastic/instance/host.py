@@ -86,7 +86,7 @@ class Host:
         try:
             return self._route(sender, message)
         except UserError as error:
-            return self._fail(getattr(message, "instance", None) or getattr(message, "consumer", 0), error)
+            return self._fail(getattr(message, "instance", getattr(message, "consumer", 0)), error)
 
     def _route(self, sender: int, message: object) -> list[Command]:
         match message:

@@ -10,6 +10,7 @@ from elastic.instance.outputs import Outputs
 from elastic.operators.base import ProcessorContext, TickInput
 from elastic.plan import Plan
 from elastic.protocol import (
+    Ack,
     CaughtUp,
     Command,
     Credit,
@@ -26,7 +27,6 @@ from elastic.protocol import (
     Tell,
     View,
     Want,
-    Ack,
 )
 from elastic.state.checkpoint import Checkpoint
 
@@ -186,7 +186,7 @@ class KeyedInstance:
         return self.checkpoint() if self.finished or self.tau // every > self._attempted // every else []
 
     def checkpoint(self) -> list[Command]:
-        """Back up (processing state, buffer state, τ) now, as a delta on what the holder has; none while one is under way."""
+        """Back up (processing state, buffer state, τ) now, as a delta on what the holder has; one at a time."""
         if self._under_way is not None or (self._stored == self.tau and self._protected):
             return []
         self._attempted = self.tau

@@ -105,7 +105,7 @@ class Outputs:
         return unsent > UNSENT_LIMIT_BYTES or self.size_bytes > self._limit_bytes
 
     def need_checkpoints(self) -> list[Command]:
-        """Ask consumers for an early checkpoint when buffer state is half way to its limit; again at each further eighth."""
+        """Ask consumers for an early checkpoint at half of the buffer limit, and again at each further eighth."""
         size = self.size_bytes
         if size < self._limit_bytes // 2:
             self._asked_at_bytes = 0

@@ -183,9 +183,9 @@ class Operator:
     ) -> tuple[Column, Column] | None:
         """Handle all rows of a tick at once; return keys and values of the output rows, which are the pairs of them.
 
-        Columns are lists, Arrow arrays, or (values) ``Pairs``; rows are in canonical order, so that those of one key are in the
-        order in which they came. What is emitted for a key may depend on that key's rows and state only, since other
-        keys may live elsewhere next time; and only keys of this tick's rows may be emitted. Output rows are put in
-        canonical order of their keys; those of one key keep theirs.
+        Columns are lists or Arrow arrays, values also ``Pairs``. Rows are in canonical order, so that those of one key
+        are in the order in which they came. What is emitted for a key may depend on that key's rows and state only,
+        since other keys may live elsewhere next time; and only keys of this tick's rows may be emitted. Output rows are
+        put in canonical order of their keys; those of one key keep theirs.
         """
         raise NotImplementedError

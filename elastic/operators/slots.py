@@ -1,7 +1,7 @@
 """Which slot a key has: a dict that knows all keys, and for columns of text a table that NumPy can search.
 
 A dict costs 150 ns a key here, since every key must become a Python object that is hashed and then looked for all over
-the memory; the table costs 55. It finds a place by the keys' stable hash and holds what it finds against the key itself.
+the memory; the table costs 55. It finds a place by the keys' stable hash and holds what is there against the key.
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ class KeySlots:
         self._covered = len(self.keys)
         text = pa.array([key for _, key in fresh], pa.string())
         slots = np.array([n for n, _ in fresh], np.int64)
-        self._table = _Table(
-            pa.concat_arrays([self._table.keys, text]), np.concatenate([self._table.slots, slots])
-        )
+        self._table = _Table(pa.concat_arrays([self._table.keys, text]), np.concatenate([self._table.slots, slots]))
 
 
 class _Table:
@@ -110,5 +108,8 @@ class _Table:
 def _is_text(keys: Column) -> bool:
     """Whether the table pays: a long column of text without None."""
     return (
-        isinstance(keys, pa.Array) and len(keys) >= WORTH_IT_ROWS and pa.types.is_string(keys.type) and not keys.null_count
+        isinstance(keys, pa.Array)
+        and len(keys) >= WORTH_IT_ROWS
+        and pa.types.is_string(keys.type)
+        and not keys.null_count
     )

@@ -96,7 +96,7 @@ class Figures:
         self.recoveries.replayed(self._causes.get(message.instance, ""), message.replayed)
 
     def report(self, report: WorkerReport) -> None:
-        """Take a worker's report in; one that comes after its worker's end is the last, and nobody waits for another."""
+        """Take a worker's report in; after one that comes late from a dead worker, nobody waits for another."""
         known = self.members.workers.get(report.worker)
         if known is None or not known.lost:
             self._reported_s[report.worker] = report.at_s

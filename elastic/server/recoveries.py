@@ -32,11 +32,13 @@ class OpenRecovery:
 
     def report(self) -> Recovery:
         """Times counted from the failure."""
-        since = lambda at: None if at is None else max(0.0, at - self.failed_s)  # noqa: E731 (used three times, here only)
         return Recovery(
-            self.cause, self.strategy, max(0.0, self.detected_s - self.failed_s), since(self.restored_s),
-            since(self.caught_up_s), self.bound_s, self.replayed, self.keys,
+            self.cause, self.strategy, max(0.0, self.detected_s - self.failed_s), self._since(self.restored_s),
+            self._since(self.caught_up_s), self.bound_s, self.replayed, self.keys,
         )  # fmt: skip
+
+    def _since(self, at_s: float | None) -> float | None:
+        return None if at_s is None else max(0.0, at_s - self.failed_s)
 
 
 class Recoveries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +72,7 @@ class Server:
         self._liveness = LivenessMonitor(plan.settings.heartbeat_ms)
         self._hub.register(self._liveness.socket)
         offset_s = time.time() - time.monotonic()
-        self._clock = lambda: time.monotonic() + offset_s
+        self._clock: Callable[[], float] = lambda: time.monotonic() + offset_s
         self._plan, self._setup, self._wanted = plan, setup, workers
         self._machine = Coordinator(plan, workers, spares)
         self._journal = JournalFile(Path(setup.directory) / "journal.sqlite")
@@ -231,8 +232,6 @@ class Server:
             outcome = pickle.dumps(self._figures.outcome(self._end.status, self._end.error, now))  # type: ignore[arg-type]
         owners = tuple((i.operator, i.index, i.worker) for i in self._machine.members.instances.values() if i.running)
         self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, pickle.dumps(progress), owners, outcome))
-
-
 
 
 def main(address: str, command: str, job: str) -> None:

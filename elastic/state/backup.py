@@ -34,6 +34,13 @@ class Held:
         newest = self.deltas[-1] if self.deltas else self.whole
         return None if newest is None else newest.tick
 
+    @property
+    def is_heavy(self) -> bool:
+        """Whether the deltas weigh as much as the full checkpoint, or are very many."""
+        if self.whole is None or len(self.deltas) < 2:
+            return False
+        return len(self.deltas) > MAX_DELTAS or sum(d.size_bytes for d in self.deltas) >= self.whole.size_bytes
+
     def fold(self) -> Checkpoint | None:
         """The newest checkpoint as a full one."""
         if self.whole is not None and self.deltas:
@@ -73,15 +80,14 @@ class BackupStore:
         return [Send(message.worker, Stored(message.instance, checkpoint.tick))]
 
     def tidy(self) -> bool:
-        """Fold one instance's deltas once they outweigh its full checkpoint, so that folding costs a constant per delta.
+        """Fold one instance's deltas once they outweigh its full checkpoint: so a delta's share of folding is constant.
 
         Returns whether there was anything to do; a host calls it when it has nothing better to do.
         """
         for held in self._held.values():
-            if held.whole is not None and len(held.deltas) > 1:
-                if sum(d.size_bytes for d in held.deltas) >= held.whole.size_bytes or len(held.deltas) > MAX_DELTAS:
-                    held.fold()
-                    return True
+            if held.is_heavy:
+                held.fold()
+                return True
         return False
 
     def on_cut(self, message: Cut) -> list[Command]:

@@ -46,7 +46,7 @@ class Subscription:
 
     @property
     def has_credit(self) -> bool:
-        """Whether another batch may go out: always when nothing is under way, whatever its size, so nothing deadlocks."""
+        """Whether another batch may go out: when nothing is under way, whatever its size, so nothing deadlocks."""
         under_way = self.sent_bytes - self.consumed_bytes
         return under_way <= 0 or under_way < self.window_bytes
 

@@ -164,7 +164,8 @@ class StatusReport:
 
 
 CONTROL: tuple[type, ...] = (
-    Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, WorkerExited, WorkerSpawned, SpawnRequest,
+    Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, WorkerExited,
+    WorkerSpawned, SpawnRequest,
     EndRequest, StopJob, Note, StatusReport,
 )  # fmt: skip
 

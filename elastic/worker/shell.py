@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ REPORT_S = 0.2
 LAST_WORDS_S = 0.2
 NUDGE_S = 1.0
 SLICE_S = 0.05
-"""A worker consumes before it reads more: only after so long without an end does it look at sockets and sources again."""
+"""A worker consumes before it reads more; only after so long does it look at sockets and sources again."""
 
 
 class Worker:
@@ -60,7 +61,7 @@ class Worker:
         self._hub.connect(COORDINATOR, coordinator)
         self._hub.send(COORDINATOR, Hello(worker, address, pid))
         offset_s = time.time() - time.monotonic()
-        self._clock = lambda: time.monotonic() + offset_s
+        self._clock: Callable[[], float] = lambda: time.monotonic() + offset_s
         self._host: Host | None = None
         self._statistics = Statistics(worker)
         self._drivers: dict[int, SourceDriver] = {}
@@ -266,9 +267,7 @@ class Worker:
         for n, partition in enumerate(plan.operators[start.operator].partitions):
             interval = plan.partition_interval(start.operator, n)
             if start.interval.low <= interval.low < start.interval.high:
-                log = InputLog.open(
-                    self._directory / "log", start.operator, n, start.generation, keep=self._keep_log
-                )
+                log = InputLog.open(self._directory / "log", start.operator, n, start.generation, keep=self._keep_log)
                 feeds.append(PartitionFeed(interval, partition.open(), log))
         return feeds
 

@@ -72,5 +72,3 @@ class Statistics:
         )  # fmt: skip
         self._reads, self._settles, self._checkpoints = [], [], []
         return report
-
-

@@ -1,4 +1,4 @@
-"""A sink's target is written in a thread of its own, so that a slow or blocked target delays nobody else on the worker."""
+"""A sink's target is written in a thread of its own, so that a slow target delays nobody else there."""
 
 from __future__ import annotations
 

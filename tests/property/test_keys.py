@@ -168,4 +168,4 @@ def test_even_intervals_tile_all_groups_evenly(count: int, key_groups: int) -> N
 
 @given(keys)
 def test_a_key_survives_pickling_with_its_hash(key: Any) -> None:
-    assert key_hash(pickle.loads(pickle.dumps(key))) == key_hash(key)  # noqa: S301 (its own bytes)
+    assert key_hash(pickle.loads(pickle.dumps(key))) == key_hash(key)

@@ -87,12 +87,12 @@ def test_a_shipped_function_survives_pickling_in_few_bytes(function: ColumnFunct
     for dumps in (pickle.dumps, cloudpickle.dumps):
         shipped = dumps(function)
 
-        assert repr(pickle.loads(shipped)) == repr(function)  # noqa: S301 (its own bytes)
+        assert repr(pickle.loads(shipped)) == repr(function)
         assert len(shipped) < 500
 
 
 def test_a_users_own_function_survives_shipping() -> None:
-    shipped = pickle.loads(cloudpickle.dumps(doubled))  # noqa: S301 (its own bytes)
+    shipped = pickle.loads(cloudpickle.dumps(doubled))
 
     assert shipped(4) == 8
     assert apply_column(shipped, pa.array([1])).to_pylist() == [2]  # type: ignore[union-attr]

@@ -1,0 +1,146 @@
+"""The clean run: the same input log, ticks included, in one process and without the runtime's distribution.
+
+What it gives is what a job must leave in its sinks whatever failed on the way, since an operator's output for a tick is
+a function of the input log alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from elastic.batch import Batch, Column, concat
+from elastic.connectors.base import LogEntry, Reader
+from elastic.connectors.input_log import read_log
+from elastic.keys import KeyInterval
+from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
+from elastic.operators.stateless import Chain
+from elastic.plan import OperatorPlan, Plan
+
+
+def reference_run(plan: Plan, log_directory: Path) -> dict[str, list[Batch]]:
+    """What each sink gets of the logged input, tick after tick; sinks by name.
+
+    Raises:
+        SourceError: The input has gone or changed since it was logged.
+        UserCodeError: User code raised.
+    """
+    logs = {
+        (name, n): read_log(log_directory, name, n)
+        for name, operator in plan.operators.items()
+        for n in range(len(operator.partitions))
+    }
+    run = ReferenceRun(plan)
+    for ticks in run.replay(logs).values():
+        ticks.sort(key=lambda item: item[0])
+    return {name: [batch for _, batch in ticks] for name, ticks in run.sinks.items()}
+
+
+Logs = Mapping[tuple[str, int], Sequence[LogEntry]]
+
+
+@dataclass(slots=True)
+class _SourceRows:
+    interval: KeyInterval
+    reader: Reader
+    entry: LogEntry
+
+
+class ReferenceRun:
+    """One instance of every operator, over all key groups, driven tick by tick.
+
+    Attributes:
+        sinks: What each sink got: (tick, rows), ascending.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, settings = plan, plan.settings
+        whole = KeyInterval(0, settings.key_groups)
+        self._processors: dict[str, Processor] = {
+            name: operator.logic(
+                ProcessorContext(name, whole, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed)
+            )
+            for name, operator in plan.operators.items()
+            if operator.kind == "keyed"
+        }
+        self._chains = {e.id: Chain(e, settings.key_groups, tracked=not e.keyed) for e in plan.edges}
+        self.sinks: dict[str, list[tuple[int, Batch]]] = {n: [] for n, o in plan.operators.items() if o.kind == "sink"}
+
+    def replay(self, logs: Logs) -> dict[str, list[tuple[int, Batch]]]:
+        """Process all that is logged, and what is due between; returns ``sinks``."""
+        tau = 0
+        for tick, sources, final in self._ticks(logs):
+            while (due := self._due_after(tau, tick)) is not None:
+                self._process(due, {}, final=False)
+                tau = due
+            self._process(tick, sources, final=final)
+            tau = tick
+        return self.sinks
+
+    def _ticks(self, logs: Logs) -> Iterator[tuple[int, dict[str, Output], bool]]:
+        """Every tick with rows, the last of each run of empty ones, and the final one, with what the sources read."""
+        readers: dict[tuple[str, int], Reader] = {}
+        at: dict[int, list[tuple[tuple[str, int], LogEntry]]] = {}
+        for source, entries in logs.items():
+            readers[source] = self._plan.operators[source[0]].partitions[source[1]].open()
+            for entry in entries:
+                at.setdefault(entry.tick, []).append((source, entry))
+        try:
+            for tick in sorted(at):
+                read: dict[str, list[_SourceRows]] = {}
+                for (name, n), entry in sorted(at[tick], key=lambda item: item[0]):
+                    if entry.end != entry.start:
+                        interval = self._plan.partition_interval(name, n)
+                        read.setdefault(name, []).append(_SourceRows(interval, readers[name, n], entry))
+                outputs = {name: output for name, parts in read.items() if (output := _output(parts)) is not None}
+                yield tick, outputs, any(entry.final for _, entry in at[tick])
+        finally:
+            for reader in readers.values():
+                reader.close()
+
+    def _due_after(self, tau: int, before: int) -> int | None:
+        """The first tick in (τ, before) at which some operator emits though no row comes."""
+        due = [d for p in self._processors.values() if (d := p.due_after(tau)) is not None and d < before]
+        return min(due, default=None)
+
+    def _process(self, tick: int, sources: Mapping[str, Output], *, final: bool) -> None:
+        arrived: dict[str, list[tuple[int, Batch]]] = {name: [] for name in self._plan.operators}
+        for name, operator in self._plan.operators.items():
+            output = self._output_of(name, operator, tick, sources, arrived[name], final=final)
+            if output is None or not len(output.groups):
+                continue
+            memo: dict[tuple[int, ...], object] = {}
+            for edge in self._plan.outputs(name):
+                batch = self._chains[edge.id].run(output, tick, memo)
+                if batch is not None and len(batch):
+                    arrived[edge.consumer].append((edge.input, batch))
+
+    def _output_of(
+        self, name: str, operator: OperatorPlan, tick: int, sources: Mapping[str, Output],
+        arrived: list[tuple[int, Batch]], *, final: bool,
+    ) -> Output | None:  # fmt: skip
+        if operator.kind == "source":
+            return sources.get(name)
+        slices = sorted(arrived, key=lambda item: item[0])
+        if operator.kind == "keyed":
+            processor = self._processors[name]
+            if slices or final or processor.due_after(tick - 1) == tick:
+                return processor.process(TickInput(tick, slices, final))
+        elif (merged := TickInput(tick, slices).merged()) is not None:
+            self.sinks[name].append((tick, merged[0]))
+        return None
+
+
+def _output(parts: Sequence[_SourceRows]) -> Output | None:
+    columns: list[tuple[KeyInterval, Column]] = []
+    for part in parts:
+        rows = part.reader.reread(part.entry.start, part.entry.end)
+        if len(rows):
+            columns.append((part.interval, rows))
+    if not columns:
+        return None
+    groups = np.repeat(np.array([i.low for i, _ in columns], np.uint16), [len(c) for _, c in columns])
+    return Output(groups, concat([c for _, c in columns]))
