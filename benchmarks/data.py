@@ -69,7 +69,8 @@ def _zipf_table(distinct: int) -> npt.NDArray[np.int32]:
     shares = np.cumsum(1 / np.arange(1, distinct + 1))
     slots = 1 << 22
     points = (np.arange(slots) + 0.5) / slots * shares[-1]
-    return np.searchsorted(shares, points).astype(np.int32)
+    ranks: npt.NDArray[np.int32] = np.searchsorted(shares, points).astype(np.int32)
+    return ranks
 
 
 def text_file(lines: int, *, distinct: int = DISTINCT_WORDS, seed: int = 1, directory: Path | None = None) -> Path:
@@ -107,7 +108,8 @@ def _text(
     letters, sizes = words.letters[flat], words.lengths[flat] + 1
     text = letters[np.arange(_LONGEST + 1) < sizes[:, None]]
     text[LINE_BYTES - 1 :: LINE_BYTES] = ord("\n")
-    return text.tobytes()
+    joined: bytes = text.tobytes()
+    return joined
 
 
 def rare_word(distinct: int = DISTINCT_WORDS, seed: int = 1) -> str:

@@ -4,7 +4,7 @@ Tried, with their costs on one core of the machine that the published figures co
 or, for what is done to rows after counting, ns a row; there is one row for five words):
 
 * cutting into words: ``elastic.functions.split`` 15, ``pc.ascii_split_whitespace`` 24, ``bytes.split`` 68;
-* counting in the block: ``dictionary_encode`` + ``bincount`` 25, ``value_counts`` 27, sorting hashes 35, ``Counter`` 50;
+* counting in the block: ``dictionary_encode`` + ``bincount`` 25, ``value_counts`` 27, sorted hashes 35, ``Counter`` 50;
 * the slot of a row's key: ``KeySlots`` 55, ``pc.index_in`` 136, ``dict.get`` over a list 160.
 """
 
@@ -107,7 +107,7 @@ class RunningSum(KeyedJob):
     def emitted(self) -> Pairs:
         keys = list(self._changed)
         self._changed.clear()
-        return Pairs(columnar(keys), columnar(list(map(self._sums.__getitem__, keys))))  # type: ignore[arg-type]
+        return Pairs(columnar(keys), columnar(list(map(self._sums.__getitem__, keys))))
 
     def result(self) -> dict[str, int]:
         return self._sums

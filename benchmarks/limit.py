@@ -209,7 +209,8 @@ class Exchange:
     def _send(self, owner: int, message: Any) -> None:
         while True:
             try:
-                return self._outbound[owner].send(message, zmq.NOBLOCK, copy=False)
+                self._outbound[owner].send(message, zmq.NOBLOCK, copy=False)
+                return
             except zmq.Again:
                 if self._inbound.poll(1):
                     self._take(self._inbound.recv(copy=False))

@@ -86,5 +86,5 @@ class _Table:
             slots[other] = found
             other = other[(found >= 0) & (self._hashes[found] != hashes[other])]
         same = np.asarray(pc.equal(keys, self.keys.take(pa.array(slots.clip(0)))))
-        slots[~same] = -1
-        return slots
+        known: Slots = np.where(same, slots, -1)
+        return known
