@@ -44,6 +44,8 @@ from elastic.protocol import (
     Trimmed,
 )
 
+MAX_FALSE_STARTS = 5
+
 
 class Coordinator:
     """One job's coordinator.
@@ -64,6 +66,7 @@ class Coordinator:
         self._stopping = False
         self._finish: tuple[int, bool] | None = None
         self._heir: dict[int, int] = {}
+        self._false_starts = 0
         self.ended: EndJob | None = None
 
     def handle(self, event: Event, now_s: float) -> list[object]:
@@ -122,9 +125,7 @@ class Coordinator:
     def _lost(self, event: WorkerLost, now_s: float) -> list[object]:
         worker = self.members.workers.get(event.worker)
         if worker is None:
-            self._spawning = max(0, self._spawning - 1)
-            text = f"a worker ended before it joined: {event.reason}"
-            return [Record("warning", worker=event.worker, cause=text), EndJob("failed", text)]
+            return self._never_joined(event)
         if worker.lost:
             return []
         worker.lost = True
@@ -137,6 +138,14 @@ class Coordinator:
             self._spawning += 1
             actions.append(SpawnWorker(cause))
         return actions + self._recover_from(event.worker, cause, now_s)
+
+    def _never_joined(self, event: WorkerLost) -> list[object]:
+        """A worker ended while it was starting: once or twice that is bad luck, then it is the machine's fault."""
+        self._false_starts += 1
+        text = f"a worker ended before it joined: {event.reason}"
+        if self._false_starts > MAX_FALSE_STARTS:
+            return [EndJob("failed", f"{text}; so did {MAX_FALSE_STARTS} others: see their logs in the job directory")]
+        return [Record("warning", worker=event.worker, cause=text), SpawnWorker(text)]
 
     def _recover_from(self, lost: int, cause: str, now_s: float) -> list[object]:
         """Replace what ran there; make the copies again that lay there."""

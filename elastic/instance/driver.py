@@ -94,7 +94,7 @@ class SourceDriver:
     @property
     def awaited(self) -> bool:
         """Whether it should be stepped before its time: a consumer waits for a tick, or there is room again."""
-        if self._blocked and not self.instance.full:
+        if self._blocked and not (self.instance.outputs.blocked if self.replaying else self.instance.full):
             return True
         due = self._epoch_s + (self.instance.tau + 1) * self._tick_s
         return self.instance.wanted > self.instance.tau and not self._frozen and due <= self._clock()
@@ -143,7 +143,7 @@ class SourceDriver:
         if self.instance.finished:
             return now + 1.0, []
         if self.replaying:
-            self._blocked = self.instance.full
+            self._blocked = self.instance.outputs.blocked
             if self._blocked:
                 return now + IDLE_CLOSE_S, []
             commands = self._replay_next()

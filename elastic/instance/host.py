@@ -277,11 +277,18 @@ class Host:
 
         A lost connection loses what was under way without a word; whoever waits finds out by asking again.
         """
-        commands: list[Command] = []
+        commands: list[Command] = [
+            Send(start.part_at, Fetch(start.instance, self.worker))
+            for start in self._starting.values()
+            if start.part_at is not None
+        ]
         before, self._closed_at_nudge = self._closed_at_nudge, {}
         for instance in self.instances.values():
             if isinstance(instance, SourceInstance):
+                commands += instance.outputs.nudge()
                 continue
+            if isinstance(instance, KeyedInstance):
+                commands += instance.nudge()
             for i in instance.inputs:
                 for id, producer in i.producers.items():
                     closed, silent = before.get((instance.id, i.edge, id), (-1, 0))

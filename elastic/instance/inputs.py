@@ -86,6 +86,7 @@ class Input:
         self._instance, self._worker, self._interval, self._version = instance, worker, interval, version
         self._key_groups, self._memory_bytes, self._keep_rows = key_groups, memory_bytes, keep_rows
         self._serial = 0
+        self._acked = 0
         self.view_version = -1
         self.complete = False
         self.producers: dict[int, Producer] = {}
@@ -111,14 +112,18 @@ class Input:
         producer.serial, producer.wanted = self._serial, 0
         producer.consumed_bytes = producer.credited_bytes = -sum(d.size_bytes for d in producer.queue)
         log = self._seen[producer.ref.interval]
-        seen = tuple((s.tick, s.fingerprint) for s in log.ticks)
+        arrived = ((d.tick, d.fingerprint) for d in producer.queue if d.tick > log.since)
+        seen = (*((s.tick, s.fingerprint) for s in log.ticks), *arrived)
         window = self._memory_bytes // (16 * len(self.producers))
         message = Subscribe(
             self.edge, producer.ref.instance, self._instance, self._worker, self._interval, producer.closed,
             self._version, producer.serial, min(max(window, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES),
             log.since, seen,
         )  # fmt: skip
-        return [Send(producer.ref.worker, message)]
+        commands: list[Command] = [Send(producer.ref.worker, message)]
+        if self._acked:  # a new incarnation has not heard it, and an old one's link may have lost it
+            commands.append(self._ack(producer))
+        return commands
 
     # -- what arrives ------------------------------------------------------------------------------------------------
 
@@ -197,9 +202,11 @@ class Input:
 
     def acks(self, tick: int) -> list[Command]:
         """Tell producers that ``tick`` is safe here: they may trim."""
-        return [
-            Send(p.ref.worker, Ack(self.edge, p.ref.instance, self._interval, tick)) for p in self.producers.values()
-        ]
+        self._acked = max(self._acked, tick)
+        return [self._ack(p) for p in self.producers.values()]
+
+    def _ack(self, producer: Producer) -> Send:
+        return Send(producer.ref.worker, Ack(self.edge, producer.ref.instance, self._interval, self._acked))
 
     def explain(self, operator: str, producer: int, tick: int, now: Batch | None) -> list[Command]:
         """Say in which row a replayed tick differs from what was processed."""
@@ -217,8 +224,10 @@ def first_difference(before: Batch | None, now: Batch | None) -> tuple[str, str,
     for a, b in zip(old, new, strict=False):
         if a != b:
             return b[0], a[1], b[1]
+    if len(old) == len(new):
+        return "", "", ""
     longer = old if len(old) > len(new) else new
-    key, row = longer[min(len(old), len(new))] if longer else ("", "")
+    key, row = longer[min(len(old), len(new))]
     return (key, row, "no row") if longer is old else (key, "no row", row)
 
 

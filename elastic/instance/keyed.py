@@ -76,6 +76,7 @@ class KeyedInstance:
             self.tau if checkpoint is not None else None
         )  # the base that the holder has; None: a full one is due
         self._under_way: int | None = None
+        self._unanswered: int | None = None
         self._attempted = self.tau
         self._protected = False
         self._replaying = bool(start.cause)
@@ -135,7 +136,7 @@ class KeyedInstance:
         """
         closed = min(i.closed for i in self.inputs)
         final = all(i.final for i in self.inputs) and all(i.closed == closed for i in self.inputs)
-        if self.outputs.full or self.finished or closed < self.tau or (closed == self.tau and not final):
+        if self.outputs.blocked or self.finished or closed < self.tau or (closed == self.tau and not final):
             return False, self._waits()
         commands: list[Command] = []
         if closed > self.tau:
@@ -187,8 +188,10 @@ class KeyedInstance:
 
     def checkpoint(self) -> list[Command]:
         """Back up (processing state, buffer state, τ) now, as a delta on what the holder has; one at a time."""
-        if self._under_way is not None or (self._stored == self.tau and self._protected):
+        if self._under_way is not None:
             return []
+        if self._stored == self.tau and self._protected:
+            return self._trim(self.tau)  # said before, but maybe not to these producers, or over a link that was lost
         self._attempted = self.tau
         if self._holder is None:  # nothing can be restored, so nothing need be kept
             return self._trim(self.tau)
@@ -201,6 +204,15 @@ class KeyedInstance:
     def on_need_checkpoint(self, _: NeedCheckpoint) -> list[Command]:
         """A producer's buffer state is past its limit."""
         return self.checkpoint()
+
+    def nudge(self) -> list[Command]:
+        """Some time has passed: what was sent and not answered in a while is taken for lost and sent again."""
+        unanswered, self._unanswered = self._unanswered, self._under_way
+        commands = self.outputs.nudge()
+        if self._under_way is not None and self._under_way == unanswered:
+            self._stored, self._under_way = None, None
+            commands += self.checkpoint()
+        return commands
 
     def on_stored(self, message: Stored, holder: int) -> list[Command]:
         """The checkpoint is safe: producers may trim."""

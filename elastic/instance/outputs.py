@@ -50,6 +50,8 @@ class Outputs:
         found: list[Command] = []
         memo: dict[tuple[int, ...], object] = {}
         for edge, chain in self._chains.items():
+            if tick <= self.buffers[edge].floor:
+                continue  # a replay of what every consumer is past
             batch = chain.run(output, tick, memo) if output is not None and len(output.groups) else None
             if batch is not None and len(batch):
                 self.buffers[edge].append(tick, batch)
@@ -99,10 +101,23 @@ class Outputs:
         return sum(b.stats.size_bytes for b in self.buffers.values())
 
     @property
+    def blocked(self) -> bool:
+        """Whether the instance must wait for credit: too much that it emitted is unsent."""
+        return max((r.unsent_bytes for r in self._routes.values()), default=0) > UNSENT_LIMIT_BYTES
+
+    @property
     def full(self) -> bool:
-        """Whether the instance must wait: too much is unsent, or buffer state is past its limit."""
-        unsent = max((r.unsent_bytes for r in self._routes.values()), default=0)
-        return unsent > UNSENT_LIMIT_BYTES or self.size_bytes > self._limit_bytes
+        """Whether a source must stop reading: it is blocked, or buffer state is past its limit.
+
+        An operator between goes on when its buffer state is past the limit, and so does a replay: consumers may need
+        later ticks before they can checkpoint or commit, and time must pass for them.
+        """
+        return self.blocked or self.size_bytes > self._limit_bytes
+
+    def nudge(self) -> list[Command]:
+        """Ask again for checkpoints that are still needed, since the last request may be lost."""
+        self._asked_at_bytes = 0
+        return self.need_checkpoints()
 
     def need_checkpoints(self) -> list[Command]:
         """Ask consumers for an early checkpoint at half of the buffer limit, and again at each further eighth."""
