@@ -37,7 +37,7 @@ class KeySlots:
         self.keys: list[Any] = []
         self._numbers: defaultdict[Any, int] = defaultdict(count().__next__)  # a missing key gets the next slot
         self._table = _Table(pa.array([], pa.string()), np.empty(0, np.int64))
-        self._covered = 0  # keys below this slot are in the table if they are text
+        self._covered = 0  # keys below this slot are in the table if a column of text can hold them
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -62,7 +62,7 @@ class KeySlots:
 
     def _cover(self) -> None:
         """Put the keys that are new since the last time into the table; each is put there about four times in all."""
-        fresh = [(n, key) for n, key in enumerate(self.keys[self._covered :], self._covered) if type(key) is str]
+        fresh = [(n, key) for n, key in enumerate(self.keys[self._covered :], self._covered) if _fits(key)]
         self._covered = len(self.keys)
         text = pa.array([key for _, key in fresh], pa.string())
         slots = np.array([n for n, _ in fresh], np.int64)
@@ -103,6 +103,16 @@ class _Table:
         same = np.asarray(pc.equal(keys, self.keys.take(pa.array(found.clip(0)))))
         slots: Indices = np.where(same & (found >= 0), self.slots[found], -1)
         return slots
+
+
+def _fits(key: Any) -> bool:
+    """Whether a column of text can hold the key: not a str with a lone surrogate, which UTF-8 does not have."""
+    if type(key) is not str:
+        return False
+    try:
+        return key.isascii() or bool(key.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_text(keys: Column) -> bool:

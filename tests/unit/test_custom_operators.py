@@ -264,3 +264,22 @@ def test_mistakes_with_columns_are_explained(result: Any, says: str) -> None:
 def test_an_operator_that_returns_no_columns_emits_nothing() -> None:
     assert add(Apply(Returns(None)).make(CONTEXT), 1, ("a", 1)) == []
     assert add(Apply(Returns(([], []))).make(CONTEXT), 1, ("a", 1)) == []
+
+
+class Forgets(Operator):
+    """Keeps positive values only."""
+
+    def process_columns(self, keys: Column, values: Column, state: ColumnState, ctx: Context) -> None:
+        state.set_many(keys, [value if value > 0 else None for value in rows(values)])
+
+
+def test_setting_many_to_none_deletes_them() -> None:
+    target = Apply(Forgets()).make(CONTEXT)
+    add(target, 1, ("a", 1), ("b", 1), ("c", -1))
+    assert len(target.full()) == 2
+
+    add(target, 2, ("a", -1))
+
+    assert len(target) == 1
+    delta = target.delta()
+    assert (len(delta), rows(delta.deleted_keys)) == (0, ["a"])
