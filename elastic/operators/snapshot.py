@@ -14,23 +14,25 @@ from elastic.errors import UserError
 from elastic.operators.failure import shortened
 from elastic.pickling import dumps, loads
 
-_IMMUTABLE: frozenset[type] = frozenset(
+IMMUTABLE: frozenset[type] = frozenset(
     {type(None), bool, int, float, complex, str, bytes, decimal.Decimal} | {dt.date, dt.datetime, dt.time, dt.timedelta}
 )
+"""Types none of whose values can be changed in place."""
+
 _NESTING: frozenset[type] = frozenset({tuple, frozenset})
 
 
 def is_immutable(value: Any) -> bool:
     """Whether nothing can change the value in place, so that it may be shared instead of copied."""
     kind = type(value)
-    return kind in _IMMUTABLE or ((kind is tuple or kind is frozenset) and all(map(is_immutable, value)))
+    return kind in IMMUTABLE or ((kind is tuple or kind is frozenset) and all(map(is_immutable, value)))
 
 
 def all_immutable(values: Iterable[Any]) -> bool:
     """Whether ``is_immutable`` holds for every value; level by level, so that the loops run in C."""
     level = list(values)
-    while not _IMMUTABLE.issuperset(kinds := set(map(type, level))):
-        if not kinds - _IMMUTABLE <= _NESTING:
+    while not IMMUTABLE.issuperset(kinds := set(map(type, level))):
+        if not kinds - IMMUTABLE <= _NESTING:
             return False
         level = list(chain.from_iterable(value for value in level if type(value) in _NESTING))
     return True

@@ -12,7 +12,7 @@ import pyarrow as pa
 from elastic.batch import Column, Pairs, columnar, rows
 from elastic.keys import groups_of
 from elastic.operators.base import ColumnState, Context, ProcessorContext, ValueState
-from elastic.operators.snapshot import all_immutable, freeze, is_immutable, thaw
+from elastic.operators.snapshot import IMMUTABLE, all_immutable, freeze, is_immutable, thaw
 from elastic.state.processing import StateTable, dict_keys
 
 
@@ -69,7 +69,7 @@ class CurrentKey(ValueState):
         """The key's value; None if it has none."""
         kept = self._kept
         value = kept.values.get(self.key)
-        if not is_immutable(value):
+        if type(value) not in IMMUTABLE and not is_immutable(value):  # the first half saves a call
             kept.written[self.key] = None
             kept.aliased = True
         return value
@@ -82,7 +82,7 @@ class CurrentKey(ValueState):
         kept = self._kept
         kept.values[self.key] = value
         kept.written[self.key] = None
-        if not (kept.aliased or is_immutable(value)):
+        if type(value) not in IMMUTABLE and not is_immutable(value):
             kept.aliased = True
 
     def clear(self) -> None:
