@@ -64,7 +64,6 @@ class Coordinator:
         self._spawning = workers + spares
         self._deployed = self._announced = False
         self._stopping = False
-        self._finish: tuple[int, bool] | None = None
         self._heir: dict[int, int] = {}
         self._false_starts = 0
         self.ended: EndJob | None = None
@@ -79,7 +78,9 @@ class Coordinator:
             case WorkerLost():
                 actions = self._lost(event, now_s)
             case WorkerBack():
-                actions = [Record("fenced", worker=event.worker), EndWorker(event.worker)]
+                known = self.members.workers.get(event.worker)
+                zombie = known is not None and known.lost
+                actions = [Record("fenced", worker=event.worker), EndWorker(event.worker)] if zombie else []
             case Heard():
                 actions = self._heard(event.worker, event.message, now_s)
             case StopRequested():
@@ -163,9 +164,13 @@ class Coordinator:
                 procedure.cut = True
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.holder == lost and not self.members.workers[record.worker].lost:
-                if not record.running and not record.fresh:
+                if record.running:
+                    actions += self._hold_again(record)
+                    continue
+                begun = self.reconfigurer.begin(record, cause, now_s)  # it was to start from what lay there
+                if begun is None:
                     return [*actions, self._state_lost(record, cause)]
-                actions += self._hold_again(record)
+                actions += begun
         return actions
 
     def _hold_again(self, record: InstanceRecord) -> list[object]:
@@ -256,8 +261,12 @@ class Coordinator:
             actions.append(Record("restored", record.operator, record.index, record.worker, text))
         if self.plan.operators[record.operator].kind == "source":
             actions += self._end_of(record)
-        elif self._finish is not None and not self._finish[1] and self.plan.operators[record.operator].kind == "sink":
-            actions.append(Send(record.worker, Drain(self._epoch, record.id, self._finish[0])))
+        elif (
+            self.reconfigurer.finish is not None
+            and not self.reconfigurer.finish[1]
+            and self.plan.operators[record.operator].kind == "sink"
+        ):
+            actions.append(Send(record.worker, Drain(self._epoch, record.id, self.reconfigurer.finish[0])))
         if not self._announced and all(i.running for i in self.members.instances.values()):
             self._announced = True
             actions.append(Record("started"))
@@ -326,19 +335,21 @@ class Coordinator:
                 return actions
             case Frozen():
                 record.frozen = message.tick
-                if self._finish is None and all(s.frozen is not None for s in sources):
+                if self.reconfigurer.finish is None and all(s.frozen is not None for s in sources):
                     return self._close(max(s.frozen or 0 for s in sources) + 1)
-                return self._end_of(record) if self._finish is not None else []
+                return self._end_of(record) if self.reconfigurer.finish is not None else []
             case Finished():
                 record.finished = True
                 if all(s.finished for s in sinks):
-                    status = "done" if self._finish is None or self._finish[1] else "interrupted"
+                    status = (
+                        "done" if self.reconfigurer.finish is None or self.reconfigurer.finish[1] else "interrupted"
+                    )
                     return [Record("finished"), EndJob(status)]
         return []
 
     def _close(self, tick: int) -> list[object]:
         """Fix the tick that ends the stream, once and for all instances."""
-        self._finish = (tick, not self._stopping)
+        self.reconfigurer.finish = (tick, not self._stopping)
         actions: list[object] = [Journal("finish", {"tick": tick, "final": not self._stopping})]
         actions += [c for s in self.members.of_kind("source") for c in self._end_of(s)]
         if self._stopping:
@@ -348,8 +359,8 @@ class Coordinator:
 
     def _end_of(self, source: InstanceRecord) -> list[object]:
         """What a source has to be told about the end, as far as it is known."""
-        if self._finish is not None:
-            return [Send(source.worker, Finish(self._epoch, source.id, *self._finish))]
+        if self.reconfigurer.finish is not None:
+            return [Send(source.worker, Finish(self._epoch, source.id, *self.reconfigurer.finish))]
         exhausted = all(s.exhausted for s in self.members.of_kind("source"))
         if source.frozen is None and (self._stopping or exhausted):
             return [Send(source.worker, Freeze(self._epoch, source.id))]

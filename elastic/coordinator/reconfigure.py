@@ -43,11 +43,17 @@ class Procedure:
 
 @dataclass(slots=True)
 class Reconfigurer:
-    """Runs procedures over the membership's facts; returns what is to be sent, recorded and journalled."""
+    """Runs procedures over the membership's facts; returns what is to be sent, recorded and journalled.
+
+    Attributes:
+        running: Procedures that are not committed, by id.
+        finish: The tick that ends the stream, and whether the input ended with it; None while that is open.
+    """
 
     members: Membership
     epoch: int
     running: dict[int, Procedure] = field(default_factory=dict)
+    finish: tuple[int, bool] | None = None
     _next: int = 0
 
     # -- deploy --------------------------------------------------------------------------------------------------------
@@ -143,8 +149,10 @@ class Reconfigurer:
 
     # -- what instances have to know -----------------------------------------------------------------------------------
 
-    def start(self, record: InstanceRecord, final: Finish | None = None) -> Send:
-        """The command that makes an instance run."""
+    def start(self, record: InstanceRecord) -> Send:
+        """The command that makes an instance run; a source is told the end with it, so that it cannot run past it."""
+        end = self.finish if self.members.plan.operators[record.operator].kind == "source" else None
+        final = None if end is None else Finish(self.epoch, record.id, *end)
         views = tuple(self.view(e.id, e.producer, record.id) for e in self.members.plan.inputs(record.operator))
         command = Start(
             self.epoch, record.id, record.operator, record.index, record.interval, record.version, record.version,

@@ -266,9 +266,7 @@ class Simulation:
     def __init__(self, plan: Plan, seed: int, *, workers: int = 3, spares: int = 1, faults: int = 3) -> None:
         self.world, self.seed = World(seed), seed
         self.plan = replace(plan, epoch_s=EPOCH_S)
-        self.logs = {
-            (name, n): LogStore() for name, o in plan.operators.items() for n in range(len(o.partitions))
-        }
+        self.logs = {(name, n): LogStore() for name, o in plan.operators.items() for n in range(len(o.partitions))}
         groups = plan.settings.key_groups
         self.targets = {name: TargetStore(groups) for name, o in plan.operators.items() if o.kind == "sink"}
         self.workers: dict[int, SimulatedWorker] = {}
@@ -442,4 +440,6 @@ def simulate(
         settings: Small ones make more happen; by default ticks of 10 ms, 16 key groups, a checkpoint every 100 ms.
     """
     settings = settings or Settings(tick_ms=10, checkpoint_ms=100, key_groups=16)
-    return Simulation(query.plan(workers=workers, settings=settings), seed, workers=workers, spares=spares, faults=faults).run()
+    return Simulation(
+        query.plan(workers=workers, settings=settings), seed, workers=workers, spares=spares, faults=faults
+    ).run()
