@@ -1,0 +1,80 @@
+"""Every block of the documentation is run, in the order in which a reader meets it, and prints what the page says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, Block, Reader, blocks_of, starts_processes
+
+
+def _page(page: Path) -> object:
+    """The page as a test case, marked by what its blocks cost."""
+    blocks = blocks_of(page)
+    marks = [pytest.mark.cluster] if any(map(starts_processes, blocks)) else []
+    marks += [pytest.mark.slow] if any(b.has("slow") for b in blocks) else []
+    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=[*marks, pytest.mark.timeout(240)])
+
+
+@pytest.mark.parametrize("page", [_page(page) for page in PAGES])
+def test_a_page_is_true_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
+    reader = Reader(tmp_path)
+
+    for block in blocks_of(page):
+        reader.follow(block)
+
+
+def _block(tag: str, text: str, *said: str) -> Block:
+    return Block(ROOT / "README.md", 1, tag, text, said)
+
+
+@pytest.mark.parametrize(
+    ("block", "problem"),
+    [
+        (_block("", "what is this?\n"), "nobody runs"),
+        (_block("rust", "fn main() {}\n"), "nobody runs"),
+        (_block("text", "loose\n"), "prints"),
+        (_block("python", "assert 1 == 2\n"), ""),
+        (_block("console", "elastic run\n"), "no line begins"),
+        (_block("console", "$ exit 3\n"), "ended with 3 instead of 0"),
+        (_block("console", "$ true\n", "exit 3"), "ended with 0 instead of 3"),
+        (_block("console", "$ echo one\ntwo\n"), "this was printed"),
+        (_block("console", "$ make no-such-target\n", "dry run: …"), "ended with 2"),
+    ],
+)
+def test_a_block_that_is_not_true_is_found(block: Block, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=problem):
+        Reader(tmp_path).follow(block)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        _block("console", "$ echo one; echo two; echo three\none\n...\nthree\n"),
+        _block("console", "$ echo took 12.5ms for 3 records\ntook 9s for 1,000 records\n", "figures vary"),
+        _block("console", "$ echo a \\\n  b\na b\n"),
+        _block("yaml", "faults:\n  - {at: 3s, kill: {worker: 1}}\n"),
+        _block("", "anything\n", "not run: a picture"),
+    ],
+)
+def test_a_block_that_is_true_passes(block: Block, tmp_path: Path) -> None:
+    Reader(tmp_path).follow(block)
+
+
+def test_what_a_python_block_prints_is_held_against_the_page(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    reader.follow(_block("python", "print(6 * 7)\n"))
+
+    reader.follow(_block("text", "42\n", "prints"))
+    with pytest.raises(AssertionError, match="this was printed"):
+        reader.follow(_block("text", "43\n", "prints"))
+
+
+def test_names_of_one_block_are_known_in_the_next(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+
+    reader.follow(_block("python", "x = 1\n"))
+    reader.follow(_block("python", "assert x == 1\n"))
