@@ -65,7 +65,7 @@ class Coordinator:
         self._deployed = self._announced = False
         self._stopping = False
         self._heir: dict[int, int] = {}
-        self._false_starts = 0
+        self._never: set[int] = set()
         self.ended: EndJob | None = None
 
     def handle(self, event: Event, now_s: float) -> list[object]:
@@ -96,6 +96,8 @@ class Coordinator:
     # -- workers -------------------------------------------------------------------------------------------------------
 
     def _joined(self, event: WorkerJoined) -> list[object]:
+        if event.worker in self._never or event.worker in self.members.workers:
+            return []
         self.members.workers[event.worker] = Worker(event.worker, event.address)
         self._spawning = max(0, self._spawning - 1)
         addresses = {w: self.members.workers[w].address for w in self.members.live}
@@ -142,9 +144,11 @@ class Coordinator:
 
     def _never_joined(self, event: WorkerLost) -> list[object]:
         """A worker ended while it was starting: once or twice that is bad luck, then it is the machine's fault."""
-        self._false_starts += 1
+        if event.worker in self._never:
+            return []
+        self._never.add(event.worker)  # its hello may still be under way
         text = f"a worker ended before it joined: {event.reason}"
-        if self._false_starts > MAX_FALSE_STARTS:
+        if len(self._never) > MAX_FALSE_STARTS:
             return [EndJob("failed", f"{text}; so did {MAX_FALSE_STARTS} others: see their logs in the job directory")]
         return [Record("warning", worker=event.worker, cause=text), SpawnWorker(text)]
 
