@@ -19,11 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.slots import KeySlots
 from elastic.batch import Batch, Column, Pairs, columnar, concat, rows, sorted_batch
 from elastic.functions import apply_column, contains, split
 from elastic.keys import groups_of
 from elastic.operators.combine import combined
+from elastic.operators.slots import KeySlots
 
 
 class KeyedJob(ABC):
@@ -75,10 +75,11 @@ class WordCount(KeyedJob):
     def emitted(self) -> Pairs:
         slots = np.flatnonzero(self._changed)
         self._changed[slots] = False
-        return Pairs(self._slots.keys.take(pa.array(slots)), pa.array(self._counts[slots]))
+        keys = columnar(list(map(self._slots.keys.__getitem__, slots.tolist())))
+        return Pairs(keys, pa.array(self._counts[slots]))
 
     def result(self) -> dict[str, int]:
-        return dict(zip(self._slots.keys.to_pylist(), self._counts.tolist(), strict=False))
+        return dict(zip(self._slots.keys, self._counts.tolist(), strict=False))
 
 
 class RunningSum(KeyedJob):

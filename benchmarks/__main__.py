@@ -1,0 +1,79 @@
+"""``python -m benchmarks``: measure, print a table, write ``benchmarks/results/latest.json``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.result import FULL, QUICK, Measurement, Row, table, write
+from benchmarks.rows import (
+    checkpoints_on_off,
+    grep,
+    idle_cpu,
+    keyed_sum_udf,
+    latency_half_rate,
+    recovery_kill,
+    slow_sink_memory,
+    startup,
+    wordcount,
+)
+from elastic.errors import UserError
+
+MEASUREMENTS: Sequence[Measurement] = tuple(
+    module.MEASUREMENT
+    for module in (
+        wordcount, grep, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill, startup,
+        slow_sink_memory,
+    )
+)  # fmt: skip
+LATEST = Path(__file__).parent / "results" / "latest.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the arguments ask for; 1 if a measurement could not be made, whatever the others gave."""
+    options = _parser().parse_args(arguments)
+    chosen = [m for m in MEASUREMENTS if not options.only or m.name in options.only]
+    effort = QUICK if options.quick else FULL
+    rows: list[Row] = []
+    failed = False
+    for measurement in chosen:
+        print(f"{measurement.name}: {measurement.what} …", end=" ", file=sys.stderr, flush=True)
+        start = time.monotonic()
+        try:
+            rows += measurement.run(effort)
+        except (UserError, RuntimeError) as error:
+            failed = True
+            print(f"not measured: {error}", file=sys.stderr)
+        else:
+            print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
+    print(table(rows))
+    write(options.output, rows)
+    return int(failed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="shorter runs, in under two minutes altogether")
+    parser.add_argument("--only", type=_names, default=(), metavar="NAME,…", help=f"of {', '.join(_known())}")
+    parser.add_argument("--output", type=Path, default=LATEST, help="the JSON file (default: %(default)s)")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := set(names) - set(_known()):
+        raise argparse.ArgumentTypeError(
+            f"there is no row {', '.join(sorted(unknown))}; there are {', '.join(_known())}"
+        )
+    return names
+
+
+def _known() -> list[str]:
+    return [m.name for m in MEASUREMENTS]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One file per measurement; ``benchmarks.__main__`` lists them."""

@@ -1,0 +1,52 @@
+"""Grep against the limit: the lines that contain a rare word, written as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from benchmarks import data, expected
+from benchmarks.kernels import lines_with
+from benchmarks.limit import Input, run_filter
+from benchmarks.result import Effort, Measurement, Row, in_turns, ratio_row
+from benchmarks.rows.wordcount import LINES
+from benchmarks.runtime import check, repeats, run, scratch
+from elastic import Query, sinks, sources
+from elastic.functions import contains
+
+
+@cache
+def _matches() -> int:
+    return expected.matching_lines(data.text_file(LINES), data.rare_word())
+
+
+def _limit(repeat: int) -> float:
+    word = data.rare_word()
+    outcome = run_filter(lambda: lines_with(word), Input(data.text_file(LINES), repeat))
+    check(_difference(sum(outcome.results), repeat))
+    return LINES * repeat / outcome.seconds
+
+
+def _runtime(repeat: int) -> float:
+    with scratch() as directory:
+        query = Query("grep")
+        text = sources.text_files(data.text_file(LINES), repeat=repeat)
+        query.source(text).filter(contains(data.rare_word())).sink(sinks.json_lines(directory))
+        report = run(query)
+        written = sum(path.read_bytes().count(b"\n") for path in directory.glob("*.jsonl"))
+        check(_difference(written, repeat))
+    return LINES * repeat / report.wall_s
+
+
+def _difference(lines: int, repeat: int) -> str | None:
+    wanted = _matches() * repeat
+    return None if lines == wanted else f"{lines} lines were written, expected {wanted}"
+
+
+def _measure(effort: Effort) -> Sequence[Row]:
+    repeat = repeats(effort.timed_s, lambda: LINES * 4 / _limit(4) / 4)
+    value, limit = in_turns(effort.rounds, lambda: _runtime(repeat), lambda: _limit(repeat))
+    return [ratio_row("grep", value / 1e6, "M lines/s", limit / 1e6, at_least=0.7)]
+
+
+MEASUREMENT = Measurement("grep", "lines with a rare word to JSON lines, by the limit of its kernels", _measure)

@@ -1,0 +1,34 @@
+"""Latency of WordCount that emits every tick of 10 ms, fed with half of what it can take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.result import Effort, Measurement, Row, limit_row
+from benchmarks.rows.wordcount import LINES, word_count
+from benchmarks.runtime import repeats, run
+from elastic import sinks
+
+
+def maximum_lines_per_s(emit: str, effort: Effort) -> float:
+    """As fast as the job goes, measured over a third of a timed run: its start and end count as in any."""
+    seconds = effort.timed_s / 3
+    once = run(word_count(sinks.discard(), emit=emit)).wall_s
+    report = run(word_count(sinks.discard(), emit=emit, repeat=repeats(seconds, lambda: once)))
+    return report.records_per_s
+
+
+def _measure(effort: Effort) -> Sequence[Row]:
+    rate = int(maximum_lines_per_s("tick", effort) / 2)
+    repeat = repeats(effort.timed_s, lambda: LINES / rate)
+    report = run(word_count(sinks.discard(), emit="tick", rate=f"{rate}/s", repeat=repeat), tick="10ms")
+    latency = report.latency_ms
+    assert latency.p50 is not None
+    assert latency.p99 is not None
+    return [
+        limit_row("latency_half_rate_p50", latency.p50, "ms", at_most=20),
+        limit_row("latency_half_rate_p99", latency.p99, "ms", at_most=50),
+    ]
+
+
+MEASUREMENT = Measurement("latency_half_rate", "latency at half of the maximum rate, emit=tick", _measure)

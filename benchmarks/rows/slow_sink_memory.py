@@ -1,0 +1,27 @@
+"""A source that is much faster than the sink: the largest worker has to stay under its memory setting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from benchmarks import data
+from benchmarks.result import Effort, Measurement, Row, limit_row
+from benchmarks.rows.wordcount import LINES
+from benchmarks.runtime import WORKERS, run
+from elastic import Query, sinks, sources
+
+_MEMORY_MIB = 512
+_LINES_PER_S = 250_000  # of one sink; in 30 s more than the setting allows to be kept: 100 bytes a line and more
+
+
+def _measure(effort: Effort) -> Sequence[Row]:
+    seconds = 10 if effort.quick else 30
+    repeat = math.ceil(seconds * WORKERS * _LINES_PER_S / LINES)
+    query = Query("slow-sink")
+    query.source(sources.text_files(data.text_file(LINES), repeat=repeat)).sink(sinks.discard(rate=f"{_LINES_PER_S}/s"))
+    report = run(query, memory=f"{_MEMORY_MIB}MiB")
+    return [limit_row("slow_sink_memory", report.peak_memory_bytes.worker / 2**20, "MiB", at_most=_MEMORY_MIB)]
+
+
+MEASUREMENT = Measurement("slow_sink_memory", "largest worker while a slow sink holds a fast source back", _measure)
