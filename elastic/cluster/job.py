@@ -17,7 +17,7 @@ from elastic.cluster.local import LocalProcesses
 from elastic.connectors.base import Sink, SinkContext
 from elastic.errors import UserError
 from elastic.plan import Plan
-from elastic.report import JobOutcome, Progress
+from elastic.report import JobEvent, JobOutcome, Progress
 from elastic.wire.control import (
     COMMAND,
     COORDINATOR,
@@ -55,6 +55,7 @@ class JobControl:
         self._names: dict[str, int] = {}
         self._owners: dict[tuple[str, int], int] = {}
         self._progress = Progress()
+        self._events: tuple[JobEvent, ...] = ()
         self._outcome: JobOutcome | None = None
         self._aborted = False
 
@@ -133,6 +134,7 @@ class JobControl:
         match message:
             case StatusReport():
                 progress: Progress = pickle.loads(message.progress)  # noqa: S301 (from our own coordinator, over a private socket)
+                self._events += progress.events
                 self._progress = replace(progress, events=self._progress.events + progress.events)
                 self._owners = {(operator, index): worker for operator, index, worker in message.owners}
                 self._plan = replace(self._plan, epoch_s=message.epoch_s)
@@ -200,7 +202,14 @@ class JobControl:
             return self._outcome
         seen = self._progress
         return JobOutcome(
-            "interrupted", None, seen.at_s, seen.records_in, seen.records_out, seen.bytes_in, events=seen.events
+            "interrupted",
+            None,
+            seen.at_s,
+            seen.records_in,
+            seen.records_out,
+            seen.bytes_in,
+            events=self._events,
+            operators=seen.operators,
         )
 
     def close(self) -> None:

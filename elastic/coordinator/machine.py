@@ -46,6 +46,9 @@ from elastic.protocol import (
 
 MAX_FALSE_STARTS = 5
 
+DRAIN_S = 1.0
+"""A job that is stopped gets so long to commit what is complete."""
+
 
 class Coordinator:
     """One job's coordinator.
@@ -63,7 +66,7 @@ class Coordinator:
         self._wanted, self._spares_wanted, self._epoch = workers, spares, epoch
         self._spawning = workers + spares
         self._deployed = self._announced = False
-        self._stopping = False
+        self._stopping, self._drain_until_s = False, 0.0
         self._heir: dict[int, int] = {}
         self._never: set[int] = set()
         self.ended: EndJob | None = None
@@ -84,9 +87,9 @@ class Coordinator:
             case Heard():
                 actions = self._heard(event.worker, event.message, now_s)
             case StopRequested():
-                actions = self._stop()
+                actions = self._stop(now_s)
             case ClockTick():
-                actions = []
+                actions = self._end_of_patience(now_s)
         actions += self._progress(now_s)
         for action in actions:
             if isinstance(action, EndJob):
@@ -315,15 +318,19 @@ class Coordinator:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def _stop(self) -> list[object]:
+    def _stop(self, now_s: float) -> list[object]:
         """Freeze the sources wherever they are; what they have read by then is drained and committed."""
         if self._stopping:
             return []
-        self._stopping = True
+        self._stopping, self._drain_until_s = True, now_s + DRAIN_S
         if not self._deployed:
             return [EndJob("interrupted")]
         actions: list[object] = [Record("stopping")]
         return actions + [c for r in self.members.of_kind("source") for c in self._end_of(r)]
+
+    def _end_of_patience(self, now_s: float) -> list[object]:
+        """What could not be drained in time is dropped: it was never committed, so nothing is half done."""
+        return [EndJob("interrupted")] if self._stopping and now_s > self._drain_until_s else []
 
     def _ending(self, message: Exhausted | Frozen | Finished) -> list[object]:
         record = self.members.instances.get(message.instance)

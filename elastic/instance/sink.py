@@ -146,7 +146,7 @@ class SinkInstance:
     def on_drain(self, tick: int) -> list[Command]:
         """The job is being stopped at ``tick``: commit through it without waiting for more."""
         self._drain = tick
-        return self._commit(now=True)
+        return self._commit(now=True) + self._drained()
 
     def on_committed(self, through: int, rows: int, *, final: bool) -> list[Command]:
         """The target holds everything through this tick; ``rows`` is what the last commit wrote."""
@@ -156,12 +156,20 @@ class SinkInstance:
         while self._open and self._open[0] <= through:
             self._open.popleft()
         commands: list[Command] = [c for i in self.inputs for c in i.credits()]
-        if final or (self._drain is not None and self.committed >= self._drain):
-            self.finished, self._drain = True, None
+        if final:
+            self.finished = True
             commands.append(Tell(Finished(self.id, through)))
         if final or (advanced and through - self._acked >= self._idle_ticks // 4):
             commands += self._ack()
-        return commands + self._commit()
+        return commands + self._commit() + self._drained()
+
+    def _drained(self) -> list[Command]:
+        """While the job is being stopped: say so once all that can be committed is."""
+        drain = self._drain
+        if drain is None or self.tau < drain or self._pending or self._under_way or self._handed < drain:
+            return []
+        self._drain = None
+        return [Tell(Finished(self.id, self.committed))]
 
     @property
     def settled(self) -> int:

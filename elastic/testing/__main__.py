@@ -25,6 +25,12 @@ def wrong_in(seed: int) -> str | None:
     return f"seed {seed}: {result.wrong}\n  replay: python -m elastic.testing --seed {seed}"
 
 
+def say(text: str) -> None:
+    """One or more lines of output, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Run the seeds that the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m elastic.testing", description=__doc__)
@@ -35,8 +41,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.seed is not None:
         result = run_seed(options.seed)
-        print("\n".join(result.story))
-        print(result.wrong or f"seed {options.seed}: {'excused: ' + str(result.error) if result.excused else 'right'}")
+        say("\n".join(result.story))
+        say(result.wrong or f"seed {options.seed}: {'excused: ' + str(result.error) if result.excused else 'right'}")
         return int(result.wrong is not None)
     wrong = 0
     with ProcessPoolExecutor(options.jobs) as pool:
@@ -44,8 +50,8 @@ def main() -> int:
         for text in pool.map(wrong_in, seeds, chunksize=10):
             if text is not None:
                 wrong += 1
-                print(text, flush=True)
-    print(f"{options.seeds} seeds, {wrong} wrong")
+                say(text)
+    say(f"{options.seeds} seeds, {wrong} wrong")
     return int(wrong > 0)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from elastic.batch import rows
 from elastic.connectors.base import LogEntry
 from elastic.coordinator.events import (
     ClockTick,
@@ -29,13 +30,11 @@ from elastic.errors import FencedError
 from elastic.instance.driver import PartitionFeed, SourceDriver
 from elastic.instance.host import Host
 from elastic.instance.source import SourceInstance
-from elastic.plan import Plan
+from elastic.plan import Plan, Settings
 from elastic.protocol import Close, Command, Commit, Fenced, Finish, Freeze, Open, Peers, Send, Start, Tell
 from elastic.query import Query
-from elastic.plan import Settings
 from elastic.testing.reference import ReferenceRun
 from elastic.testing.world import LogStore, SimulatedLog, SimulatedWriter, TargetStore, World
-from elastic.batch import rows
 from elastic.wire.control import codec
 
 EPOCH_S = 1_000_000.0

@@ -45,7 +45,7 @@ from elastic.worker.statistics import Statistics
 from elastic.worker.targets import Committed, Opened, TargetFailed, TargetThread
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-REPORT_S = 0.2
+REPORT_S = 0.25
 LAST_WORDS_S = 0.2
 NUDGE_S = 1.0
 SLICE_S = 0.05
