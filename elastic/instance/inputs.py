@@ -62,7 +62,7 @@ class Producer:
     Attributes:
         closed: Everything through this tick has arrived.
         queue: Ticks with rows past the consumer's τ, ascending.
-        wanted: The tick that the producer was last asked to close.
+        wanted: Ticks that the producer was asked to close and has not.
     """
 
     ref: ProducerRef
@@ -72,7 +72,7 @@ class Producer:
     consumed_bytes: int = 0
     credited_bytes: int = 0
     final: bool = False
-    wanted: int = 0
+    wanted: set[int] = field(default_factory=set)
 
 
 class Input:
@@ -109,7 +109,8 @@ class Input:
     def subscribe(self, producer: Producer) -> list[Command]:
         """Ask a producer for all that it has past what it has closed here: at first, after a gap, after a reconnect."""
         self._serial += 1
-        producer.serial, producer.wanted = self._serial, 0
+        producer.serial = self._serial
+        producer.wanted.clear()
         producer.consumed_bytes = producer.credited_bytes = -sum(d.size_bytes for d in producer.queue)
         log = self._seen[producer.ref.interval]
         arrived = ((d.tick, d.fingerprint) for d in producer.queue if d.tick > log.since)
@@ -192,11 +193,11 @@ class Input:
         return due
 
     def wants(self, tick: int) -> list[Command]:
-        """Ask those producers to close ``tick`` that have not, once for each tick."""
+        """Ask those producers to close ``tick`` that have not, once for each tick; it may lie in the future."""
         due: list[Command] = []
         for p in self.producers.values():
-            if p.closed < tick and p.wanted < tick:
-                p.wanted = tick
+            if p.closed < tick and tick not in p.wanted:
+                p.wanted = {t for t in p.wanted if t > p.closed} | {tick}
                 due.append(Send(p.ref.worker, Want(self.edge, p.ref.instance, self._instance, tick)))
         return due
 

@@ -22,7 +22,6 @@ class Outputs:
     Attributes:
         start: The tick after which this incarnation began.
         stable: A successor would start after this tick.
-        wanted: The newest tick that some consumer waits for.
     """
 
     def __init__(
@@ -37,7 +36,7 @@ class Outputs:
         self._limit_bytes = plan.settings.memory_bytes // 4
         self._asked_at_bytes = 0
         self.start = self.stable = start
-        self.wanted = 0
+        self._wanted: set[int] = set()
 
     # -- what the instance emits ---------------------------------------------------------------------------------------
 
@@ -86,7 +85,13 @@ class Outputs:
 
     def on_want(self, message: Want) -> None:
         """Note that a consumer waits for a tick to be closed."""
-        self.wanted = max(self.wanted, message.tick)
+        self._wanted.add(message.tick)
+
+    def next_wanted(self, closed: int) -> int | None:
+        """The first tick after ``closed`` that some consumer waits for."""
+        if self._wanted:
+            self._wanted = {tick for tick in self._wanted if tick > closed}
+        return min(self._wanted, default=None)
 
     # -- limits --------------------------------------------------------------------------------------------------------
 

@@ -47,9 +47,9 @@ class SourceInstance:
         return self.outputs.floor
 
     @property
-    def wanted(self) -> int:
-        """The newest tick that a consumer waits for."""
-        return self.outputs.wanted
+    def wanted(self) -> int | None:
+        """The next tick that a consumer waits for."""
+        return self.outputs.next_wanted(self.tau)
 
     def emit(
         self, tick: int, rows: Sequence[tuple[KeyInterval, Column]], *, final: bool = False, serve: bool = True

@@ -51,7 +51,7 @@ from elastic.wire.control import (
 from elastic.wire.liveness import LivenessMonitor
 from elastic.wire.sockets import Hub
 
-STATUS_S = 0.1
+STATUS_S = 0.2
 EXIT_NEWS_S = 0.05
 """The end of a process is reported by its parent within a few milliseconds; a broken connection may come first."""
 LAST_REPORTS_S = 0.25

@@ -93,7 +93,6 @@ class SimulatedWorker:
         self._simulation, self._world = simulation, simulation.world
         self.host = Host(number, simulation.plan)
         self._drivers: dict[int, SourceDriver] = {}
-        self._wake_at: dict[int, float] = {}
         self._finishes: dict[int, Finish] = {}
         self._writers: dict[int, SimulatedWriter] = {}
         self.alive, self.hung, self.declared_lost = True, False, False
@@ -120,7 +119,6 @@ class SimulatedWorker:
                 self._finishes[message.instance] = message
                 if message.instance in self._drivers:
                     self._drivers[message.instance].on_finish(message)
-                    self._wake_at[message.instance] = 0.0
         self.work_soon()
 
     def resume(self) -> None:
@@ -148,17 +146,17 @@ class SimulatedWorker:
                 busy |= moved
                 self._execute(commands)
         for id, driver in list(self._drivers.items()):
-            if self._wake_at[id] <= self._simulation.clock() or driver.awaited:
+            if driver.wakes_at <= self._simulation.clock():
                 try:
-                    self._wake_at[id], commands = driver.step()
+                    commands = driver.step()
                 except FencedError:
                     commands = [Tell(Fenced(id)), *self.host.drop(id)]
                 self._execute(commands)
         self.host.backups.tidy()
         if busy:
             self.work_soon()
-        elif self._wake_at:
-            wake = max(min(self._wake_at.values()) - EPOCH_S, self._world.now + STEP_S)
+        elif self._drivers:
+            wake = max(min(d.wakes_at for d in self._drivers.values()) - EPOCH_S, self._world.now + STEP_S)
             self._world.at(wake, self.work_soon)
 
     def _nudge(self) -> None:
@@ -184,7 +182,6 @@ class SimulatedWorker:
                     self._commit(command)
                 case Close():
                     self._drivers.pop(command.instance, None)
-                    self._wake_at.pop(command.instance, None)
                     self._writers.pop(command.instance, None)
 
     def _open(self, start: Start) -> None:
@@ -219,7 +216,6 @@ class SimulatedWorker:
             finish = start.final or self._finishes.get(start.instance)
             clock = self._simulation.clock
             self._drivers[start.instance] = SourceDriver(plan, instance, feeds, clock, lambda _: None, finish)
-            self._wake_at[start.instance] = 0.0
 
     def _commit(self, command: Commit) -> None:
         self._world.after(self._simulation.disk_s(), lambda: self._committed(command))
@@ -432,13 +428,13 @@ def simulate(
     deterministic, as on a real cluster.
 
     Args:
-        query: What runs. Give its sources a ``rate``, so that faults meet a running job: they fall into its first second.
+        query: What runs. Give its sources a ``rate``: faults fall into the first second, and should meet a running job.
         seed: The same seed gives the same history.
-        workers, spares: Of the cluster.
+        workers: Of the cluster.
+        spares: Beside them.
         faults: How many.
         settings: Small ones make more happen; by default ticks of 10 ms, 16 key groups, a checkpoint every 100 ms.
     """
     settings = settings or Settings(tick_ms=10, checkpoint_ms=100, key_groups=16)
-    return Simulation(
-        query.plan(workers=workers, settings=settings), seed, workers=workers, spares=spares, faults=faults
-    ).run()
+    plan = query.plan(workers=workers, settings=settings)
+    return Simulation(plan, seed, workers=workers, spares=spares, faults=faults).run()

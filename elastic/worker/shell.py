@@ -45,7 +45,7 @@ from elastic.worker.statistics import Statistics
 from elastic.worker.targets import Committed, Opened, TargetFailed, TargetThread
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-REPORT_S = 0.25
+REPORT_S, IDLE_REPORT_S = 0.2, 1.0
 LAST_WORDS_S = 0.2
 NUDGE_S = 1.0
 SLICE_S = 0.05
@@ -65,7 +65,6 @@ class Worker:
         self._host: Host | None = None
         self._statistics = Statistics(worker)
         self._drivers: dict[int, SourceDriver] = {}
-        self._wake_at: dict[int, float] = {}
         self._finishes: dict[int, Finish] = {}
         self._targets: dict[int, TargetThread] = {}
         self._answers: deque[Opened | Committed | TargetFailed] = deque()
@@ -94,7 +93,7 @@ class Worker:
             self._hub.close()
 
     def _idle_s(self) -> float:
-        wakes = [self._report_at, *self._wake_at.values()]
+        wakes = [self._report_at, *(driver.wakes_at for driver in self._drivers.values())]
         return max(0.0, min(wakes) - self._clock()) if self._host is not None else 1.0
 
     def _work(self) -> bool:
@@ -111,7 +110,7 @@ class Worker:
             self._nudge_at = now + NUDGE_S
             self._execute(self._host.nudge())
         if now >= self._report_at:
-            self._report_at = now + REPORT_S
+            self._report_at = now + (REPORT_S if self._statistics.active else IDLE_REPORT_S)
             skipped = {id: driver.skipped for id, driver in self._drivers.items()}
             self._hub.send(COORDINATOR, self._statistics.report(self._host, skipped, now))
         if not busy:
@@ -141,18 +140,18 @@ class Worker:
     def _step_sources(self) -> bool:
         busy = False
         for id, driver in list(self._drivers.items()):
-            if self._wake_at[id] > self._clock() and not driver.awaited:
+            if driver.wakes_at > self._clock():
                 continue
             began = time.perf_counter()
             try:
-                self._wake_at[id], commands = driver.step()
+                commands = driver.step()
             except UserError as error:
                 commands = self._fail(id, error)
             except FencedError:
                 commands = self._on_fenced(id)
             self._execute(commands)
             self._statistics.busy_s[id] += time.perf_counter() - began
-            busy |= id in self._wake_at and self._wake_at[id] <= self._clock()
+            busy |= id in self._drivers and driver.wakes_at <= self._clock()
         return busy
 
     # -- messages ------------------------------------------------------------------------------------------------------
@@ -182,7 +181,6 @@ class Worker:
                 self._finishes[message.instance] = message
                 if message.instance in self._drivers:
                     self._drivers[message.instance].on_finish(message)
-                    self._wake_at[message.instance] = 0.0
 
     def _set_up(self, setup: Setup) -> None:
         sys.path[:0] = [p for p in setup.path if p not in sys.path]
@@ -260,7 +258,6 @@ class Worker:
         self._drivers[id] = SourceDriver(
             plan, instance, feeds, self._clock, lambda mark: self._statistics.read(id, mark), finish
         )
-        self._wake_at[id] = 0.0
 
     def _feeds(self, plan: Plan, start: Start) -> list[PartitionFeed]:
         feeds = []
@@ -272,7 +269,6 @@ class Worker:
         return feeds
 
     def _close(self, id: int) -> None:
-        self._wake_at.pop(id, None)
         if (driver := self._drivers.pop(id, None)) is not None:
             driver.close()
         if (target := self._targets.pop(id, None)) is not None:

@@ -28,6 +28,11 @@ class Statistics:
         self._checkpoints: list[tuple[int, int, int, float]] = []
         self._storing: dict[tuple[int, int], tuple[int, float]] = {}
 
+    @property
+    def active(self) -> bool:
+        """Whether anything was read since the last report: then the next one is soon."""
+        return bool(self._reads)
+
     def read(self, instance: int, mark: ReadMark) -> None:
         """A source read a tick."""
         self._reads.append((instance, mark.tick, mark.read_s, mark.records, mark.size_bytes))
