@@ -21,7 +21,7 @@ def _measure(effort: Effort) -> Sequence[Row]:
     rate = int(maximum_lines_per_s("1s", effort) / 2)
     # Checkpoints are a second apart: a kill comes at 0/kills, 1/kills … of that time.
     times = [4.0 + i * (_BETWEEN_KILLS_S + 1 / kills) for i in range(kills)]
-    faults = tuple(Fault(at=at, kill=Target(owner_of="count", instance=i % 4)) for i, at in enumerate(times))
+    faults = tuple(Fault(at=f"{at:.1f}s", kill=Target(owner_of="count", instance=i % 4)) for i, at in enumerate(times))
     repeat = math.ceil((times[-1] + _BETWEEN_KILLS_S) * rate / LINES)
     report = run_broken(word_count(sinks.discard(), rate=f"{rate}/s", repeat=repeat), faults)
     if len(report.recoveries) != kills:

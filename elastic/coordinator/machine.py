@@ -171,13 +171,13 @@ class Coordinator:
                 procedure.cut = True
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.holder == lost and not self.members.workers[record.worker].lost:
-                if record.running:
-                    actions += self._hold_again(record)
-                    continue
-                begun = self.reconfigurer.begin(record, cause, now_s)  # it was to start from what lay there
-                if begun is None:
+                waits = record.part_at == lost and not record.running
+                if waits and not record.fresh:
                     return [*actions, self._state_lost(record, cause)]
-                actions += begun
+                actions += self._hold_again(record)
+                if waits:  # it was to start from what lay there, which was nothing: tick 0 will do
+                    record.part_at = None
+                    actions.append(self.reconfigurer.start(record))
         return actions
 
     def _hold_again(self, record: InstanceRecord) -> list[object]:

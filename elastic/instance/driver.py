@@ -94,7 +94,7 @@ class SourceDriver:
 
     @property
     def wakes_at(self) -> float:
-        """When it wants to be stepped: as its last step said, or earlier if there is room again or a tick is waited for."""
+        """When it wants to be stepped: as its last step said, or earlier for room or a tick that is waited for."""
         if self._blocked and not (self.instance.outputs.blocked if self.replaying else self.instance.full):
             return 0.0
         wanted = None if self._frozen or self.replaying else self.instance.wanted

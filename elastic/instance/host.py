@@ -177,7 +177,10 @@ class Host:
     # -- starting and ending instances ---------------------------------------------------------------------------------
 
     def _on_start(self, start: Start) -> list[Command]:
-        if start.instance in self.instances or start.instance in self._starting or start.instance in self._retired:
+        waiting = self._starting.get(start.instance)
+        if waiting is not None and (waiting.part_at is None or start.part_at is not None):
+            return []
+        if start.instance in self.instances or start.instance in self._retired:
             return []
         self._starting[start.instance] = start
         for view in start.views:

@@ -175,7 +175,7 @@ class KeyedInstance:
         return self.outputs.serve(self.tau, final=self.finished)
 
     def _waits(self) -> list[Command]:
-        """Ask inputs to close what this instance waits for: the tick of the newest rows, and that of the next emission."""
+        """Ask inputs to close what is waited for: the tick of the newest rows, and that of the next emission."""
         newest = max((i.newest for i in self.inputs), default=0)
         ticks = {t for t in (newest, self.processor.due_after(self.tau) or 0) if t > self.tau}
         return [c for tick in sorted(ticks) for i in self.inputs for c in i.wants(tick)]

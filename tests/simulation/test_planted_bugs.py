@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from elastic.instance import inputs, keyed
+from elastic.protocol import Send, Stored
 from elastic.state import backup, buffer
 from elastic.testing import world
 from elastic.testing.__main__ import run_seed
@@ -87,7 +88,7 @@ def hold_for_zombies(patch: pytest.MonkeyPatch) -> None:
 
     def on_store(self: backup.BackupStore, message: Any) -> list[Any]:
         if message.instance not in self._held:
-            return [backup.Send(message.worker, backup.Stored(message.instance, message.checkpoint.tick))]
+            return [Send(message.worker, Stored(message.instance, message.checkpoint.tick))]
         return original(self, message)
 
     patch.setattr(backup.BackupStore, "on_store", on_store)
