@@ -16,7 +16,7 @@ LINE_BYTES = 100
 """Length of every line of text, newline included."""
 DISTINCT_WORDS = 100_000
 _LONGEST = 11
-_VERSION = 1
+_VERSION = 2
 _CHUNK_LINES = 50_000
 
 Bytes = npt.NDArray[np.uint8]
@@ -45,7 +45,7 @@ def vocabulary(distinct: int = DISTINCT_WORDS, seed: int = 1) -> Words:
     rng = np.random.default_rng(seed)
     lengths = 2 + 0.42 * np.log2(np.arange(distinct) + 1) + rng.uniform(-1, 1.5, distinct)
     wanted = np.clip(np.rint(lengths), 2, _LONGEST).astype(np.int64)
-    wanted[3], wanted[-1] = 1, _LONGEST
+    wanted[3], wanted[1 - _LONGEST :] = 1, np.arange(2, _LONGEST + 1)  # some of each, for the ends of lines
     letters = np.full((distinct, _LONGEST + 1), ord(" "), np.uint8)
     for length in range(1, _LONGEST + 1):
         ranks = np.flatnonzero(wanted == length)

@@ -70,7 +70,7 @@ class Effort:
 
 
 FULL = Effort(timed_s=10.0, rounds=3, quick=False)
-QUICK = Effort(timed_s=2.5, rounds=1, quick=True)
+QUICK = Effort(timed_s=2.0, rounds=1, quick=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,9 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     """The file holds the host and the rows, whole: it is renamed into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps({"host": host(), "rows": [_plain(row) for row in rows]}, indent=2) + "\n")
+    partial.write_text(
+        json.dumps({"host": host(), "rows": [_plain(row) for row in rows]}, indent=2, allow_nan=False) + "\n"
+    )
     partial.replace(path)
 
 

@@ -16,7 +16,7 @@ _LINES_PER_S = 250_000  # of one sink; in 30 s more than the setting allows to b
 
 
 def _measure(effort: Effort) -> Sequence[Row]:
-    seconds = 10 if effort.quick else 30
+    seconds = 6 if effort.quick else 30
     repeat = math.ceil(seconds * WORKERS * _LINES_PER_S / LINES)
     query = Query("slow-sink")
     query.source(sources.text_files(data.text_file(LINES), repeat=repeat)).sink(sinks.discard(rate=f"{_LINES_PER_S}/s"))
