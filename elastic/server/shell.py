@@ -39,6 +39,7 @@ from elastic.wire.control import (
     Note,
     Ready,
     Refused,
+    ReportNow,
     Setup,
     Shutdown,
     SpawnRequest,
@@ -213,6 +214,8 @@ class Server:
         self._machine.ended = end
         until, asked_s = self._clock() + LAST_REPORTS_S, self._clock()
         waiting = set(self._machine.members.live)
+        for worker in waiting:
+            self._hub.send(str(worker), ReportNow())
         while waiting and self._clock() < until and end.status != "failed":
             self._hub.wait(0.05)
             for _, message in self._hub.receive(500):

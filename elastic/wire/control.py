@@ -110,6 +110,11 @@ class WorkerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportNow:
+    """The job has ended: the coordinator wants the worker's last figures, without waiting for the next report."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerExited:
     """The command saw a worker's process end."""
 
@@ -164,9 +169,8 @@ class StatusReport:
 
 
 CONTROL: tuple[type, ...] = (
-    Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, WorkerExited,
-    WorkerSpawned, SpawnRequest,
-    EndRequest, StopJob, Note, StatusReport,
+    Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, ReportNow, WorkerExited,
+    WorkerSpawned, SpawnRequest, EndRequest, StopJob, Note, StatusReport,
 )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ from elastic.protocol import (
     Stored,
     Tell,
 )
-from elastic.wire.control import COORDINATOR, Begin, Crashed, Hello, Ready, Refused, Setup, Shutdown, codec
+from elastic.wire.control import COORDINATOR, Begin, Crashed, Hello, Ready, Refused, ReportNow, Setup, Shutdown, codec
 from elastic.wire.sockets import Hub
 from elastic.worker.statistics import Statistics
 from elastic.worker.targets import Committed, Opened, TargetFailed, TargetThread
@@ -162,6 +162,8 @@ class Worker:
                 self._set_up(message)
             case Begin():
                 self._begin(message)
+            case ReportNow():
+                self._report_at = 0.0
             case Shutdown():
                 self._running = False
             case Peers():
