@@ -37,7 +37,7 @@ def _block(tag: str, text: str, *said: str) -> Block:
         (_block("", "what is this?\n"), "nobody runs"),
         (_block("rust", "fn main() {}\n"), "nobody runs"),
         (_block("text", "loose\n"), "prints"),
-        (_block("python", "assert 1 == 2\n"), ""),
+        (_block("python", "assert 1 == 2, 'no more'\n"), "no more"),
         (_block("console", "elastic run\n"), "no line begins"),
         (_block("console", "$ exit 3\n"), "ended with 3 instead of 0"),
         (_block("console", "$ true\n", "exit 3"), "ended with 0 instead of 3"),
