@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from elastic.scenario.interrupts import Interrupts
 from elastic.scenario.job import user_trace
 from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Expect, Fault
+from elastic.scenario.printing import Printer
 from elastic.scenario.verify import JobResult, contents, verdict_of_check, verdict_of_clean_run
 
 POLL_S = 0.05
@@ -103,7 +105,7 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
         with Interrupts() as interrupts:
             try:
                 job.start()
-                _watch(job, faults, interrupts, watcher)
+                _watch(job, faults, interrupts, watcher, Printer(job.plan, run.directory))
                 outcome = job.outcome()
                 if interrupts.count and outcome.status == "done":  # it ended by itself while it was being stopped
                     outcome = replace(outcome, status="interrupted")
@@ -124,12 +126,14 @@ def warnings(run: Run) -> Iterator[str]:
         yield "with no spare, the work of a worker that fails goes to the others, and makes them slower; use spares: 1"
 
 
-def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: Watcher) -> None:
-    """Look on until the job has ended, letting faults fire and passing on the wish to stop."""
+def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: Watcher, printer: Printer) -> None:
+    """Look on until the job has ended, letting faults fire, sinks print, and passing on the wish to stop."""
     abort_at: float | None = None
     while True:
         progress = job.poll(POLL_S)
         watcher.progress(progress)
+        _print(shown)
+        printer.print()
         if progress.finished:
             return
         if interrupts.count == 0:
@@ -140,7 +144,16 @@ def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: 
             job.stop()
         if abort_at is not None and (interrupts.count > 1 or time.monotonic() >= abort_at):
             job.abort()
+            printer.print()
             return
+
+
+def _print(shown: Sequence[Callable[[], Sequence[str]]]) -> None:
+    """Rows of sinks that the command prints, as soon as they are committed."""
+    for lines in shown:
+        sys.stdout.writelines(f"{line}\n" for line in lines())
+    if shown:
+        sys.stdout.flush()
 
 
 def _result(

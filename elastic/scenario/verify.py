@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,13 @@ class JobResult:
 
 def contents(plan: Plan, directory: Path) -> dict[str, Any]:
     """What each sink holds of this run, by name; None for one that cannot be read back."""
-    return {name: sink.contents(_context(plan, name, directory)) for name, sink in _sinks(plan).items()}
+    return {name: sink.contents(context_of(plan, name, directory)) for name, sink in sinks_of(plan).items()}
+
+
+def displays(plan: Plan, directory: Path) -> list[Callable[[], Sequence[str]]]:
+    """For each sink whose rows the command prints, what gives the lines that were committed since the last call."""
+    found = (sink.display(_context(plan, name, directory)) for name, sink in _sinks(plan).items())
+    return [display for display in found if display is not None]
 
 
 def verdict_of_check(check: Callable[[JobResult], Any], result: JobResult) -> Verdict:
@@ -66,16 +72,18 @@ def verdict_of_clean_run(plan: Plan, directory: Path, log_directory: Path) -> Ve
         return Verdict(detail=f"sink {names} cannot be read back; use another, or give the job a check of its own")
     clean = reference_run(plan, log_directory)
     lost = duplicated = 0
-    for name, sink in _sinks(plan).items():
+    for name, sink in sinks_of(plan).items():
         missing, extra = sink.compare(sink.expected(clean.get(name, [])), found[name])
         lost, duplicated = lost + missing, duplicated + extra
     same = "equal to" if lost == duplicated == 0 else f"{lost} rows lost, {duplicated} duplicated against"
     return Verdict(lost == duplicated == 0, lost, duplicated, f"{same} a clean run over the same input log")
 
 
-def _sinks(plan: Plan) -> dict[str, Sink]:
+def sinks_of(plan: Plan) -> dict[str, Sink]:
+    """The plan's sinks, by name."""
     return {name: operator.logic for name, operator in plan.operators.items() if operator.kind == "sink"}
 
 
-def _context(plan: Plan, operator: str, directory: Path) -> SinkContext:
+def context_of(plan: Plan, operator: str, directory: Path) -> SinkContext:
+    """Under what identity a sink of the plan writes."""
     return SinkContext(plan.run_id, plan.name, operator, plan.settings.key_groups, plan.settings.tick_ms, directory)
