@@ -132,7 +132,6 @@ def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: 
     while True:
         progress = job.poll(POLL_S)
         watcher.progress(progress)
-        _print(shown)
         printer.print()
         if progress.finished:
             return
@@ -146,14 +145,6 @@ def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: 
             job.abort()
             printer.print()
             return
-
-
-def _print(shown: Sequence[Callable[[], Sequence[str]]]) -> None:
-    """Rows of sinks that the command prints, as soon as they are committed."""
-    for lines in shown:
-        sys.stdout.writelines(f"{line}\n" for line in lines())
-    if shown:
-        sys.stdout.flush()
 
 
 def _result(
