@@ -35,12 +35,6 @@ def contents(plan: Plan, directory: Path) -> dict[str, Any]:
     return {name: sink.contents(context_of(plan, name, directory)) for name, sink in sinks_of(plan).items()}
 
 
-def displays(plan: Plan, directory: Path) -> list[Callable[[], Sequence[str]]]:
-    """For each sink whose rows the command prints, what gives the lines that were committed since the last call."""
-    found = (sink.display(_context(plan, name, directory)) for name, sink in _sinks(plan).items())
-    return [display for display in found if display is not None]
-
-
 def verdict_of_check(check: Callable[[JobResult], Any], result: JobResult) -> Verdict:
     """What the job's own check says: a bool, or (lost, duplicated) rows."""
     try:
