@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, joined, take
+from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, joined
 from elastic.keys import sort_order
 from elastic.operators.accumulators import Accumulator, Counts, Extremes, Reductions, Sums
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
@@ -68,6 +68,7 @@ class AggregateProcessor(Processor):
         self._slots = KeySlots()
         self._groups = np.empty(0, np.uint16)  # by slot, with room to grow
         self._changed = np.empty(0, np.int64)  # by slot, with room to grow: tick of the last change
+        self._rank = np.empty(0, np.int64)  # by slot, for the first keys: place in canonical order
         self._latest = -1  # tick of the last change of any key
         self._saved = -1  # through this tick, changes are in a checkpoint
 
@@ -141,8 +142,17 @@ class AggregateProcessor(Processor):
         slots = np.flatnonzero(self._changed[: len(self)] > after)
         if not len(slots):
             return None
-        keys = columnar(self._keys_at(slots))
-        groups = self._groups[slots]
-        order = sort_order(groups, keys)
-        keys = take(keys, order)
-        return Output(groups[order], Pairs(keys, self._values.results(keys, slots[order])), keys)
+        slots = self._in_order(slots)
+        keys = self._slots.take(slots)
+        return Output(self._groups[slots], Pairs(keys, self._values.results(keys, slots)), keys)
+
+    def _in_order(self, slots: Indices) -> Indices:
+        """The slots in canonical order of their keys; sorting is saved where the ranks of all of them are known."""
+        if int(slots[-1]) >= len(self._rank) and len(self) > len(self._rank) * 9 // 8:
+            every = np.arange(len(self))
+            self._rank = np.empty(len(self), np.int64)
+            self._rank[sort_order(self._groups[every], self._slots.take(every))] = every
+        if int(slots[-1]) < len(self._rank):
+            ordered: Indices = slots[np.argsort(self._rank[slots])]
+            return ordered
+        return slots[sort_order(self._groups[slots], self._slots.take(slots))]

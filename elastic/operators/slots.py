@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elastic.batch import Column, Indices
+from elastic.batch import Column, Indices, columnar
 from elastic.keys import hash_column
 from elastic.state.processing import dict_keys
 
@@ -41,6 +41,12 @@ class KeySlots:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def take(self, slots: Indices) -> Column:
+        """The keys at some slots, as they were first seen."""
+        if self._table.dense and len(slots) and int(slots.max()) < self._covered:
+            return self._table.keys.take(pa.array(slots))
+        return columnar(list(map(self.keys.__getitem__, slots.tolist())))
 
     def of(self, keys: Column) -> Indices:
         """The slot of each row's key; new keys get the next ones."""
@@ -74,6 +80,7 @@ class _Table:
 
     def __init__(self, keys: pa.Array, slots: npt.NDArray[np.int64]) -> None:
         self.keys, self.slots = keys, slots
+        self.dense = not len(slots) or int(slots[-1]) == len(slots) - 1  # the n-th key has slot n
         self._hashes = hash_column(keys)
         bits = max(4, len(keys).bit_length() + _SPARE_BITS)
         self._mask = np.uint64((1 << bits) - 1)

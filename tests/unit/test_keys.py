@@ -132,7 +132,9 @@ def test_keys_of_different_type_that_look_alike_are_different_keys() -> None:
     assert len({key_hash(key) for key in alike}) == len(alike)
 
 
-@pytest.mark.parametrize("bad", [["a"], {"a": 1}, {1}, pytest.param(object(), id="object"), 1j, ("a", ["b"]), bytearray(b"x")], ids=repr)
+@pytest.mark.parametrize(
+    "bad", [["a"], {"a": 1}, {1}, pytest.param(object(), id="object"), 1j, ("a", ["b"]), bytearray(b"x")], ids=repr
+)
 def test_a_key_of_another_type_is_refused_with_what_to_do(bad: Any) -> None:
     for refuse in (key_hash, encode_key, lambda key: groups_of(["a", key]), lambda key: groups_of([key, key])):
         with pytest.raises(KeyTypeError, match="keys are None, bool, int, float, str, bytes and tuples of them"):
