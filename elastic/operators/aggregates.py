@@ -69,6 +69,7 @@ class AggregateProcessor(Processor):
         self._groups = np.empty(0, np.uint16)  # by slot, with room to grow
         self._changed = np.empty(0, np.int64)  # by slot, with room to grow: tick of the last change
         self._rank = np.empty(0, np.int64)  # by slot, for the first keys: place in canonical order
+        self._unranked = 0  # slots sorted since the ranks were made, for want of a rank
         self._latest = -1  # tick of the last change of any key
         self._saved = -1  # through this tick, changes are in a checkpoint
 
@@ -148,8 +149,10 @@ class AggregateProcessor(Processor):
 
     def _in_order(self, slots: Indices) -> Indices:
         """The slots in canonical order of their keys; sorting is saved where the ranks of all of them are known."""
-        if int(slots[-1]) >= len(self._rank) and len(self) > len(self._rank) * 9 // 8:
-            every = np.arange(len(self))
+        if int(slots[-1]) >= len(self._rank):
+            self._unranked += len(slots)
+        if self._unranked > len(self):  # by now ranking all of them costs less than what was spent on sorting some
+            self._unranked, every = 0, np.arange(len(self))
             self._rank = np.empty(len(self), np.int64)
             self._rank[sort_order(self._groups[every], self._slots.take(every))] = every
         if int(slots[-1]) < len(self._rank):

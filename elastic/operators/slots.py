@@ -37,6 +37,7 @@ class KeySlots:
         self.keys: list[Any] = []
         self._numbers: defaultdict[Any, int] = defaultdict(count().__next__)  # a missing key gets the next slot
         self._table = _Table(pa.array([], pa.string()), np.empty(0, np.int64))
+        self._missed = 0  # keys handed out since, that were not in the table
         self._covered = 0  # keys below this slot are in the table if a column of text can hold them
 
     def __len__(self) -> int:
@@ -44,7 +45,12 @@ class KeySlots:
 
     def take(self, slots: Indices) -> Column:
         """The keys at some slots, as they were first seen."""
-        if self._table.dense and len(slots) and int(slots.max()) < self._covered:
+        if len(slots) and int(slots.max()) >= self._covered:
+            self._missed += len(slots)
+        if self._missed > len(self.keys):  # by now covering all of them costs less than what was spent on lists
+            self._cover()
+        all_text = len(self._table.keys) == self._covered  # then the n-th key of the table has slot n
+        if all_text and len(slots) and int(slots.max()) < self._covered:
             return self._table.keys.take(pa.array(slots))
         return columnar(list(map(self.keys.__getitem__, slots.tolist())))
 
@@ -69,7 +75,7 @@ class KeySlots:
     def _cover(self) -> None:
         """Put the keys that are new since the last time into the table; each is put there about four times in all."""
         fresh = [(n, key) for n, key in enumerate(self.keys[self._covered :], self._covered) if _fits(key)]
-        self._covered = len(self.keys)
+        self._covered, self._missed = len(self.keys), 0
         text = pa.array([key for _, key in fresh], pa.string())
         slots = np.array([n for n, _ in fresh], np.int64)
         self._table = _Table(pa.concat_arrays([self._table.keys, text]), np.concatenate([self._table.slots, slots]))
@@ -80,7 +86,6 @@ class _Table:
 
     def __init__(self, keys: pa.Array, slots: npt.NDArray[np.int64]) -> None:
         self.keys, self.slots = keys, slots
-        self.dense = not len(slots) or int(slots[-1]) == len(slots) - 1  # the n-th key has slot n
         self._hashes = hash_column(keys)
         bits = max(4, len(keys).bit_length() + _SPARE_BITS)
         self._mask = np.uint64((1 << bits) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ def _page(page: Path) -> object:
 @pytest.mark.parametrize("page", [_page(page) for page in PAGES])
 def test_a_page_is_true_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # another page has other modules of the same names
     (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
     reader = Reader(tmp_path)
 
