@@ -22,12 +22,17 @@ def _page(page: Path) -> object:
 def test_a_page_is_true_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))  # another page has other modules of the same names
     (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
     reader = Reader(tmp_path)
 
-    for block in blocks_of(page):
-        reader.follow(block)
+    known = set(sys.modules)
+    try:
+        for block in blocks_of(page):
+            reader.follow(block)
+    finally:  # another page has other modules of the same names
+        for name in set(sys.modules) - known:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{tmp_path}"):
+                del sys.modules[name]
 
 
 def _block(tag: str, text: str, *said: str) -> Block:
