@@ -46,6 +46,9 @@ from elastic.protocol import (
 
 MAX_FALSE_STARTS = 5
 
+MAX_DEATHS = 5
+"""So often may an instance die at one starting tick; chance alone hardly does that."""
+
 DRAIN_S = 1.0
 """A job that is stopped gets so long to commit what is complete."""
 
@@ -69,6 +72,7 @@ class Coordinator:
         self._stopping, self._drain_until_s = False, 0.0
         self._heir: dict[int, int] = {}
         self._never: set[int] = set()
+        self._deaths: dict[tuple[str, int], tuple[int | None, int]] = {}
         self.ended: EndJob | None = None
 
     def handle(self, event: Event, now_s: float) -> list[object]:
@@ -160,6 +164,8 @@ class Coordinator:
         actions: list[object] = []
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.worker == lost:
+                if (loop := self._crash_loop(record, cause)) is not None:
+                    return [*actions, loop]
                 begun = self.reconfigurer.begin(record, cause, now_s)
                 if begun is None:
                     return [*actions, self._state_lost(record, cause)]
@@ -179,6 +185,21 @@ class Coordinator:
                     record.part_at = None
                     actions.append(self.reconfigurer.start(record))
         return actions
+
+    def _crash_loop(self, record: InstanceRecord, cause: str) -> EndJob | None:
+        """The end of a job whose instance dies again and again without getting past the tick that it starts from."""
+        place = (record.operator, record.index)
+        tick, deaths = self._deaths.get(place, (None, 0))
+        deaths = deaths + 1 if record.start_tick in (tick, None) else 1
+        self._deaths[place] = (tick if record.start_tick is None else record.start_tick, deaths)
+        if deaths < MAX_DEATHS:
+            return None
+        text = (
+            f"{record.operator}#{record.index} was lost {deaths} times without getting past tick "
+            f"{record.start_tick or 0}, "
+            f"the last time since {cause}: something in the rows after it may end the process"
+        )
+        return EndJob("failed", text)
 
     def _hold_again(self, record: InstanceRecord) -> list[object]:
         record.holder = self.members.holder_for(record)
@@ -261,7 +282,7 @@ class Coordinator:
         record = self.members.instances.get(message.instance)
         if record is None:
             return []
-        record.running = True
+        record.running, record.start_tick = True, message.tick
         actions = self.reconfigurer.views_for(record)
         if record.cause:
             text = f"{message.keys} keys at tick {message.tick}"

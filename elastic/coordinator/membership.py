@@ -28,6 +28,7 @@ class InstanceRecord:
         part_at: Where the part lies that it starts from; None if it starts at tick 0, or from log or target.
         fresh: Nothing of it was ever acknowledged upstream, so it may start again from tick 0.
         running: It has said that it runs.
+        start_tick: The tick after which it started.
         frozen: A source's last closed tick once it is frozen.
     """
 
@@ -41,6 +42,7 @@ class InstanceRecord:
     part_at: int | None = None
     fresh: bool = True
     running: bool = False
+    start_tick: int | None = None
     exhausted: bool = False
     frozen: int | None = None
     finished: bool = False

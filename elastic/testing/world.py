@@ -17,6 +17,7 @@ from elastic.batch import Batch, rows
 from elastic.connectors.base import LogEntry
 from elastic.errors import FencedError
 from elastic.keys import KeyInterval
+from elastic.testing.story import Story
 
 FAST_S, SLOW_S = 0.002, 0.08
 """Most messages take up to the first, one in ten up to the second: eight ticks."""
@@ -28,12 +29,14 @@ class World:
     Attributes:
         now: Seconds since tick 0.
         random: The only source of chance.
+        story: What happened; whatever is put off remembers what it follows from.
     """
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.now = 0.0
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self.story = Story()
+        self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
         self._order = 0
         self._arrivals: dict[tuple[str, str], float] = {}
         self._epochs: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -42,7 +45,7 @@ class World:
     def at(self, time_s: float, call: Callable[[], None]) -> None:
         """Have ``call`` called at a time."""
         self._order += 1
-        heapq.heappush(self._queue, (max(time_s, self.now), self._order, call))
+        heapq.heappush(self._queue, (max(time_s, self.now), self._order, self.story.cause, call))
 
     def after(self, delay_s: float, call: Callable[[], None]) -> None:
         """Have ``call`` called in a while."""
@@ -65,7 +68,7 @@ class World:
     def run(self, until_s: float, is_over: Callable[[], bool]) -> None:
         """Let time pass."""
         while self._queue and self.now < until_s and not is_over():
-            self.now, _, call = heapq.heappop(self._queue)
+            self.now, _, self.story.cause, call = heapq.heappop(self._queue)
             call()
 
 

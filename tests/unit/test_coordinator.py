@@ -1,0 +1,122 @@
+"""The coordinator's decisions, event by event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from elastic import Query, sinks, sources
+from elastic.coordinator.events import EndJob, Heard, SpawnWorker, WorkerBack, WorkerJoined, WorkerLost
+from elastic.coordinator.machine import MAX_DEATHS, Coordinator
+from elastic.plan import Plan, Settings
+from elastic.protocol import Cut, CutDone, Hold, Send, SetHolder, Start, Started, View
+
+
+def plan() -> Plan:
+    query = Query("job")
+    query.source(sources.from_list(list(range(10)))).key_by().count().sink(sinks.discard())
+    return query.plan(workers=3, settings=Settings(key_groups=12))
+
+
+def deployed(spares: int = 1) -> tuple[Coordinator, list[Any]]:
+    coordinator = Coordinator(plan(), 3, spares)
+    actions = [a for n in range(3) for a in coordinator.handle(WorkerJoined(n, f"w{n}"), 0.0)]
+    starts = [a.message for a in actions if isinstance(a, Send) and isinstance(a.message, Start)]
+    for start in starts:
+        worker = coordinator.members.instances[start.instance].worker
+        coordinator.handle(Heard(worker, Started(start.instance, 0, 0)), 0.0)
+    for n in range(3, 3 + spares):
+        coordinator.handle(WorkerJoined(n, f"w{n}"), 0.0)
+    return coordinator, actions
+
+
+def sent(actions: list[Any], kind: type) -> list[tuple[int, Any]]:
+    return [(a.worker, a.message) for a in actions if isinstance(a, Send) and isinstance(a.message, kind)]
+
+
+def test_nothing_is_deployed_before_all_wanted_workers_have_joined() -> None:
+    coordinator = Coordinator(plan(), 3, 1)
+
+    actions = [a for n in range(2) for a in coordinator.handle(WorkerJoined(n, f"w{n}"), 0.0)]
+
+    assert sent(actions, Start) == []
+
+
+def test_checkpoints_are_held_on_another_worker_than_the_instances_own() -> None:
+    _, actions = deployed()
+
+    starts = {m.instance: (worker, m.holder) for worker, m in sent(actions, Start) if m.operator == "count"}
+    holds = {m.instance: worker for worker, m in sent(actions, Hold)}
+
+    assert len(starts) == 3
+    assert all(worker != holder == holds[id] for id, (worker, holder) in starts.items())
+
+
+def test_a_lost_worker_has_its_checkpoints_cut_at_their_holder_and_a_spare_takes_over() -> None:
+    coordinator, _ = deployed()
+    count = next(i for i in coordinator.members.assignment("count") if i.worker == 0)
+
+    actions = coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)
+
+    ((holder, cut),) = sent(actions, Cut)
+    assert (holder, cut.instance) == (count.holder, count.id)
+    assert any(isinstance(a, SpawnWorker) for a in actions)
+    actions = coordinator.handle(Heard(holder, CutDone(cut.reconfigure, 7, lost=False)), 1.1)
+    ((worker, start),) = sent(actions, Start)
+    assert (worker, start.part_at, start.version) == (3, holder, 2)
+    assert {m.version for _, m in sent(actions, View) if m.edge == 1} == {2}
+
+
+def test_the_same_loss_reported_twice_changes_nothing() -> None:
+    coordinator, _ = deployed()
+    coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)
+
+    assert coordinator.handle(WorkerLost(0, "does not answer", 1.0), 1.2) == []
+
+
+def test_a_lost_holder_is_replaced_at_once() -> None:
+    coordinator, _ = deployed()
+    held_at_1 = [i for i in coordinator.members.assignment("count") if i.holder == 1]
+
+    actions = coordinator.handle(WorkerLost(1, "was killed", 1.0), 1.0)
+
+    told = {m.instance: m.holder for _, m in sent(actions, SetHolder)}
+    assert held_at_1
+    assert all(told[i.id] not in (1, i.worker, None) for i in held_at_1)
+
+
+def test_a_worker_that_comes_back_is_ended_only_if_it_was_replaced() -> None:
+    coordinator, _ = deployed()
+
+    assert coordinator.handle(WorkerBack(0), 1.0) == []
+    coordinator.handle(WorkerLost(0, "does not answer", 1.0), 1.0)
+    assert [type(a).__name__ for a in coordinator.handle(WorkerBack(0), 2.0)] == ["Record", "EndWorker"]
+
+
+def test_a_worker_that_was_lost_before_its_hello_arrived_never_joins() -> None:
+    coordinator, _ = deployed()
+    coordinator.handle(WorkerLost(9, "was killed", 1.0), 1.0)
+
+    assert coordinator.handle(WorkerJoined(9, "w9"), 1.1) == []
+    assert 9 not in coordinator.members.live
+
+
+def test_an_instance_that_dies_again_and_again_at_one_tick_ends_the_job() -> None:
+    coordinator, _ = deployed()
+    ended: list[EndJob] = []
+    worker = 3
+    coordinator.handle(WorkerLost(0, "was killed", 0.0), 0.0)
+    for attempt in range(MAX_DEATHS):
+        for procedure in list(coordinator.reconfigurer.running.values()):
+            holder = procedure.old.holder
+            assert holder is not None
+            coordinator.handle(Heard(holder, CutDone(procedure.id, 0, lost=False)), 1.0)
+        for record in [i for i in coordinator.members.instances.values() if i.worker == worker]:
+            coordinator.handle(Heard(worker, Started(record.id, 0, 0, record.cause)), 1.0)
+        coordinator.handle(WorkerJoined(worker + 1, f"w{worker + 1}"), 1.0)
+        actions = coordinator.handle(WorkerLost(worker, f"was killed ({attempt})", 1.0), 1.0)
+        ended += [a for a in actions if isinstance(a, EndJob)]
+        worker += 1
+        if ended:
+            break
+
+    assert "without getting past tick 0" in str(ended[0].error)
