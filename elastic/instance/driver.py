@@ -27,6 +27,10 @@ WORK_S = 0.03
 
 MIN_READ_BYTES = 64 << 10
 
+MAX_STRETCH = 8
+"""``tick: auto`` stamps at most every eighth tick; it stretches where a tick's work takes a third of the time between
+two, and shrinks where it takes less than a tenth."""
+
 
 class PartitionFeed:
     """One partition of a source instance: its reader, its log and its share of key space."""
@@ -89,6 +93,7 @@ class SourceDriver:
         self._history = self._replay()
         self.replaying = True
         self._blocked = False
+        self._auto, self._stretch = settings.auto_tick, 1
         self._wake = 0.0
         self.skipped = 0
 
@@ -161,15 +166,16 @@ class SourceDriver:
         return self._live(now)
 
     def _live(self, now: float) -> tuple[float, list[Command]]:
-        tick = int((now - self._epoch_s) / self._tick_s)
+        tick = int((now - self._epoch_s) / self._tick_s) // self._stretch * self._stretch
         if tick <= self.instance.tau:
-            return self._epoch_s + (self.instance.tau + 1) * self._tick_s, []
+            return self._next_tick_s(), []
         self._blocked = self.instance.full
         read = None if self._blocked else self._read(tick, now)
         if read is not None:
             commands = self._close(tick, read, now)
             spent = self._clock() - now
             self._adapt(sum(entry.size_bytes for entry, _ in read), spent)
+            self._adapt_tick(spent)
         elif self._is_wanted(tick) or now - self._closed_s >= IDLE_CLOSE_S:
             commands = self._close(tick, [(feed.empty(tick, now), None) for feed in self._feeds], now)
         else:
@@ -232,8 +238,20 @@ class SourceDriver:
             smooth = 0.75 * self._read_bytes + 0.25 * wanted
             self._read_bytes = int(min(max(smooth, MIN_READ_BYTES), self._limit_bytes))
 
+    def _adapt_tick(self, spent_s: float) -> None:
+        """Stamp fewer ticks while each costs much of the time there is for it; powers of two, so that sources agree."""
+        share = spent_s / (self._stretch * self._tick_s)
+        if self._auto and share > 1 / 3 and self._stretch < MAX_STRETCH:
+            self._stretch *= 2
+        elif share < 1 / 10 and self._stretch > 1:
+            self._stretch //= 2
+
+    def _next_tick_s(self) -> float:
+        """When the next tick that may be stamped begins."""
+        return self._epoch_s + (self.instance.tau // self._stretch + 1) * self._stretch * self._tick_s
+
     def _next_wake(self, now: float) -> float:
-        next_tick = self._epoch_s + (self.instance.tau + 1) * self._tick_s
+        next_tick = self._next_tick_s()
         if all(feed.reader.finished for feed in self._feeds) or self.instance.full:
             return max(next_tick, self._closed_s + IDLE_CLOSE_S)
         if self._rate is not None:
