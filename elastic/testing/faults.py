@@ -1,0 +1,138 @@
+"""What can fail in a simulated cluster, and when it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from elastic.protocol import (
+    CutDone,
+    Exhausted,
+    Fetch,
+    Finish,
+    Finished,
+    Freeze,
+    Frozen,
+    Part,
+    Start,
+    Started,
+    Store,
+    Stored,
+)
+
+if TYPE_CHECKING:
+    from elastic.testing.simulator import Simulation
+    from elastic.testing.worker import SimulatedWorker
+
+FaultKind: TypeAlias = Literal[
+    "crash", "double crash", "hang", "suspect", "break link", "slow link",
+    "crash in recovery", "crash in checkpoint", "crash at the end",
+]  # fmt: skip
+
+FAULTS: tuple[FaultKind, ...] = (
+    "crash", "crash", "double crash", "hang", "suspect", "break link", "slow link",
+    "crash in recovery", "crash in checkpoint", "crash at the end",
+)  # fmt: skip
+
+MOMENTS: dict[str, tuple[type, ...]] = {
+    "crash in recovery": (Start, Started, Fetch, Part, CutDone),
+    "crash in checkpoint": (Store, Stored),
+    "crash at the end": (Exhausted, Freeze, Frozen, Finish, Finished),
+}
+"""Messages around which a worker is to die: one that sends such a message, or one that is sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Armed:
+    kind: str
+    countdown: int
+
+
+class Faults:
+    """Breaks a simulation: at moments that are drawn in advance, or around messages that matter.
+
+    Args:
+        kinds: What may happen; the more often a kind is named, the likelier it is.
+    """
+
+    def __init__(self, simulation: Simulation, kinds: tuple[FaultKind, ...]) -> None:
+        self._simulation, self._world, self._kinds = simulation, simulation.world, kinds
+        self._armed: list[_Armed] = []
+
+    def schedule(self, count: int, within_s: float) -> None:
+        """Have so many faults happen in the first ``within_s`` seconds."""
+        for _ in range(count):
+            kind = self._world.random.choice(self._kinds)
+            self._world.at(self._world.random.random() * within_s, lambda k=kind: self._break(k))  # type: ignore[misc]
+
+    def sent(self, message: object, ends: tuple[SimulatedWorker, ...]) -> None:
+        """A message is under way between these workers (one, if the other end is the coordinator)."""
+        for armed in self._armed:
+            if not isinstance(message, MOMENTS[armed.kind]):
+                continue
+            if isinstance(message, Start | Started) and armed.kind == "crash in recovery" and not message.cause:
+                continue  # the first start of all
+            self._armed.remove(armed)
+            if armed.countdown:
+                self._armed.append(_Armed(armed.kind, armed.countdown - 1))
+            else:
+                victim = self._world.random.choice(ends)
+                self._world.after(self._world.random.random() * 0.003, lambda: self._crash(victim, armed.kind))
+            return
+
+    def _break(self, kind: FaultKind) -> None:
+        chance, simulation = self._world.random, self._simulation
+        living = [w for w in simulation.workers.values() if w.alive and not w.hung and not w.declared_lost]
+        if not living:
+            return
+        victim = chance.choice(living)
+        match kind:
+            case "crash":
+                self._crash(victim, kind)
+            case "double crash":
+                self._crash(victim, kind)
+                others = [w for w in living if w is not victim]
+                if others:
+                    self._world.after(chance.random() * 0.3, lambda: self._crash(chance.choice(others), kind))
+            case "hang":
+                self._tell(f"{victim.name} hangs")
+                victim.hung = True
+                self._world.after(0.05 + chance.random() * 0.1, lambda: simulation.lose(victim, "does not answer"))
+                self._world.after(0.1 + chance.random() * 0.6, lambda: simulation.wake(victim))
+            case "suspect":
+                self._tell(f"{victim.name} is taken for dead")
+                simulation.lose(victim, "is suspected")
+                self._world.after(chance.random() * 0.5, lambda: simulation.wake(victim))
+            case "break link":
+                self._break_links(victim, living)
+            case "slow link":
+                other = chance.choice(living)
+                self._tell(f"the link from {victim.name} to {other.name} is slow from now on")
+                self._world.slow_links.add((victim.name, other.name))
+            case "crash in recovery":
+                self._crash(victim, kind)
+                self._armed.append(_Armed(kind, chance.randrange(3)))
+            case "crash in checkpoint":
+                self._armed.append(_Armed(kind, chance.randrange(10)))
+            case "crash at the end":
+                self._armed.append(_Armed(kind, chance.randrange(6)))
+
+    def _break_links(self, victim: SimulatedWorker, others: list[SimulatedWorker]) -> None:
+        for other in others:
+            for source, target in ((victim, other), (other, victim)):
+                if self._world.random.random() < 0.5:
+                    self._tell(f"what is under way from {source.name} to {target.name} is lost")
+                    self._world.break_link(source.name, target.name)
+
+    def _crash(self, victim: SimulatedWorker, kind: str) -> None:
+        if not victim.alive:
+            return
+        self._tell(f"{victim.name} is gone ({kind})")
+        victim.alive = False
+        for other in self._simulation.workers.values():
+            if self._world.random.random() < 0.5:
+                self._world.break_link(victim.name, other.name)
+        self._world.after(self._world.random.random() * 0.05, lambda: self._simulation.lose(victim, "was killed"))
+
+    def _tell(self, text: str) -> None:
+        self._world.story.tell(self._world.now, "FAULT", frozenset(), text)

@@ -1,0 +1,102 @@
+"""What must hold at every moment of a simulated job, checked from outside against what the world really holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from elastic.coordinator.membership import Membership
+from elastic.instance.host import Host
+from elastic.instance.sink import SinkInstance
+from elastic.instance.source import SourceInstance
+from elastic.keys import KeyInterval, tiles
+from elastic.plan import Plan
+from elastic.protocol import Ack, Command, Send, SetHolder, Start, Store, Stored
+from elastic.testing.world import LogStore, TargetStore
+
+
+class InvariantError(AssertionError):
+    """An invariant of the system does not hold."""
+
+
+class Watch:
+    """Follows a job and raises ``InvariantError`` at the first event after which an invariant is broken.
+
+    Args:
+        logs: By (source, partition).
+        targets: By sink.
+    """
+
+    def __init__(
+        self, plan: Plan, logs: Mapping[tuple[str, int], LogStore], targets: Mapping[str, TargetStore]
+    ) -> None:
+        self._plan, self._logs, self._targets = plan, logs, targets
+        groups = plan.settings.key_groups
+        keyed = [name for name, o in plan.operators.items() if o.kind == "keyed"]
+        self._stored = {name: np.zeros(groups, np.int64) for name in keyed}
+        self._unprotected = set() if plan.settings.checkpoint_ticks else set(keyed)
+        self._started: dict[int, Start] = {}
+        self._tau: dict[int, int] = {}
+
+    def saw(self, host: Host, message: object, commands: Sequence[Command]) -> None:
+        """A host has handled a message: note what is stored, and check what was trimmed."""
+        match message:
+            case Start():
+                self._started[message.instance] = message
+                self._note_holder(message.instance, message.holder)
+            case SetHolder():
+                self._note_holder(message.instance, message.holder)
+            case Store() if any(isinstance(c, Send) and isinstance(c.message, Stored) for c in commands):
+                start = self._started[message.instance]
+                stored = self._stored[start.operator][start.interval.low : start.interval.high]
+                np.maximum(stored, message.checkpoint.tick, out=stored)
+            case Ack():
+                self._check_trimmed(host, message)
+
+    def _note_holder(self, instance: int, holder: int | None) -> None:
+        """Without a holder nothing could be restored, so an instance may acknowledge what it likes."""
+        start = self._started.get(instance)
+        if start is not None and holder is None and start.operator in self._stored:
+            self._unprotected.add(start.operator)
+
+    def _check_trimmed(self, host: Host, ack: Ack) -> None:
+        """Nothing is trimmed early: each key group downstream is covered by a stored checkpoint, or by its target."""
+        producer = host.instances.get(ack.producer)
+        if producer is None or isinstance(producer, SinkInstance):
+            return
+        consumer = self._plan.edges[ack.edge].consumer
+        if consumer in self._unprotected:
+            return
+        buffer = producer.outputs.buffers[ack.edge]
+        safe = self._targets[consumer].tick if consumer in self._targets else self._stored[consumer]
+        early = np.flatnonzero(np.maximum(buffer.acked, buffer.floor) > safe)
+        if len(early):
+            group = int(early[0])
+            raise InvariantError(
+                f"{producer.operator} trimmed what {consumer} needs: key group {group} counts as safe through tick "
+                f"{buffer.acked[group]}, everything through {buffer.floor}, but only tick {safe[group]} is stored"
+            )
+
+    def worked(self, host: Host) -> None:
+        """A host has worked: τ never goes back, and a source serves nothing that is not logged."""
+        for id, instance in host.instances.items():
+            if instance.tau < self._tau.get(id, 0):
+                raise InvariantError(f"τ of {instance.operator} went from {self._tau[id]} to {instance.tau}")
+            self._tau[id] = instance.tau
+            if isinstance(instance, SourceInstance):
+                self._check_logged(instance)
+
+    def _check_logged(self, source: SourceInstance) -> None:
+        for n in range(len(self._plan.operators[source.operator].partitions)):
+            at = self._plan.partition_interval(source.operator, n)
+            log = self._logs[source.operator, n]
+            logged = max(log.floor, log.entries[-1].tick if log.entries else 0)
+            if source.interval.low <= at.low < source.interval.high and source.tau > logged:
+                raise InvariantError(f"{source.operator} has closed tick {source.tau}, but logged through {logged}")
+
+    def assigned(self, members: Membership, operator: str) -> None:
+        """The coordinator has decided: an operator's instances tile its key groups, each of them once."""
+        intervals = [record.interval for record in members.assignment(operator)]
+        if not tiles(intervals, KeyInterval(0, self._plan.settings.key_groups)):
+            raise InvariantError(f"the instances of {operator} have {intervals}, which leave a gap or overlap")
