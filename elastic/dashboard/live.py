@@ -18,7 +18,8 @@ from elastic.report import JobEvent, Progress
 from elastic.units import format_count, format_duration, format_size
 
 REDRAW_S = 0.1
-EVENTS = 6
+EVENTS = 10
+"""One recovery has about ten; with them the screen is still below 24 lines."""
 
 
 class LiveProgress:
