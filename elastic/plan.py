@@ -94,7 +94,7 @@ class Settings:
         tick_bytes: A source reads at most this much in one tick and partition.
         nondeterminism: ``fail`` stops the job when a replay differs, ``warn`` reports it and goes on.
         seed: Of ``ctx.random``.
-        auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while the work of a tick is a large share of its length.
+        auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while a tick's work takes much of its length.
     """
 
     tick_ms: int = 10
