@@ -87,8 +87,9 @@ class RunningSum(KeyedJob):
 
     def __init__(self, parse: Callable[[str], tuple[str, int]], add: Callable[[int, int], int]) -> None:
         self._parse, self._add = parse, add
-        self._sums: dict[str, int] = {}
-        self._changed: set[str] = set()
+        self._slots = KeySlots()
+        self._sums: list[int | None] = []
+        self._changed = np.zeros(0, np.bool_)
 
     def batch(self, block: bytes) -> Batch:
         records = list(map(self._parse, rows(lines(block))))
@@ -96,22 +97,25 @@ class RunningSum(KeyedJob):
         return sorted_batch(groups_of(keys), keys, values)
 
     def aggregate(self, batches: Sequence[Batch]) -> None:
+        slots = self._slots.of(_joined([batch.keys for batch in batches]))
+        if more := len(self._slots) - len(self._sums):
+            self._sums += [None] * more
+            self._changed = np.append(self._changed, np.zeros(more, np.bool_))
+        self._changed[slots] = True
         sums, add = self._sums, self._add
-        for batch in batches:
-            assert batch.keys is not None
-            assert batch.values is not None
-            keys = rows(batch.keys)
-            for key, value in zip(keys, rows(batch.values), strict=True):
-                sums[key] = add(sums[key], value) if key in sums else value
-            self._changed.update(keys)
+        for slot, value in zip(slots.tolist(), rows(_joined([batch.values for batch in batches])), strict=True):
+            so_far = sums[slot]
+            sums[slot] = value if so_far is None else add(so_far, value)
 
     def emitted(self) -> Pairs:
-        keys = list(self._changed)
-        self._changed.clear()
-        return Pairs(columnar(keys), columnar(list(map(self._sums.__getitem__, keys))))
+        slots = np.flatnonzero(self._changed)
+        self._changed[slots] = False
+        changed = slots.tolist()
+        keys, values = map(self._slots.keys.__getitem__, changed), map(self._sums.__getitem__, changed)
+        return Pairs(columnar(list(keys)), columnar(list(values)))
 
     def result(self) -> dict[str, int]:
-        return self._sums
+        return {key: value for key, value in zip(self._slots.keys, self._sums, strict=True) if value is not None}
 
 
 def lines(block: bytes) -> pa.Array:
