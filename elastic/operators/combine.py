@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -60,11 +61,11 @@ def _counted(keys: Column) -> Pairs:
         counts = np.bincount(np.asarray(encoded.indices), minlength=len(encoded.dictionary))
         return Pairs(encoded.dictionary, pa.array(counts, pa.int64()))
     each = dict_keys(keys)
-    try:
-        counter = Counter(each)
-    except TypeError:
-        list(map(key_group, each))  # what is not hashable is no key either
-        raise
+    counter: Counter[Any] = Counter()
+    with contextlib.suppress(TypeError):
+        counter.update(each)
+    if counter.total() < len(each):
+        list(map(key_group, each))  # what is not hashable is no key either, and is refused here
     return Pairs(columnar(list(counter)), pa.array(list(counter.values()), pa.int64()))
 
 
