@@ -34,12 +34,11 @@ from elastic.protocol import (
     Finished,
     Freeze,
     Frozen,
-    Hold,
     Nondeterministic,
     Peers,
     Protected,
+    Release,
     Send,
-    SetHolder,
     Started,
     Trimmed,
 )
@@ -67,6 +66,7 @@ class Coordinator:
         self.plan, self.members = plan, Membership(plan)
         self.reconfigurer = Reconfigurer(self.members, epoch)
         self._wanted, self._spares_wanted, self._epoch = workers, spares, epoch
+        self._needed = max(workers, min(2, workers + spares))  # a checkpoint is kept on another worker
         self._spawning = workers + spares
         self._deployed = self._announced = False
         self._stopping, self._drain_until_s = False, 0.0
@@ -112,7 +112,10 @@ class Coordinator:
         actions += [Send(w, Peers(self._epoch, addresses)) for w in self.members.live]
         kind = "spare_started" if self._deployed else "joined"
         actions.append(Record(kind, worker=event.worker))
-        if not self._deployed and len(self.members.live) >= self._wanted:
+        for record in self.members.of_kind("keyed"):
+            if record.holder is None and self.plan.settings.checkpoint_ticks:
+                actions += self.reconfigurer.hold_elsewhere(record)
+        if not self._deployed and len(self.members.live) >= self._needed:
             self._deployed = True
             actions += self.reconfigurer.deploy(self.members.live[: self._wanted])
             actions += self._warnings()
@@ -202,12 +205,9 @@ class Coordinator:
         return EndJob("failed", text)
 
     def _hold_again(self, record: InstanceRecord) -> list[object]:
-        record.holder = self.members.holder_for(record)
-        told = Send(record.worker, SetHolder(self._epoch, record.id, record.holder))
         gone = Record("checkpoint_lost", record.operator, record.index, record.worker, "its holder was lost")
-        if record.holder is None:
-            return [gone, told, self.reconfigurer.unprotected(record)]
-        return [gone, Send(record.holder, Hold(self._epoch, record.id, record.fresh)), told]
+        record.holder = None
+        return [gone, *self.reconfigurer.hold_elsewhere(record)]
 
     def _state_lost(self, record: InstanceRecord, cause: str) -> EndJob:
         what = f"{record.operator}#{record.index} (key groups {record.interval})"
@@ -215,6 +215,8 @@ class Coordinator:
             why = "and checkpoints are off: set checkpoint to a duration"
         elif record.holder is None:
             why = "and it had no copy elsewhere: run with more workers"
+        elif not self.members.workers[record.holder].lost:
+            why = f"and worker {record.holder}, which was to keep its checkpoints from then on, had none yet"
         else:
             why = f"and its only checkpoint went with worker {record.holder}: two losses at once are not survived"
         return EndJob("failed", f"the state of {what} is lost: {cause}, {why}")
@@ -259,8 +261,7 @@ class Coordinator:
             case CutDone():
                 return self._cut_done(message)
             case Protected():
-                if (record := self.members.instances.get(message.instance)) is not None:
-                    record.fresh = False
+                return self._protected(message)
             case Exhausted() | Frozen() | Finished():
                 return self._ending(message)
             case CaughtUp():
@@ -299,6 +300,17 @@ class Coordinator:
             self._announced = True
             actions.append(Record("started"))
         return actions
+
+    def _protected(self, message: Protected) -> list[object]:
+        """An instance's first own checkpoint is stored: the part that it started from is needed no more."""
+        record = self.members.instances.get(message.instance)
+        if record is None:
+            return []
+        record.fresh = False
+        at, record.part_at = record.part_at, None
+        if at is None or at == message.holder or self.members.workers[at].lost:
+            return []
+        return [Send(at, Release(self._epoch, record.id))]
 
     def _cut_done(self, message: CutDone) -> list[object]:
         procedure = self.reconfigurer.on_cut_done(message)

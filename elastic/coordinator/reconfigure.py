@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.keys import KeyInterval
-from elastic.protocol import Cut, CutDone, Finish, Hold, ProducerRef, Retire, Send, Start, View
+from elastic.protocol import Cut, CutDone, Finish, Hold, ProducerRef, Retire, Send, SetHolder, Start, View
 
 WAIT_FOR_SPARE_S = 5.0
 """A worker process is up in about half a second; past ten times that, lost instances crowd together instead."""
@@ -72,6 +72,7 @@ class Reconfigurer:
         for record in fresh:
             if plan.operators[record.operator].kind == "keyed" and plan.settings.checkpoint_ticks:
                 record.holder = self.members.holder_for(record)
+                record.fresh = record.holder is not None
         actions: list[object] = [self._journal(operator) for operator in plan.operators]
         actions += [Send(r.holder, Hold(self.epoch, r.id, fresh=True)) for r in fresh if r.holder is not None]
         return actions + [self.start(record) for record in fresh]
@@ -142,10 +143,20 @@ class Reconfigurer:
         """The holder of the part goes on holding, unless it lies on the successor's own worker or is gone."""
         if record.holder is not None and record.holder != record.worker:
             return []
-        record.holder = self.members.holder_for(record) if record.fresh else None
+        record.holder = self.members.holder_for(record)
         if record.holder is None:
+            record.fresh = False
             return [self.unprotected(record)]
-        return [Send(record.holder, Hold(self.epoch, record.id, fresh=True))]
+        return [Send(record.holder, Hold(self.epoch, record.id, record.fresh))]
+
+    def hold_elsewhere(self, record: InstanceRecord) -> list[object]:
+        """Have another worker hold an instance's checkpoints, with a full one at once; a warning if there is none."""
+        record.holder = self.members.holder_for(record)
+        told = Send(record.worker, SetHolder(self.epoch, record.id, record.holder))
+        if record.holder is None:  # it keeps nothing for a successor any more, so tick 0 will not do either
+            record.fresh = False
+            return [told, self.unprotected(record)]
+        return [Send(record.holder, Hold(self.epoch, record.id, record.fresh)), told]
 
     def unprotected(self, record: InstanceRecord) -> Record:
         """A warning that nobody can hold an instance's checkpoints."""

@@ -7,6 +7,7 @@ target is asked for with ``Open`` and ``Commit`` and answered with ``source_open
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from elastic.errors import UserError
@@ -125,8 +126,7 @@ class Host:
             case Cut():
                 return self.backups.on_cut(message)
             case SetHolder():
-                if isinstance(found := self.instances.get(message.instance), KeyedInstance):
-                    return found.on_set_holder(message.holder)
+                return self._on_set_holder(message)
             case Drain():
                 if isinstance(found := self.instances.get(message.instance), SinkInstance):
                     return found.on_drain(message.tick)
@@ -190,6 +190,13 @@ class Host:
         if start.part_at is None:
             return self._run(KeyedInstance(self.plan, start, self.worker, None), 0)
         return [Send(start.part_at, Fetch(start.instance, self.worker))]
+
+    def _on_set_holder(self, message: SetHolder) -> list[Command]:
+        if isinstance(found := self.instances.get(message.instance), KeyedInstance):
+            return found.on_set_holder(message.holder)
+        if (waiting := self._starting.get(message.instance)) is not None:
+            self._starting[message.instance] = replace(waiting, holder=message.holder)
+        return []
 
     def _on_part(self, message: Part) -> list[Command]:
         start = self._starting.get(message.instance)

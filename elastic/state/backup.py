@@ -60,6 +60,11 @@ class BackupStore:
         """Memory of everything held."""
         return sum(c.size_bytes for h in self._held.values() for c in (h.whole, *h.deltas) if c is not None)
 
+    def has_copy(self, instance: int) -> bool:
+        """Whether a checkpoint of the instance lies here."""
+        held = self._held.get(instance)
+        return held is not None and held.whole is not None
+
     def on_hold(self, message: Hold) -> None:
         """Begin to hold for an instance; nothing changes if it is held already."""
         self._held.setdefault(message.instance, Held(message.fresh))

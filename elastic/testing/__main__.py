@@ -6,23 +6,30 @@ import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
-from elastic.testing.jobs import random_query
-from elastic.testing.simulator import SimulationResult, simulate
+from elastic.testing.jobs import random_trial
+from elastic.testing.simulator import simulate
+from elastic.testing.verdict import SimulationResult
 
 
 def run_seed(seed: int) -> SimulationResult:
     """The simulation that a seed stands for, job included."""
-    query, settings = random_query(seed)
-    workers, spares, faults = 2 + seed % 3, 1 + seed % 2, 2 + seed % 4
-    return simulate(query, seed, workers=workers, spares=spares, faults=faults, settings=settings)
+    trial = random_trial(seed)
+    return simulate(
+        trial.query, seed, workers=trial.workers, spares=trial.spares, faults=trial.faults,
+        within_s=trial.within_s, stop_at_s=trial.stop_at_s, settings=trial.settings,
+    )  # fmt: skip
 
 
 def wrong_in(seed: int) -> str | None:
-    """What goes wrong with a seed, with the command that replays it and the end of its story; None if nothing does."""
+    """What goes wrong with a seed, with the command that replays it and the story of the operator concerned.
+
+    None if nothing does.
+    """
     result = run_seed(seed)
     if result.wrong is None:
         return None
-    return f"seed {seed}: {result.wrong}\n  replay: python -m elastic.testing --seed {seed}"
+    told = "\n    ".join(result.story_of_what_is_wrong)
+    return f"seed {seed}: {result.wrong}\n  replay: python -m elastic.testing --seed {seed}\n  story:\n    {told}"
 
 
 def say(text: str) -> None:

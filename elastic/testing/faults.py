@@ -76,9 +76,11 @@ class Faults:
             if armed.countdown:
                 self._armed.append(_Armed(armed.kind, armed.countdown - 1))
             else:
-                victim = self._world.random.choice(ends)
-                self._world.after(self._world.random.random() * 0.003, lambda: self._crash(victim, armed.kind))
+                self._crash_soon(self._world.random.choice(ends), armed.kind)
             return
+
+    def _crash_soon(self, victim: SimulatedWorker, kind: str) -> None:
+        self._world.after(self._world.random.random() * 0.003, lambda: self._crash(victim, kind))
 
     def _break(self, kind: FaultKind) -> None:
         chance, simulation = self._world.random, self._simulation

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from elastic.coordinator.membership import Membership
+from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.instance.host import Host
 from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
@@ -77,6 +77,12 @@ class Watch:
                 f"{producer.operator} trimmed what {consumer} needs: key group {group} counts as safe through tick "
                 f"{buffer.acked[group]}, everything through {buffer.floor}, but only tick {safe[group]} is stored"
             )
+
+    def is_needed(self, record: InstanceRecord) -> bool:
+        """Whether an instance's state must not be lost, since its producers may have forgotten what it was made of."""
+        interval = record.interval
+        acknowledged = self._stored[record.operator][interval.low : interval.high].any()
+        return bool(acknowledged) or record.operator in self._unprotected
 
     def worked(self, host: Host) -> None:
         """A host has worked: τ never goes back, and a source serves nothing that is not logged."""

@@ -1,17 +1,24 @@
-"""Queries that are hard to get right: an order-sensitive operator, two inputs, a diamond, several partitions."""
+"""Jobs that are hard to get right, and the clusters they run on, drawn from a seed."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+import numpy as np
+
+from elastic.batch import Column, rows
 from elastic.connectors.discard import DiscardSink
-from elastic.connectors.from_list import from_list
-from elastic.operators.base import Context, Operator, ValueState
+from elastic.connectors.from_list import FromList, from_list
+from elastic.operators.base import ColumnState, Context, Operator, ValueState
 from elastic.plan import Settings
-from elastic.query import Query
+from elastic.query import Query, Stream
+
+TINY_BYTES = 4 << 10
+"""A worker's memory with which every credit window, queue and buffer is full all the time."""
 
 
 class Fold(Operator):
@@ -24,23 +31,104 @@ class Fold(Operator):
         yield key, folded
 
 
-def random_query(seed: int) -> tuple[Query, Settings]:
-    """A diamond: S feeds a fold and a count under different keys, both feed another fold, which feeds the sink."""
+class Visits(Operator):
+    """Counts by columns, and forgets a key at every fourth row: deletions travel in checkpoints too."""
+
+    def process_columns(
+        self, keys: Column, values: Column, state: ColumnState, ctx: Context
+    ) -> tuple[Column, Column] | None:
+        """Emit the number of rows so far, with a number that only this tick and group have."""
+        counts = dict(zip(rows(keys), state.get_many(keys), strict=True))
+        emitted = []
+        for key in rows(keys):
+            counts[key] = (counts[key] or 0) + 1
+            emitted.append(counts[key] * 1000 + ctx.tick)
+        state.set_many(list(counts), [None if count % 4 == 0 else count for count in counts.values()])
+        return keys, np.array(emitted).tolist()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A job and how it is to be broken.
+
+    Attributes:
+        faults: How many, in the first ``within_s`` virtual seconds.
+        stop_at_s: When the user stops it; None if it runs to the end.
+    """
+
+    query: Query
+    settings: Settings
+    workers: int
+    spares: int
+    faults: int
+    within_s: float
+    stop_at_s: float | None
+
+
+def random_trial(seed: int) -> Trial:
+    """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
     chance = random.Random(f"job {seed}")
-    records = [(chance.randrange(25), chance.randrange(5)) for _ in range(chance.choice((80, 150)))]
-    query = Query("simulated")
-    pairs = query.source(from_list(records, rate=f"{chance.choice((150, 250))}/s"), name="S")
+    seconds = chance.choice((0.6, 0.7, 0.8, 0.9, 3.0))
+    query = chance.choice((_diamond, _diamond, _two_sources, _two_sinks))(chance, seconds)
+    memory = chance.choice((512 << 20, 512 << 20, TINY_BYTES))
+    checkpoint = chance.choice((60, 100, 200))
+    settings = Settings(tick_ms=10, checkpoint_ms=checkpoint, key_groups=16, memory_bytes=memory, seed=seed)
+    stop = chance.random() * seconds if chance.random() < 0.08 else None
+    faults = chance.choice((2, 2, 3, 4))
+    return Trial(query, settings, chance.choice((2, 3, 4)), chance.choice((0, 1, 1, 2)), faults, seconds, stop)
+
+
+def _records(chance: random.Random, seconds: float, count: int) -> FromList:
+    records = [(chance.randrange(25), chance.randrange(5)) for _ in range(count)]
+    return from_list(records, rate=f"{count / seconds:.0f}/s")
+
+
+def _diamond(chance: random.Random, seconds: float) -> Query:
+    """S feeds a fold and a count under different keys, both feed another fold, which feeds the sink."""
+    query = Query("diamond")
+    pairs = query.source(_records(chance, seconds, chance.choice((80, 150))), name="S")
     folded = pairs.key_by(_first).apply(Fold(), name="A")
-    counted = pairs.filter(_is_odd).key_by(_first_of_eleven).count(emit=chance.choice(("tick", "50ms")), name="C")
+    counted = pairs.filter(_is_odd).key_by(_first_of_eleven).count(emit=_period(chance), name="C")
     both = folded.key_by(_first_of_seven).union(counted.key_by(_first_of_five)).apply(Fold(), name="B")
     both.sink(DiscardSink(), name="K")
-    memory = chance.choice((512 << 20, 512 << 20, 4 << 10))
-    checkpoint = chance.choice((60, 100, 200))
-    return query, Settings(tick_ms=10, checkpoint_ms=checkpoint, key_groups=16, memory_bytes=memory, seed=seed)
+    return query
+
+
+def _two_sources(chance: random.Random, seconds: float) -> Query:
+    """A fold of one source and sums of another, which ends at another time, are folded together."""
+    query = Query("two-sources")
+    folded = query.source(_records(chance, seconds, 80), name="S").key_by(_first).apply(Fold(), name="A")
+    other = query.source(_records(chance, seconds * chance.choice((0.2, 0.5, 1.1)), 60), name="T")
+    summed = other.key_by(_first_of_eleven).sum(_second, emit=_period(chance), name="C")
+    both = folded.key_by(_first_of_seven).union(summed.key_by(_first_of_five)).apply(Fold(), name="B")
+    both.sink(DiscardSink(), name="K")
+    return query
+
+
+def _two_sinks(chance: random.Random, seconds: float) -> Query:
+    """Columns, then a fold that reads the same stream twice under two keys; a reduction of it, and two sinks."""
+    query = Query("two-sinks")
+    visits: Stream = query.source(_records(chance, seconds, 80), name="S").key_by(_first).apply(Visits(), name="V")
+    twice = visits.key_by(_first_of_seven).union(visits.key_by(_first_of_five)).apply(Fold(), name="B")
+    twice.key_by(_first).reduce(_mixed, _second, emit=_period(chance), name="R").sink(DiscardSink(), name="K")
+    twice.sink(DiscardSink(), name="L")
+    return query
+
+
+def _period(chance: random.Random) -> str:
+    return chance.choice(("tick", "50ms", "end"))
 
 
 def _first(row: tuple[int, int]) -> int:
     return row[0]
+
+
+def _second(row: tuple[int, int]) -> int:
+    return row[1]
+
+
+def _mixed(one: int, other: int) -> int:
+    return crc32(repr((one, other)).encode())
 
 
 def _is_odd(row: tuple[int, int]) -> bool:

@@ -28,11 +28,11 @@ from elastic.coordinator.events import (
 )
 from elastic.coordinator.machine import Coordinator
 from elastic.plan import Plan, Settings
-from elastic.protocol import Send
+from elastic.protocol import Send, Started
 from elastic.query import Query
 from elastic.testing.faults import FAULTS, FaultKind, Faults
 from elastic.testing.invariants import InvariantError, Watch
-from elastic.testing.verdict import Losses, SimulationResult, expected_rows
+from elastic.testing.verdict import Copies, SimulationResult, expected_rows
 from elastic.testing.worker import Machine, SimulatedWorker
 from elastic.testing.world import LogStore, TargetStore, World
 from elastic.wire.control import codec
@@ -63,10 +63,10 @@ class Simulation:
         self.machine.targets = {name: TargetStore(groups) for name, o in plan.operators.items() if o.kind == "sink"}
         self._watch = Watch(plan, self.machine.logs, self.machine.targets)
         self._codec = codec() if chance.random() < 0.1 else None
-        self._losses = Losses()
         self._faults: Faults | None = None
         self.coordinator = Coordinator(self.plan, workers, spares)
         self.workers: dict[int, SimulatedWorker] = {}
+        self._copies = Copies(plan, self.coordinator, self.workers)
         self._operators: dict[int, str] = {}
         self._end: EndJob | None = None
         for _ in range(workers + spares):
@@ -125,6 +125,8 @@ class Simulation:
     def _handle(self, event: Event) -> None:
         if not isinstance(event, ClockTick):
             self._tell("coordinator", "handles", event)
+        if isinstance(event, Heard) and isinstance(event.message, Started):
+            self._copies.started(event.message.instance)
         for action in self.coordinator.handle(event, self.world.now):
             match action:
                 case Send():
@@ -145,18 +147,13 @@ class Simulation:
     def _spawn(self) -> None:
         worker = SimulatedWorker(len(self.workers), self.machine, self, self._watch)
         self.workers[worker.number] = worker
-        self.world.send(worker.name, "coordinator", lambda: self._join(worker))
-
-    def _join(self, worker: SimulatedWorker) -> None:
-        if not worker.declared_lost:
-            self._losses.joined(worker.number, self.world.now)
-        self._handle(WorkerJoined(worker.number, worker.name))
+        self.world.send(worker.name, "coordinator", lambda: self._handle(WorkerJoined(worker.number, worker.name)))
 
     def lose(self, victim: SimulatedWorker, reason: str) -> None:
         """The coordinator is told that a worker is dead, which may be wrong."""
         if not victim.declared_lost:
             victim.declared_lost = True
-            self._losses.lost(victim.number, self.world.now)
+            self._copies.lost()
             self._handle(WorkerLost(victim.number, reason, self.world.now))
 
     def wake(self, victim: SimulatedWorker) -> None:
@@ -196,10 +193,10 @@ class Simulation:
         expected = {}
         if end.status in {"done", "interrupted"}:
             expected = expected_rows(self.plan, self.machine.logs, targets, stopped=end.status == "interrupted")
-        excused = end.status == "failed" and self._losses.excuse(
-            error, self.world.now, self.coordinator, self.workers
+        excused = end.status == "failed" and self._copies.excuse(error, self._watch)
+        named = concerned or next(
+            (o for o in reversed(self.plan.operators) if f"{o}#" in error or f" {o} " in error), None
         )
-        named = concerned or next((o for o in reversed(self.plan.operators) if f"{o}#" in error or f" {o} " in error), None)
         return SimulationResult(
             self.seed, end.status, end.error, sinks, expected, faults, excused, named, self.world.story
         )  # fmt: skip
@@ -207,6 +204,7 @@ class Simulation:
     def _tick(self) -> None:
         self.world.story.cause = 0
         self._handle(ClockTick())
+        self._copies.check(self.world.now, self._watch)
         if self._end is None:
             self.world.after(CLOCK_TICK_S, self._tick)
 
@@ -215,7 +213,9 @@ class Simulation:
         living = [w for w in self.workers.values() if w.alive and not w.declared_lost]
         instances = [i for w in living for i in w.host.instances.values()]
         last = min(instances, key=lambda i: i.tau, default=None)
-        texts = [f"{w.name}: " + ", ".join(f"{i.operator} τ={i.tau}" for i in w.host.instances.values()) for w in living]
+        texts = [
+            f"{w.name}: " + ", ".join(f"{i.operator} τ={i.tau}" for i in w.host.instances.values()) for w in living
+        ]
         return None if last is None else last.operator, "; ".join(texts)
 
 

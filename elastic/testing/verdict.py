@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from elastic.batch import rows
-from elastic.coordinator.machine import Coordinator
-from elastic.coordinator.reconfigure import MAX_LOSSES
+from elastic.coordinator.machine import MAX_DEATHS, Coordinator
+from elastic.coordinator.membership import InstanceRecord
 from elastic.plan import Plan
+from elastic.testing.invariants import InvariantError, Watch
 from elastic.testing.reference import ReferenceRun
 from elastic.testing.story import Story
 from elastic.testing.worker import SimulatedWorker
 from elastic.testing.world import LogStore, TargetStore
 
-GRACE_S = 1.5
+GRACE_S = 1.0
 """A lost copy must lie somewhere again by then: a message or two over slow links, or after a nudge if one was lost."""
 
 SinkRows = dict[str, dict[int, list[Any]]]
@@ -93,45 +93,78 @@ def expected_rows(
     return expected
 
 
-class Losses:
-    """The facts about lost workers, by which a job that gives up is judged. None of them are the coordinator's own."""
+class Copies:
+    """Where state really is, by which a job that gives up is judged: not by what its coordinator believes.
 
-    def __init__(self) -> None:
-        self._living: set[int] = set()
-        self._pair_since = math.inf
-        self._last, self._close_at = -math.inf, -math.inf
-        self._count = 0
+    A copy is an instance that is known to run on a worker that is not lost, or a checkpoint that is held on one.
+    """
 
-    def joined(self, worker: int, now: float) -> None:
-        """A worker has joined: from when there are two, checkpoints have a place to go."""
-        self._living.add(worker)
-        if len(self._living) == 2:
-            self._pair_since = now
+    def __init__(self, plan: Plan, coordinator: Coordinator, workers: Mapping[int, SimulatedWorker]) -> None:
+        self._plan, self._members, self._workers = plan, coordinator.members, workers
+        self._running = coordinator.reconfigurer.running
+        self._started: set[int] = set()
+        self._single_since: dict[int, float] = {}
+        self._losses = 0
 
-    def lost(self, worker: int, now: float) -> None:
-        """A worker is lost: it is excused to lose state if the loss before, or the second worker, is recent."""
-        self._count += 1
-        if worker not in self._living:
-            return
-        if now - max(self._last, self._pair_since) <= GRACE_S:
-            self._close_at = now
-        self._last = now
-        self._living.discard(worker)
-        if len(self._living) < 2:
-            self._pair_since = math.inf
+    def started(self, instance: int) -> None:
+        """An instance has said that it runs."""
+        self._started.add(instance)
 
-    def excuse(self, error: str, now: float, coordinator: Coordinator, workers: Mapping[int, SimulatedWorker]) -> bool:
+    def lost(self) -> None:
+        """A worker is lost."""
+        self._losses += 1
+
+    def check(self, now: float, stored: Watch) -> None:
+        """An instance that runs has a copy of its state on another worker; if that is lost, soon on a third one.
+
+        Raises:
+            InvariantError: It has had none for so long that nobody can be making one.
+        """
+        single = {r.id: r for r in self._members.of_kind("keyed") if self._is_single(r) and stored.is_needed(r)}
+        self._single_since = {id: self._single_since.get(id, now) for id in single}
+        for id, since in self._single_since.items():
+            if now - since > GRACE_S:
+                record = single[id]
+                raise InvariantError(
+                    f"{record.operator}#{record.index} has had no copy of its state elsewhere for {now - since:.2f} s"
+                )
+
+    def _is_single(self, record: InstanceRecord) -> bool:
+        """Whether its own worker has the only copy, though there is another that could hold one."""
+        here, others = self._workers[record.worker], [w for w in self._present() if w.number != record.worker]
+        return bool(others) and self._is_here(here, record.id) and not any(map(self._holds(record.id), others))
+
+    def _is_here(self, worker: SimulatedWorker, instance: int) -> bool:
+        usable = worker.alive and not worker.hung and not worker.declared_lost
+        return usable and instance in worker.host.instances
+
+    def _present(self) -> list[SimulatedWorker]:
+        known = self._members.workers
+        return [w for w in self._workers.values() if w.alive and not w.declared_lost and w.number in known]
+
+    @staticmethod
+    def _holds(instance: int) -> Callable[[SimulatedWorker], bool]:
+        return lambda worker: worker.host.backups.has_copy(instance)
+
+    def excuse(self, error: str, stored: Watch) -> bool:
         """Whether a failed job was right to give up."""
-        if "times in a row" in error:
-            return self._count >= MAX_LOSSES
-        if now - self._close_at > GRACE_S:
-            return False
-        named = re.match(r"the state of (\S+)#(\d+) ", error)
+        if "without getting past tick" in error:
+            return self._losses >= MAX_DEATHS
+        if "no worker is left" in error:
+            return not self._present()
+        named = re.match(r"(?:the state of )?(\S+)#(\d+) ", error)
         if named is None:
-            return "was dropped through tick" in error or "no worker is left" in error
-        operator, index = named[1], int(named[2])
-        ids = {r.id for r in coordinator.members.assignment(operator) if r.index == index}
-        ids |= {id for p in coordinator.reconfigurer.running.values() if p.old.id in ids for id, _ in p.successors}
-        return not any(
-            w.host.backups.has_copy(id) for w in workers.values() if w.alive and not w.declared_lost for id in ids
+            return False
+        return any(
+            stored.is_needed(record) and not self._has_copy(record)
+            for record in self._members.assignment(named[1])
+            if record.index == int(named[2])
         )
+
+    def _has_copy(self, record: InstanceRecord) -> bool:
+        ids = {record.id} | {id for p in self._running.values() if p.old.id == record.id for id, _ in p.successors}
+        return any(self._is_copy(w, id) for w in self._workers.values() if not w.declared_lost for id in ids)
+
+    def _is_copy(self, worker: SimulatedWorker, instance: int) -> bool:
+        runs = instance in self._started and instance in worker.host.instances
+        return runs or worker.host.backups.has_copy(instance)
