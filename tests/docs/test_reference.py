@@ -15,11 +15,14 @@ import pytest
 from pydantic import BaseModel
 
 import elastic
-from elastic import KeyedStream, Operator, Query, Stream, ValueState, cli, errors, functions, sinks, sources, testing
+from elastic import KeyedStream, Operator, Query, Stream, ValueState, cli, errors, functions, sinks, sources
 from elastic.dashboard.launch import run_query
 from elastic.operators.base import ColumnState, Context
 from elastic.report import EVENT_KINDS, Report
 from elastic.scenario.models import Elastic, Scenario, json_schema
+from elastic.testing.faults import FAULTS
+from elastic.testing.simulator import simulate
+from elastic.testing.verdict import SimulationResult
 from tests.docs.pages import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -114,9 +117,30 @@ def test_what_a_context_tells_is_in_the_reference() -> None:
     assert told == {n.removeprefix("ctx.") for n in _table(_sections("api.md")["Context"])}
 
 
-@pytest.mark.parametrize("name", getattr(testing, "__all__", []))
-def test_every_tool_for_tests_is_in_the_reference(name: str) -> None:
-    assert f"`{name}" in _text("testing.md")
+def test_a_simulation_has_the_arguments_and_defaults_of_the_reference() -> None:
+    documented = _table(_sections("testing.md")["simulate"])
+    parameters = inspect.signature(simulate).parameters
+
+    assert set(documented) == set(parameters)
+    for name, (default, *_) in documented.items():
+        real = parameters[name].default
+        assert default == (
+            "" if real is inspect.Parameter.empty else "`FAULTS`" if real is FAULTS else f"`{real!r}`"
+        ), name
+
+
+def test_the_result_of_a_simulation_has_the_fields_of_the_reference() -> None:
+    told = {f.name for f in fields(SimulationResult)} | {
+        name for name, value in vars(SimulationResult).items() if isinstance(value, property)
+    }
+
+    assert set(_table(_sections("testing.md")["SimulationResult"])) == told
+
+
+def test_every_fault_of_a_simulation_is_in_the_reference() -> None:
+    told = _table(_text("testing.md").partition("## What can fail")[2].partition("## ")[0])
+
+    assert set(told) == set(FAULTS)
 
 
 # -- scenarios ---------------------------------------------------------------------------------------------------------
