@@ -119,10 +119,10 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
 
 def warnings(run: Run) -> Iterator[str]:
     """What the run cannot survive with the workers it has, one sentence each."""
-    if run.workers == 1:
-        yield "with one worker, its state and the backup of it are lost together; use at least two to survive a failure"
+    if run.workers == 1 and run.spares == 0:
+        yield "with one worker and no spare, its state and the backup of it are lost together; use at least two"
     elif run.spares == 0:
-        yield "with no spare, the work of a worker that fails goes to the others, and makes them slower; use spares: 1"
+        yield "with no spare, the work of a worker that fails waits for a new process to start; use spares: 1"
 
 
 def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: Watcher, printer: Printer) -> None:
