@@ -65,7 +65,7 @@ class SourceDriver:
 
     Args:
         clock: Unix time that never runs backwards, seconds.
-        marks: Called with every tick that was read.
+        marks: Called with every tick that was read, and again with those that are replayed.
     """
 
     def __init__(
@@ -117,7 +117,9 @@ class SourceDriver:
         for tick, group in groupby(entries, key=itemgetter(0)):
             same = [(self._feeds[n], entry) for _, n, entry in group]
             rows = [(f.interval, f.reader.reread(e.start, e.end)) for f, e in same if e.end != e.start]
-            yield LogEntry(tick, 0, 0, final=any(e.final for _, e in same)), rows
+            records, size_bytes = sum(e.records for _, e in same), sum(e.size_bytes for _, e in same)
+            read_s, final = max(e.read_time_s for _, e in same), any(e.final for _, e in same)
+            yield LogEntry(tick, 0, 0, records, size_bytes, read_s, final=final), rows
         for n, feed in enumerate(self._feeds):
             feed.reader.seek(feed.position)
             if feed.log.last is not None:  # what was due by then was read by then
@@ -134,6 +136,8 @@ class SourceDriver:
                     feed.append(feed.empty(last, self._clock()))
             return None
         entry, rows = found
+        if entry.records:  # again: the predecessor may have died before it could report it
+            self._marks(ReadMark(entry.tick, entry.read_time_s, entry.records, entry.size_bytes))
         return self.instance.emit(entry.tick, rows, final=entry.final)
 
     # -- live ----------------------------------------------------------------------------------------------------------

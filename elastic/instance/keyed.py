@@ -77,6 +77,7 @@ class KeyedInstance:
         )  # the base that the holder has; None: a full one is due
         self._under_way: int | None = None
         self._unanswered: int | None = None
+        self._refused = False
         self._attempted = self.tau
         self._protected = False
         self._replaying = bool(start.cause)
@@ -193,7 +194,7 @@ class KeyedInstance:
             return []
         if self._stored == self.tau and self._protected:
             return self._trim(self.tau)  # said before, but maybe not to these producers, or over a link that was lost
-        self._attempted = self.tau
+        self._attempted, self._refused = self.tau, False
         if self._holder is None:  # nothing can be restored, so nothing need be kept
             return self._trim(self.tau)
         base = self._stored
@@ -210,7 +211,7 @@ class KeyedInstance:
         """Some time has passed: what was sent and not answered in a while is taken for lost and sent again."""
         unanswered, self._unanswered = self._unanswered, self._under_way
         commands = self.outputs.nudge()
-        if self._under_way is not None and self._under_way == unanswered:
+        if self._refused or (self._under_way is not None and self._under_way == unanswered):
             self._stored, self._under_way = None, None
             commands += self.checkpoint()
         return commands
@@ -221,15 +222,15 @@ class KeyedInstance:
             return []
         self._stored, self._under_way = message.tick, None
         commands = self._trim(message.tick)
-        if not self._protected:
+        if not self._protected and message.tick:  # with tick 0 nothing was acknowledged: it may start there again
             self._protected = True
             commands.append(Tell(Protected(self.id, holder)))
         return commands
 
     def on_store_refused(self, message: StoreRefused, holder: int) -> list[Command]:
-        """The holder lacks what the delta builds on: the next checkpoint is a full one, at its usual time."""
+        """The holder lacks what the delta builds on, or has not been told to hold yet: a full one follows soon."""
         if holder == self._holder and message.tick == self._under_way:
-            self._stored, self._under_way = None, None
+            self._stored, self._under_way, self._refused = None, None, True
         return []
 
     def on_set_holder(self, holder: int | None) -> list[Command]:

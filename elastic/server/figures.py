@@ -56,6 +56,7 @@ class Figures:
     _instances: dict[int, InstanceFigures] = field(default_factory=dict)
     _indices: dict[int, tuple[str, int]] = field(default_factory=dict)
     _causes: dict[int, str] = field(default_factory=dict)
+    _read_through: dict[tuple[str, int], int] = field(default_factory=dict)
     _reported_s: dict[int, float] = field(default_factory=dict)
     _memory: dict[int, int] = field(default_factory=dict)
     _peak: PeakMemory = field(default_factory=PeakMemory)
@@ -105,7 +106,11 @@ class Figures:
             figures = self._instances.setdefault(stats.instance, InstanceFigures(stats.operator))
             figures.records_in, figures.rows_out = stats.records_in, stats.rows_out
             figures.busy_s, figures.skipped = stats.busy_s, stats.skipped
-        for _, tick, read_s, records, size_bytes in report.reads:
+        for instance, tick, read_s, records, size_bytes in report.reads:
+            source = self._indices.get(instance, ("", instance))
+            if tick <= self._read_through.get(source, 0):
+                continue  # replayed by a successor, and reported by the predecessor before it died
+            self._read_through[source] = tick
             self.records_in += records
             self.bytes_in += size_bytes
             self.latency.read(tick, read_s, records)
@@ -189,7 +194,7 @@ class Figures:
             checkpoints=Checkpoints(len(self._durations_ms), self._checkpoint_bytes, durations),
             operators=self._operators(end_s),
             events=tuple(self.events),
-            recoveries=tuple(r.report() for r in self.recoveries.all.values()),
+            recoveries=tuple(r.report() for r in self.recoveries.real),
             peak_memory_bytes=self._peak,
         )
 

@@ -23,6 +23,7 @@ class OpenRecovery:
     detected_s: float
     bound_s: float
     strategy: str = "checkpoint"
+    replaces: int = 0
     waits_for: int = 0
     restored_s: float | None = None
     good_since_s: float | None = None
@@ -55,8 +56,9 @@ class Recoveries:
 
     def replacing(self, cause: str) -> None:
         """An instance is being replaced because of it."""
-        if cause in self.all:
-            self.all[cause].waits_for += 1
+        if (recovery := self.all.get(cause)) is not None:
+            recovery.replaces += 1
+            recovery.waits_for += 1
 
     def restored(self, cause: str, keys: int, at_s: float) -> None:
         """A successor runs."""
@@ -72,9 +74,14 @@ class Recoveries:
             self.all[cause].replayed += records
 
     @property
+    def real(self) -> list[OpenRecovery]:
+        """Those that had something to recover: a spare, too, can fail."""
+        return [r for r in self.all.values() if r.replaces]
+
+    @property
     def open(self) -> list[OpenRecovery]:
         """Those that have not caught up."""
-        return [r for r in self.all.values() if r.caught_up_s is None]
+        return [r for r in self.real if r.caught_up_s is None]
 
     def advanced(self, at_s: float, peak_s: float, after_s: float) -> list[OpenRecovery]:
         """Lag was ``peak_s`` just before ``at_s`` and ``after_s`` just after; returns what has caught up by that."""

@@ -39,14 +39,18 @@ class Watch:
         self._started: dict[int, Start] = {}
         self._tau: dict[int, int] = {}
 
-    def saw(self, host: Host, message: object, commands: Sequence[Command]) -> None:
-        """A host has handled a message: note what is stored, and check what was trimmed."""
+    def ordered(self, message: object) -> None:
+        """The coordinator has sent an order; whoever is to have no holder may already act on it."""
         match message:
             case Start():
                 self._started[message.instance] = message
                 self._note_holder(message.instance, message.holder)
             case SetHolder():
                 self._note_holder(message.instance, message.holder)
+
+    def saw(self, host: Host, message: object, commands: Sequence[Command]) -> None:
+        """A host has handled a message: note what is stored, and check what was trimmed."""
+        match message:
             case Store() if any(isinstance(c, Send) and isinstance(c.message, Stored) for c in commands):
                 start = self._started[message.instance]
                 stored = self._stored[start.operator][start.interval.low : start.interval.high]

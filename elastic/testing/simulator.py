@@ -100,6 +100,7 @@ class Simulation:
             target.receive(-1, message)
 
         self.world.send("coordinator", target.name, arrive)
+        self._watch.ordered(message)
         self._sent(message, target)
 
     def _wired(self, message: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A commit is in the target, through tick ``through``; ``rows`` were written."""
+    """A commit is in the target, through tick ``through``; so many ``rows`` since the last one."""
 
     instance: int
     through: int
@@ -53,6 +54,7 @@ class TargetThread:
     ) -> None:  # fmt: skip
         self._sink, self._context, self._start, self._answer, self._clock = sink, context, start, answer, clock
         self._work: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
+        self._handed: deque[tuple[int, int]] = deque()  # (tick, rows) that the writer has and has not committed
         self._thread = threading.Thread(target=self._run, name=f"sink-{start.operator}-{start.index}", daemon=True)
         self._thread.start()
 
@@ -72,8 +74,11 @@ class TargetThread:
             writer = self._sink.open(self._context, self._start.interval, self._start.generation)
             self._answer(Opened(self._start, writer.committed()))
             while (command := self._work.get()) is not None:
+                self._handed.extend((tick, len(batch)) for tick, batch in command.ticks)
                 through = writer.commit(command.ticks, command.through, final=command.final)
-                rows = sum(len(batch) for _, batch in command.ticks)
+                rows = 0
+                while self._handed and self._handed[0][0] <= through:
+                    rows += self._handed.popleft()[1]
                 self._answer(Committed(id, through, rows, command.final, self._clock()))
         except Exception as error:  # noqa: BLE001 (whatever a target raises ends its instance, and is reported)
             self._answer(TargetFailed(id, error))

@@ -30,6 +30,6 @@ def test_a_seed_replays_its_history() -> None:
 def test_most_seeds_end_with_a_result_and_not_with_an_excuse() -> None:
     results = [run_seed(seed) for seed in range(30)]
 
-    assert sum(r.status == "done" for r in results) >= 20
+    assert sum(r.status == "done" for r in results) >= 15
     assert all(r.faults >= 2 for r in results)
     assert all(max(r.expected["K"]) >= 30 for r in results if r.status == "done")
