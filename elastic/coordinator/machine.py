@@ -331,7 +331,7 @@ class Coordinator:
     def _trimmed(self, message: Trimmed) -> list[object]:
         consumer = self.members.instances.get(message.consumer)
         producer = self.members.instances.get(message.producer)
-        if consumer is None or producer is None:
+        if consumer is None or producer is None or self.members.workers[consumer.worker].lost:
             return []
         text = (
             f"{consumer.operator}#{consumer.index} needs {producer.operator}'s output after tick {message.after}, "

@@ -111,9 +111,9 @@ class BackupStore:
         return [Tell(done)]
 
     def on_fetch(self, message: Fetch) -> list[Command]:
-        """Hand out the newest checkpoint of an instance, whole."""
+        """Hand out the newest checkpoint of an instance, whole; no answer if it was cut meanwhile: a zombie asks."""
         held = self._held.get(message.instance)
-        return [Send(message.worker, Part(message.instance, None if held is None else held.fold()))]
+        return [] if held is None else [Send(message.worker, Part(message.instance, held.fold()))]
 
 
 MAX_DELTAS = 64

@@ -19,10 +19,11 @@ from elastic.state.checkpoint import BufferCheckpoint
 
 
 class Entry(NamedTuple):
-    """One tick's rows; ``end_bytes`` counts all bytes ever appended, up to and including this entry."""
+    """One tick's rows; the bytes count all that was ever appended, before this entry and with it."""
 
     tick: int
     batch: Batch
+    start_bytes: int
     end_bytes: int
 
 
@@ -56,13 +57,14 @@ class BufferState:
     def stats(self) -> BufferStats:
         """How much is held."""
         first = self._entries[0] if self._entries else None
-        held = 0 if first is None else self.appended_bytes - first.end_bytes + first.batch.size_bytes
+        held = 0 if first is None else self.appended_bytes - first.start_bytes
         return BufferStats(len(self._entries), held)
 
     def append(self, tick: int, batch: Batch) -> None:
         """Keep the rows of a tick; ticks ascend."""
+        start = self.appended_bytes
         self.appended_bytes += batch.size_bytes
-        self._entries.append(Entry(tick, batch, self.appended_bytes))
+        self._entries.append(Entry(tick, batch, start, self.appended_bytes))
 
     def after(self, tick: int) -> list[Entry]:
         """Entries past ``tick``, ascending."""

@@ -84,7 +84,7 @@ class RoutingState:
         for other in others:
             del self._subscriptions[other.consumer]
         unsent = self._buffer.after(message.after)
-        position = unsent[0].end_bytes - unsent[0].batch.size_bytes if unsent else self._buffer.appended_bytes
+        position = unsent[0].start_bytes if unsent else self._buffer.appended_bytes
         self._subscriptions[message.consumer] = subscription = Subscription(
             message.consumer, message.worker, message.interval, message.version, message.serial,
             message.window_bytes, message.after, position,
@@ -135,7 +135,7 @@ class RoutingState:
         due: list[Send] = []
         for subscription in self:
             blocked = False
-            for tick, batch, end_bytes in self._buffer.after(subscription.sent):
+            for tick, batch, _, end_bytes in self._buffer.after(subscription.sent):
                 part = batch.slice(subscription.interval)
                 if part is not None:
                     if not subscription.has_credit:

@@ -19,6 +19,7 @@ from elastic.protocol import (
     Store,
     Stored,
 )
+from elastic.testing.story import FAULT
 
 if TYPE_CHECKING:
     from elastic.testing.simulator import Simulation
@@ -137,4 +138,4 @@ class Faults:
         self._world.after(self._world.random.random() * 0.05, lambda: self._simulation.lose(victim, "was killed"))
 
     def _tell(self, text: str) -> None:
-        self._world.story.tell(self._world.now, "FAULT", frozenset(), text)
+        self._world.story.tell(self._world.now, FAULT, text)

@@ -38,6 +38,7 @@ class Watch:
         self._unprotected = set() if plan.settings.checkpoint_ticks else set(keyed)
         self._started: dict[int, Start] = {}
         self._tau: dict[int, int] = {}
+        self._lows = {place: plan.partition_interval(*place).low for place in logs}
 
     def ordered(self, message: object) -> None:
         """The coordinator has sent an order; whoever is to have no holder may already act on it."""
@@ -98,11 +99,11 @@ class Watch:
                 self._check_logged(instance)
 
     def _check_logged(self, source: SourceInstance) -> None:
-        for n in range(len(self._plan.operators[source.operator].partitions)):
-            at = self._plan.partition_interval(source.operator, n)
-            log = self._logs[source.operator, n]
+        for place, log in self._logs.items():
+            if place[0] != source.operator or not source.interval.low <= self._lows[place] < source.interval.high:
+                continue
             logged = max(log.floor, log.entries[-1].tick if log.entries else 0)
-            if source.interval.low <= at.low < source.interval.high and source.tau > logged:
+            if source.tau > logged:
                 raise InvariantError(f"{source.operator} has closed tick {source.tau}, but logged through {logged}")
 
     def assigned(self, members: Membership, operator: str) -> None:

@@ -67,7 +67,6 @@ class Simulation:
         self.coordinator = Coordinator(self.plan, workers, spares)
         self.workers: dict[int, SimulatedWorker] = {}
         self._copies = Copies(plan, self.coordinator, self.workers)
-        self._operators: dict[int, str] = {}
         self._end: EndJob | None = None
         for _ in range(workers + spares):
             self._spawn()
@@ -111,15 +110,7 @@ class Simulation:
             self._faults.sent(message, ends)
 
     def _tell(self, who: str, *what: Any) -> None:
-        """Add to the story; messages name the operators concerned by instance or edge."""
-        concerned: set[str] = set()
-        for part in what:
-            message = part.message if isinstance(part, Heard) else part
-            ids = (getattr(message, name, None) for name in ("instance", "producer", "consumer"))
-            concerned.update(self._operators[id] for id in ids if id in self._operators)
-            if isinstance(operator := getattr(message, "operator", None), str):
-                concerned.add(operator)
-        self.world.story.tell(self.world.now, who, frozenset(concerned), *what)
+        self.world.story.tell(self.world.now, who, *what)
 
     # -- the coordinator -----------------------------------------------------------------------------------------------
 
@@ -137,7 +128,7 @@ class Simulation:
                 case EndWorker():
                     self.workers[action.worker].alive = False
                 case Journal() if action.kind == "assignment":
-                    self._operators |= {i["id"]: action.body["operator"] for i in action.body["instances"]}
+                    self.world.story.instances(action.body)
                     self._watch.assigned(self.coordinator.members, action.body["operator"])
                 case Record():
                     self._tell("event", action)
@@ -154,7 +145,7 @@ class Simulation:
         """The coordinator is told that a worker is dead, which may be wrong."""
         if not victim.declared_lost:
             victim.declared_lost = True
-            self._copies.lost()
+            self._copies.lost(self._watch)
             self._handle(WorkerLost(victim.number, reason, self.world.now))
 
     def wake(self, victim: SimulatedWorker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from elastic.batch import Batch
 from elastic.state.checkpoint import Checkpoint
 
 MAX_TEXT = 400
+FAULT = "FAULT"
+"""Who a line is about that tells of a fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,6 @@ class Line:
         number: By which later lines name it as their cause.
         cause: The line that it follows from; 0 if it came from outside: a fault, or time.
         who: The party that it happened to.
-        operators: The operators concerned.
         what: Values that are shown one after the other; kept as they are, since few stories are read.
     """
 
@@ -27,7 +29,6 @@ class Line:
     at_s: float
     cause: int
     who: str
-    operators: frozenset[str]
     what: tuple[Any, ...]
 
     def __str__(self) -> str:
@@ -45,11 +46,16 @@ class Story:
     def __init__(self) -> None:
         self.lines: list[Line] = []
         self.cause = 0
+        self._operators: dict[int, str] = {}
 
-    def tell(self, at_s: float, who: str, operators: frozenset[str], *what: Any) -> None:
+    def instances(self, assignment: Mapping[str, Any]) -> None:
+        """Note which instances are whose, from the journal's entry of an assignment."""
+        self._operators |= {i["id"]: assignment["operator"] for i in assignment["instances"]}
+
+    def tell(self, at_s: float, who: str, *what: Any) -> None:
         """Add a line; what follows follows from it."""
         number = len(self.lines) + 1
-        self.lines.append(Line(number, at_s, self.cause, who, operators, what))
+        self.lines.append(Line(number, at_s, self.cause, who, what))
         self.cause = number
 
     def texts(self) -> tuple[str, ...]:
@@ -58,7 +64,7 @@ class Story:
 
     def about(self, operator: str | None, last: int = 60) -> tuple[str, ...]:
         """The last lines that concern an operator, with the faults, and with what caused any of them."""
-        chosen = [n for n, line in enumerate(self.lines) if operator in line.operators or line.who == "FAULT"][-last:]
+        chosen = [n for n, line in enumerate(self.lines) if line.who == FAULT or self._concerns(line, operator)][-last:]
         told = set(chosen)
         for n in chosen:
             cause = self.lines[n].cause
@@ -66,6 +72,15 @@ class Story:
                 told.add(cause - 1)
                 cause = self.lines[cause - 1].cause
         return tuple(str(self.lines[n]) for n in sorted(told))
+
+    def _concerns(self, line: Line, operator: str | None) -> bool:
+        """Whether a line speaks of an operator, or of an instance of it."""
+        for value in line.what:
+            message = getattr(value, "message", value)
+            ids = (getattr(message, name, 0) for name in ("instance", "producer", "consumer"))
+            if getattr(message, "operator", None) == operator or any(self._operators.get(i) == operator for i in ids):
+                return operator is not None
+        return False
 
 
 def shown(value: Any) -> str:

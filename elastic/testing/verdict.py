@@ -104,15 +104,18 @@ class Copies:
         self._running = coordinator.reconfigurer.running
         self._started: set[int] = set()
         self._single_since: dict[int, float] = {}
+        self._gone: set[tuple[str, int]] = set()
         self._losses = 0
 
     def started(self, instance: int) -> None:
         """An instance has said that it runs."""
         self._started.add(instance)
 
-    def lost(self) -> None:
-        """A worker is lost."""
+    def lost(self, stored: Watch) -> None:
+        """A worker is lost, and the state of which the only copy was there."""
         self._losses += 1
+        records = self._members.of_kind("keyed")
+        self._gone |= {(r.operator, r.index) for r in records if stored.is_needed(r) and not self._has_copy(r)}
 
     def check(self, now: float, stored: Watch) -> None:
         """An instance that runs has a copy of its state on another worker; if that is lost, soon on a third one.
@@ -152,14 +155,14 @@ class Copies:
             return self._losses >= MAX_DEATHS
         if "no worker is left" in error:
             return not self._present()
-        named = re.match(r"(?:the state of )?(\S+)#(\d+) ", error)
+        named = re.match(r"(the state of )?(\S+)#(\d+) ", error)
         if named is None:
             return False
-        return any(
-            stored.is_needed(record) and not self._has_copy(record)
-            for record in self._members.assignment(named[1])
-            if record.index == int(named[2])
-        )
+        operator, index = named[2], int(named[3])
+        if not named[1]:  # it began again from tick 0, since news of its checkpoint went with the worker that sent it
+            return "was dropped through tick" in error and (operator, index) in self._gone
+        records = [r for r in self._members.assignment(operator) if r.index == index]
+        return any(stored.is_needed(r) and not self._has_copy(r) for r in records)
 
     def _has_copy(self, record: InstanceRecord) -> bool:
         ids = {record.id} | {id for p in self._running.values() if p.old.id == record.id for id, _ in p.successors}
