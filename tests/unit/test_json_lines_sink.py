@@ -71,6 +71,20 @@ def test_a_part_appears_when_its_period_is_over(directory: Path, writer: Writer)
     assert parts(directory) == {"100": ["a", "b", "c"], "400": ["d", "e"]}
 
 
+def test_a_part_that_begins_past_the_end_of_a_period_without_rows_does_not_end_there(
+    directory: Path, context: SinkContext
+) -> None:
+    sink = sinks.json_lines(directory, commit="200ms")
+    sink.prepare(context)
+    with closing(sink.open(context, ALL, 1)) as writer:
+        assert writer.commit([(23, batch(["a"]))], 23, final=False) == 0
+        assert writer.commit([(24, batch(["b"]))], 24, final=False) == 0
+        assert parts(directory) == {}
+
+        assert writer.commit([], 40, final=False) == 40
+        assert parts(directory) == {"40": ["a", "b"]}
+
+
 def test_the_last_part_ends_with_the_last_tick(directory: Path, writer: Writer) -> None:
     assert writer.commit([(105, batch(["a"]))], 107, final=True) == 107
 
