@@ -144,7 +144,7 @@ class JsonLinesWriter(Writer):
         self._part: BinaryIO | None = None
         self._refusal: ElasticError | None = None
         self._log = CommitLog(log_path(context, self._aside), interval, generation)
-        self._through = min(tick for _, tick in self._log.committed())
+        self._through = self._begun = min(tick for _, tick in self._log.committed())
         sink.settle(context, self._log.commits, lambda other, older: other.overlaps(interval) and older <= generation)
 
     def committed(self) -> list[tuple[KeyInterval, int]]:
@@ -157,11 +157,12 @@ class JsonLinesWriter(Writer):
         try:
             with self._sink.refusals():
                 self._write([batch for tick, batch in ticks if tick <= end])
-                if self._part and end > self._through:
+                if self._part and end > self._begun:
                     self._commit_part(self._part, end)
                 elif final or end >= self._through + self._progress_ticks:
                     self._log.commit(end, None)
                     self._through = end
+                self._begun = end  # a part that is begun now has no rows of ticks up to here, and must not end there
                 self._write([batch for tick, batch in ticks if tick > end])
         except ElasticError as error:
             self._refusal = error
