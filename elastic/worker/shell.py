@@ -69,7 +69,7 @@ class Worker:
         self._targets: dict[int, TargetThread] = {}
         self._answers: deque[Opened | Committed | TargetFailed] = deque()
         self._local: deque[object] = deque()
-        self._report_at = self._nudge_at = 0.0
+        self._reported_s = self._nudge_at = 0.0
         self._peers: set[int] = set()
         self._running = True
 
@@ -93,8 +93,13 @@ class Worker:
             self._hub.close()
 
     def _idle_s(self) -> float:
-        wakes = [self._report_at, *(driver.wakes_at for driver in self._drivers.values())]
+        wakes = [self._report_due_s, *(driver.wakes_at for driver in self._drivers.values())]
         return max(0.0, min(wakes) - self._clock()) if self._host is not None else 1.0
+
+    @property
+    def _report_due_s(self) -> float:
+        """When the coordinator is to hear of this worker again."""
+        return self._reported_s + (REPORT_S if self._statistics.active else IDLE_REPORT_S)
 
     def _work(self) -> bool:
         """One slice of work; whether there is more to do at once."""
@@ -109,8 +114,8 @@ class Worker:
         if now >= self._nudge_at:
             self._nudge_at = now + NUDGE_S
             self._execute(self._host.nudge())
-        if now >= self._report_at:
-            self._report_at = now + (REPORT_S if self._statistics.active else IDLE_REPORT_S)
+        if now >= self._report_due_s:
+            self._reported_s = now
             skipped = {id: driver.skipped for id, driver in self._drivers.items()}
             self._hub.send(COORDINATOR, self._statistics.report(self._host, skipped, now))
         if not busy:
@@ -163,7 +168,7 @@ class Worker:
             case Begin():
                 self._begin(message)
             case ReportNow():
-                self._report_at = 0.0
+                self._reported_s = 0.0
             case Shutdown():
                 self._running = False
             case Peers():
