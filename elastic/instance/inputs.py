@@ -29,7 +29,8 @@ from elastic.protocol import (
 
 MIN_WINDOW_BYTES = 256 << 10
 MAX_WINDOW_BYTES = 4 << 20
-"""A window covers a round trip of 0.1 ms at 3.5 GB/s many times over; more would only lengthen queues."""
+"""A window covers a round trip of 0.1 ms at 3.5 GB/s many times over; more would only lengthen queues. Whatever the
+number of producers, one window is never more than a sixteenth of a worker's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +116,20 @@ class Input:
         log = self._seen[producer.ref.interval]
         arrived = ((d.tick, d.fingerprint) for d in producer.queue if d.tick > log.since)
         seen = (*((s.tick, s.fingerprint) for s in log.ticks), *arrived)
-        window = self._memory_bytes // (16 * len(self.producers))
         message = Subscribe(
             self.edge, producer.ref.instance, self._instance, self._worker, self._interval, producer.closed,
-            self._version, producer.serial, min(max(window, MIN_WINDOW_BYTES), MAX_WINDOW_BYTES),
+            self._version, producer.serial, self._window_bytes,
             log.since, seen,
         )  # fmt: skip
         commands: list[Command] = [Send(producer.ref.worker, message)]
         if self._acked:  # a new incarnation has not heard it, and an old one's link may have lost it
             commands.append(self._ack(producer))
         return commands
+
+    @property
+    def _window_bytes(self) -> int:
+        share = self._memory_bytes // 16
+        return min(max(share // len(self.producers), MIN_WINDOW_BYTES), share, MAX_WINDOW_BYTES)
 
     # -- what arrives ------------------------------------------------------------------------------------------------
 
@@ -183,9 +188,10 @@ class Input:
     def credits(self) -> list[Command]:
         """Tell producers what was consumed, once it is worth a message."""
         due: list[Command] = []
+        worth_bytes = min(MIN_WINDOW_BYTES, self._window_bytes) // 4
         for p in self.producers.values():
             unsaid = p.consumed_bytes - p.credited_bytes
-            if unsaid > MIN_WINDOW_BYTES // 4 or (unsaid > 0 and not p.queue):
+            if unsaid > worth_bytes or (unsaid > 0 and not p.queue):
                 p.credited_bytes = p.consumed_bytes
                 due.append(
                     Send(p.ref.worker, Credit(self.edge, p.ref.instance, self._instance, p.serial, p.consumed_bytes))

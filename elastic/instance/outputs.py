@@ -13,7 +13,7 @@ from elastic.state.checkpoint import BufferCheckpoint
 from elastic.state.routing import RoutingState
 
 UNSENT_LIMIT_BYTES = 4 << 20
-"""An instance with so much unsent output works no further until credit comes."""
+"""An instance with so much unsent output works no further until credit comes; or with a 64th of a worker's memory."""
 
 
 class Outputs:
@@ -34,6 +34,7 @@ class Outputs:
         self._routes = {e.id: RoutingState(e.id, instance, self.buffers[e.id]) for e in edges}
         self._instance = instance
         self._limit_bytes = plan.settings.memory_bytes // 4
+        self._unsent_limit_bytes = min(UNSENT_LIMIT_BYTES, plan.settings.memory_bytes // 64)
         self._asked_at_bytes = 0
         self.start = self.stable = start
         self._wanted: set[int] = set()
@@ -108,7 +109,7 @@ class Outputs:
     @property
     def blocked(self) -> bool:
         """Whether the instance must wait for credit: too much that it emitted is unsent."""
-        return max((r.unsent_bytes for r in self._routes.values()), default=0) > UNSENT_LIMIT_BYTES
+        return max((r.unsent_bytes for r in self._routes.values()), default=0) > self._unsent_limit_bytes
 
     @property
     def full(self) -> bool:

@@ -31,7 +31,8 @@ from elastic.protocol import (
 )
 
 PENDING_LIMIT_BYTES = 8 << 20
-"""Ticks taken but not committed; past it the inputs keep the rest, and their credit stops the producers."""
+"""Ticks taken but not committed; past it, or past a 32nd of a worker's memory, the inputs keep the rest, and their
+credit stops the producers."""
 
 
 class SinkInstance:
@@ -53,6 +54,7 @@ class SinkInstance:
         self._producers_of = {e.id: e.producer for e in plan.edges}
         self._pending: list[tuple[int, Batch]] = []
         self._pending_bytes = 0
+        self._pending_limit_bytes = min(PENDING_LIMIT_BYTES, plan.settings.memory_bytes // 32)
         self._under_way = False
         self._handed = self.committed
         self._open: deque[int] = deque()  # ticks with rows that were handed over and are not committed
@@ -100,7 +102,7 @@ class SinkInstance:
         """Take the ticks that are closed and hand them to the target; whether anything was done, and what follows."""
         closed = min(i.closed for i in self.inputs)
         final = all(i.final for i in self.inputs) and all(i.closed == closed for i in self.inputs)
-        moved = closed > self.tau and self._pending_bytes < PENDING_LIMIT_BYTES
+        moved = closed > self.tau and self._pending_bytes < self._pending_limit_bytes
         if moved:
             self._take(closed)
         if final and self.tau == closed:
@@ -114,7 +116,7 @@ class SinkInstance:
         return moved, commands
 
     def _take(self, closed: int) -> None:
-        while self.tau < closed and self._pending_bytes < PENDING_LIMIT_BYTES:
+        while self.tau < closed and self._pending_bytes < self._pending_limit_bytes:
             ticks = [t for i in self.inputs if (t := i.next_rows) is not None and t <= closed]
             if not ticks:
                 self.tau = closed

@@ -19,12 +19,11 @@ from elastic.state.checkpoint import BufferCheckpoint
 
 
 class Entry(NamedTuple):
-    """One tick's rows; the bytes count all that was ever appended, before this entry and with it."""
+    """One tick's rows; ``start_bytes`` counts all that was ever appended before it."""
 
     tick: int
     batch: Batch
     start_bytes: int
-    end_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +61,8 @@ class BufferState:
 
     def append(self, tick: int, batch: Batch) -> None:
         """Keep the rows of a tick; ticks ascend."""
-        start = self.appended_bytes
+        self._entries.append(Entry(tick, batch, self.appended_bytes))
         self.appended_bytes += batch.size_bytes
-        self._entries.append(Entry(tick, batch, start, self.appended_bytes))
 
     def after(self, tick: int) -> list[Entry]:
         """Entries past ``tick``, ascending."""

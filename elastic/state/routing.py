@@ -135,15 +135,17 @@ class RoutingState:
         due: list[Send] = []
         for subscription in self:
             blocked = False
-            for tick, batch, _, end_bytes in self._buffer.after(subscription.sent):
+            position = self._buffer.appended_bytes  # past what is replayed too, though the consumer needs none of it
+            for tick, batch, start_bytes in self._buffer.after(subscription.sent):
                 part = batch.slice(subscription.interval)
-                if part is not None:
-                    if not subscription.has_credit:
-                        blocked = True
-                        break
-                    last = final and tick == closed
-                    due.append(self._deliver(subscription, tick, part, stable=stable, final=last))
-                subscription.position_bytes = end_bytes
+                if part is None:
+                    continue
+                if not subscription.has_credit:
+                    blocked, position = True, start_bytes
+                    break
+                last = final and tick == closed
+                due.append(self._deliver(subscription, tick, part, stable=stable, final=last))
+            subscription.position_bytes = position
             if not blocked and closings and self._behind(subscription, closed, final=final):
                 due.append(self._deliver(subscription, closed, None, stable=stable, final=final))
         return due
