@@ -36,14 +36,14 @@ def run(query: Query, **options: Any) -> Report:
         return report
 
 
-def run_broken(query: Query, faults: tuple[Fault, ...]) -> Report:
+def run_broken(query: Query, faults: tuple[Fault, ...], settings: Settings) -> Report:
     """The same with faults, on four workers and a spare.
 
     Raises:
         RuntimeError: The job did not end well.
     """
     with scratch() as directory:
-        plan = Run(query.name, query, directory / "job", workers=WORKERS)
+        plan = Run(query.name, query, directory / "job", workers=WORKERS, settings=settings)
         report = launch(replace(plan, faults=faults), display="none")
     if report.status != "done":
         raise RuntimeError(f"{query.name}: {report.status}: {report.error}")

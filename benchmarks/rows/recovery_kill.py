@@ -11,6 +11,7 @@ from benchmarks.rows.latency_half_rate import maximum_lines_per_s
 from benchmarks.rows.wordcount import LINES, word_count
 from benchmarks.runtime import run_broken
 from elastic import sinks
+from elastic.plan import Settings
 from elastic.scenario.models import Fault
 
 _BETWEEN_KILLS_S = 5.0  # the lag has to stay low for a second before the recovery counts, and the spare be replaced
@@ -23,7 +24,8 @@ def _measure(effort: Effort) -> Sequence[Row]:
     times = [4.0 + i * (_BETWEEN_KILLS_S + 1 / kills) for i in range(kills)]
     faults = tuple(_kill(at, instance=i % 4) for i, at in enumerate(times))
     repeat = math.ceil((times[-1] + _BETWEEN_KILLS_S) * rate / LINES)
-    report = run_broken(word_count(sinks.discard(), rate=f"{rate}/s", repeat=repeat), faults)
+    query = word_count(sinks.discard(), rate=f"{rate}/s", repeat=repeat)
+    report = run_broken(query, faults, Settings(auto_tick=True))
     if len(report.recoveries) != kills:
         raise RuntimeError(f"{kills} workers were killed, and {len(report.recoveries)} recoveries reported")
     restored = _median("restored", [r.restored_s for r in report.recoveries])
