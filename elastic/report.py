@@ -213,7 +213,7 @@ class JobOutcome:
 
     Attributes:
         error: The text to show where the status is ``failed``.
-        wall_s: From tick 0 to the last commit.
+        wall_s: From tick 0 to the last commit; where the job failed or was interrupted, to its end.
         records_in: Records that sources read.
         records_out: Rows that sinks committed.
     """

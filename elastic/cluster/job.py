@@ -51,6 +51,7 @@ class JobControl:
         self._workers, self._spares, self._directory, self._keep_log = workers, spares, directory.resolve(), keep_log
         self._processes: LocalProcesses | None = None
         self._hub: Hub | None = None
+        self._prepared: list[tuple[Sink, SinkContext]] = []
         self._next_worker = 0
         self._names: dict[str, int] = {}
         self._owners: dict[tuple[str, int], int] = {}
@@ -89,6 +90,7 @@ class JobControl:
             self._spawn_worker()
         for sink, context in self._sinks():
             sink.prepare(context)
+            self._prepared.append((sink, context))
 
     def _shipped(self) -> bytes:
         shipped: bytes = cloudpickle.dumps(self._plan)
@@ -221,5 +223,5 @@ class JobControl:
         if self._processes is not None:
             self._processes.close()
         (self._directory / "job.pickle").unlink(missing_ok=True)
-        for sink, context in self._sinks():
+        for sink, context in self._prepared:
             sink.finish(context)

@@ -87,7 +87,8 @@ class Host:
         try:
             return self._route(sender, message)
         except UserError as error:
-            return self._fail(getattr(message, "instance", getattr(message, "consumer", 0)), error)
+            mine = "producer" if isinstance(message, Subscribe | Credit | Ack | Want) else "consumer"
+            return self.fail(getattr(message, "instance", getattr(message, mine, 0)), error)
 
     def _route(self, sender: int, message: object) -> list[Command]:
         match message:
@@ -252,11 +253,14 @@ class Host:
         gone = self.instances.pop(id, None)
         return [] if gone is None or isinstance(gone, KeyedInstance) else [Close(id)]
 
-    def _fail(self, id: int, error: UserError) -> list[Command]:
+    def fail(self, id: int, error: UserError) -> list[Command]:
+        """Report a user's mistake that an instance met, and drop the instance."""
         found = self.instances.get(id)
         operator = getattr(error, "operator", None) or (found.operator if found else "")
         tick = getattr(error, "tick", None) or (found.tau if found else 0)
-        return [Tell(Failed(id, operator, tick, str(error))), *self.drop(id)]
+        nameless = found is not None and type(error) is UserError  # the others say themselves where they were
+        text = f"operator {operator!r} failed after tick {tick}: {error}" if nameless else str(error)
+        return [Tell(Failed(id, operator, tick, text)), *self.drop(id)]
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
@@ -265,7 +269,7 @@ class Host:
         try:
             return work()
         except UserError as error:
-            return self._fail(id, error)
+            return self.fail(id, error)
 
     def step(self, id: int) -> tuple[bool, list[Command]]:
         """One step of a keyed or sink instance; whether it did anything."""
@@ -275,7 +279,7 @@ class Host:
         try:
             return found.step()
         except UserError as error:
-            return False, self._fail(id, error)
+            return False, self.fail(id, error)
 
     def committed(self, id: int, through: int, rows: int, *, final: bool) -> list[Command]:
         """The target of a sink instance holds everything through this tick."""

@@ -174,7 +174,7 @@ class Figures:
     def outcome(self, status: Status, error: str | None, now_s: float) -> JobOutcome:
         """How the job ended."""
         self.recoveries.finish()
-        end_s = max(self._last_commit_s, self.epoch_s)
+        end_s = max(self._last_commit_s, self.epoch_s) if status == "done" else now_s
         durations = Durations()
         if self._durations_ms:
             p50, p99 = (float(v) for v in np.percentile(self._durations_ms, (50, 99)))

@@ -309,11 +309,12 @@ class Worker:
 
     def _fail(self, id: int, error: Exception) -> list[Command]:
         assert self._host is not None
+        if isinstance(error, UserError):
+            return self._host.fail(id, error)
         found = self._host.instances.get(id)
         operator, tick = (found.operator, found.tau) if found is not None else ("", 0)
-        mine = isinstance(error, UserError)
-        text = str(error) if mine else "".join(traceback.format_exception(error))
-        return [Tell(Failed(id, operator, tick, text, mine)), *self._host.drop(id)]
+        text = "".join(traceback.format_exception(error))
+        return [Tell(Failed(id, operator, tick, text, user=False)), *self._host.drop(id)]
 
 
 def main(worker: int, address: str, coordinator: str) -> None:
