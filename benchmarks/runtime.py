@@ -12,6 +12,7 @@ from typing import Any
 
 from elastic import Query, Report
 from elastic.dashboard.launch import launch
+from elastic.plan import Settings
 from elastic.scenario.models import Fault
 from elastic.scenario.runner import Run
 
