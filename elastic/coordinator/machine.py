@@ -20,6 +20,7 @@ from elastic.coordinator.events import (
     WorkerJoined,
     WorkerLost,
 )
+from elastic.coordinator.judgement import CrashLoops, Differences
 from elastic.coordinator.membership import InstanceRecord, Membership, Worker
 from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.plan import Plan
@@ -45,9 +46,6 @@ from elastic.protocol import (
 
 MAX_FALSE_STARTS = 5
 
-MAX_DEATHS = 5
-"""So often may an instance die at one starting tick; chance alone hardly does that."""
-
 DRAIN_S = 1.0
 """A job that is stopped gets so long to commit what is complete."""
 
@@ -72,7 +70,7 @@ class Coordinator:
         self._stopping, self._drain_until_s = False, 0.0
         self._heir: dict[int, int] = {}
         self._never: set[int] = set()
-        self._deaths: dict[tuple[str, int], tuple[int | None, int]] = {}
+        self._loops, self._differences = CrashLoops(), Differences(plan)
         self.ended: EndJob | None = None
 
     def handle(self, event: Event, now_s: float) -> list[object]:
@@ -95,9 +93,11 @@ class Coordinator:
             case ClockTick():
                 actions = self._end_of_patience(now_s)
         actions += self._progress(now_s)
-        for action in actions:
-            if isinstance(action, EndJob):
-                self.ended = action
+        ends = [action for action in actions if isinstance(action, EndJob)]
+        if (verdict := self._differences.verdict(now_s, ending=bool(ends))) is not None:
+            ends = [EndJob("failed", verdict)]
+            actions = [a for a in actions if not isinstance(a, EndJob)] + ends
+        self.ended = ends[0] if ends else None
         return actions
 
     # -- workers -------------------------------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ class Coordinator:
         actions: list[object] = []
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.worker == lost:
-                if (loop := self._crash_loop(record, cause)) is not None:
-                    return [*actions, loop]
+                if (loop := self._loops.died(record, cause)) is not None:
+                    return [*actions, EndJob("failed", loop)]
                 begun = self.reconfigurer.begin(record, cause, now_s)
                 if begun is None:
                     return [*actions, self._state_lost(record, cause)]
@@ -188,21 +188,6 @@ class Coordinator:
                     record.part_at = None
                     actions.append(self.reconfigurer.start(record))
         return actions
-
-    def _crash_loop(self, record: InstanceRecord, cause: str) -> EndJob | None:
-        """The end of a job whose instance dies again and again without getting past the tick that it starts from."""
-        place = (record.operator, record.index)
-        tick, deaths = self._deaths.get(place, (None, 0))
-        deaths = deaths + 1 if record.start_tick in (tick, None) else 1
-        self._deaths[place] = (tick if record.start_tick is None else record.start_tick, deaths)
-        if deaths < MAX_DEATHS:
-            return None
-        text = (
-            f"{record.operator}#{record.index} was lost {deaths} times without getting past tick "
-            f"{record.start_tick or 0}, "
-            f"the last time since {cause}: something in the rows after it may end the process"
-        )
-        return EndJob("failed", text)
 
     def _hold_again(self, record: InstanceRecord) -> list[object]:
         gone = Record("checkpoint_lost", record.operator, record.index, record.worker, "its holder was lost")
@@ -276,7 +261,7 @@ class Coordinator:
             case Trimmed():
                 return self._trimmed(message)
             case Nondeterministic():
-                return self._nondeterministic(message)
+                return self._nondeterministic(message, now_s)
         return []
 
     def _started(self, message: Started) -> list[object]:
@@ -339,15 +324,10 @@ class Coordinator:
         )
         return [EndJob("failed", text)]
 
-    def _nondeterministic(self, message: Nondeterministic) -> list[object]:
-        key = f", key {message.key}" if message.key else ""
-        text = (
-            f"operator {message.operator!r} is not deterministic: tick {message.tick}{key} gave "
-            f"{message.now or 'other rows'} when it was replayed, and {message.before or 'other rows'} the first time; "
-            "take time and randomness from ctx.now and ctx.random, and depend on nothing but key, value and state"
-        )
-        record = Record("nondeterminism", message.operator, cause=text)
-        return [record] if self.plan.settings.nondeterminism == "warn" else [record, EndJob("failed", text)]
+    def _nondeterministic(self, message: Nondeterministic, now_s: float) -> list[object]:
+        if self.plan.settings.nondeterminism == "fail":
+            self._differences.heard(message, now_s)
+        return [Record("nondeterminism", message.operator, cause=self._differences.described(message))]
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ class KeyedInstance:
         self._producers_of = {e.id: e.producer for e in plan.edges}
         buffers = {} if checkpoint is None else checkpoint.buffers
         self.outputs = Outputs(plan, start.operator, start.instance, self.tau, buffers)
-        self.finished = False
+        self.finished = checkpoint is not None and checkpoint.final
         self._worker, self._checkpoint_ticks = worker, settings.checkpoint_ticks
         self._holder = start.holder if self._checkpoint_ticks else None
         self._stored = (
@@ -135,9 +135,11 @@ class KeyedInstance:
         Raises:
             UserCodeError: User code raised; the instance is unusable from then on and must be dropped.
         """
+        if self.finished:
+            return False, self._caught_up(self.tau)
         closed = min(i.closed for i in self.inputs)
         final = all(i.final for i in self.inputs) and all(i.closed == closed for i in self.inputs)
-        if self.outputs.blocked or self.finished or closed < self.tau or (closed == self.tau and not final):
+        if self.outputs.blocked or closed < self.tau or (closed == self.tau and not final):
             return False, self._waits()
         commands: list[Command] = []
         if closed > self.tau:
@@ -151,10 +153,14 @@ class KeyedInstance:
         commands += self.outputs.need_checkpoints()
         for i in self.inputs:
             commands += i.credits()
-        if self._replaying and self.tau == closed:
-            self._replaying = False
-            commands.append(Tell(CaughtUp(self.id, self.tau, self.replayed_rows)))
-        return True, commands
+        return True, commands + self._caught_up(closed)
+
+    def _caught_up(self, closed: int) -> list[Command]:
+        """The news that the replay is over, once."""
+        if not self._replaying or self.tau < closed:
+            return []
+        self._replaying = False
+        return [Tell(CaughtUp(self.id, self.tau, self.replayed_rows))]
 
     def _next(self, closed: int, *, final: bool) -> int | None:
         """The first tick in (τ, closed] that must be processed; None if all of them are empty and nothing is due."""
@@ -201,7 +207,8 @@ class KeyedInstance:
         state = self.processor.full() if base is None else self.processor.delta()
         buffers = {edge: buffer.checkpoint(base) for edge, buffer in self.outputs.buffers.items()}
         self._under_way = self.tau
-        return [Send(self._holder, Store(self.id, self._worker, Checkpoint(self.tau, base, state, buffers)))]
+        checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished)
+        return [Send(self._holder, Store(self.id, self._worker, checkpoint))]
 
     def on_need_checkpoint(self, _: NeedCheckpoint) -> list[Command]:
         """A producer's buffer state is past its limit."""

@@ -42,12 +42,14 @@ class Checkpoint:
         base: The tick of the checkpoint that this delta builds on; None for a full one.
         state: Processing state; None where nothing was ever written.
         buffers: Buffer state by edge id.
+        final: The stream ended with ``tick``, and what was pending then is in ``buffers``.
     """
 
     tick: int
     base: int | None
     state: StateTable | None
     buffers: Mapping[int, BufferCheckpoint]
+    final: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -77,7 +79,7 @@ def fold_checkpoint(base: Checkpoint, deltas: Sequence[Checkpoint]) -> Checkpoin
             buffers[edge] = replace(new, entries=kept + new.entries)
     tables = [c.state for c in (base, *deltas) if c.state is not None]
     state = fold(tables[0], tables[1:]) if tables else None
-    return Checkpoint(tick, base.base, state, buffers)
+    return Checkpoint(tick, base.base, state, buffers, deltas[-1].final if deltas else base.final)
 
 
 def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval]) -> list[Checkpoint]:
@@ -98,5 +100,5 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
     for n, interval in enumerate(intervals):
         state = None if checkpoint.state is None else cut_table(checkpoint.state, interval)
         buffers = checkpoint.buffers if n == 0 else {e: replace(b, entries=()) for e, b in checkpoint.buffers.items()}
-        parts.append(Checkpoint(checkpoint.tick, None, state, buffers))
+        parts.append(Checkpoint(checkpoint.tick, None, state, buffers, checkpoint.final))
     return parts

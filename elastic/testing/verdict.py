@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elastic.batch import rows
-from elastic.coordinator.machine import MAX_DEATHS, Coordinator
+from elastic.coordinator.judgement import MAX_DEATHS
+from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.membership import InstanceRecord
 from elastic.plan import Plan
 from elastic.testing.invariants import InvariantError, Watch

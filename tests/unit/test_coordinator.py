@@ -6,7 +6,8 @@ from typing import Any
 
 from elastic import Query, sinks, sources
 from elastic.coordinator.events import EndJob, Heard, SpawnWorker, WorkerBack, WorkerJoined, WorkerLost
-from elastic.coordinator.machine import MAX_DEATHS, Coordinator
+from elastic.coordinator.judgement import MAX_DEATHS
+from elastic.coordinator.machine import Coordinator
 from elastic.plan import Plan, Settings
 from elastic.protocol import Cut, CutDone, Hold, Send, SetHolder, Start, Started, View
 

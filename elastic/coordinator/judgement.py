@@ -1,0 +1,73 @@
+"""When a job must not go on, and whom to name: what kills its process again and again, what is not deterministic."""
+
+from __future__ import annotations
+
+from elastic.coordinator.membership import InstanceRecord
+from elastic.plan import Plan
+from elastic.protocol import Nondeterministic
+
+MAX_DEATHS = 5
+"""So often may an instance die at one starting tick; chance alone hardly does that."""
+
+HEARING_S = 0.2
+"""A replay that differs makes all that depends on it differ: so long is waited for a report from further upstream."""
+
+
+class CrashLoops:
+    """Counts the deaths of each instance's incarnations that started from one tick."""
+
+    def __init__(self) -> None:
+        self._deaths: dict[tuple[str, int], tuple[int | None, int]] = {}
+
+    def died(self, record: InstanceRecord, cause: str) -> str | None:
+        """What to say if the instance dies again and again without getting past the tick that it starts from."""
+        place = (record.operator, record.index)
+        tick, deaths = self._deaths.get(place, (None, 0))
+        deaths = deaths + 1 if record.start_tick in (tick, None) else 1
+        self._deaths[place] = (tick if record.start_tick is None else record.start_tick, deaths)
+        if deaths < MAX_DEATHS:
+            return None
+        return (
+            f"{record.operator}#{record.index} was lost {deaths} times without getting past tick "
+            f"{record.start_tick or 0}, "
+            f"the last time since {cause}: something in the rows after it may end the process"
+        )
+
+
+class Differences:
+    """Replays that gave other rows than the first time; the operator furthest upstream is named."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._order = {name: n for n, name in enumerate(plan.operators)}  # topological
+        self._reports: list[Nondeterministic] = []
+        self._until_s = 0.0
+
+    def heard(self, report: Nondeterministic, now_s: float) -> None:
+        """Keep a report, and wait a little for others."""
+        if not self._reports:
+            self._until_s = now_s + HEARING_S
+        self._reports.append(report)
+
+    def verdict(self, now_s: float, *, ending: bool) -> str | None:
+        """What to say, once all that may be to blame have had their time; at once if the job is about to end."""
+        if not self._reports or (now_s < self._until_s and not ending):
+            return None
+        return self.described(min(self._reports, key=lambda r: (self._order[r.operator], r.tick)))
+
+    def described(self, report: Nondeterministic) -> str:
+        """A report in the user's words."""
+        before = [f"{name!r}" for name in self._order if name in self._upstream(report.operator)]
+        others = f" (or {' or '.join(before)} before it, if what it read differed)" if before else ""
+        key = f", key {report.key}" if report.key else ""
+        return (
+            f"operator {report.operator!r}{others} is not deterministic: tick {report.tick}{key} gave "
+            f"{report.now or 'other rows'} when it was replayed, and {report.before or 'other rows'} the first time; "
+            "take time and randomness from ctx.now and ctx.random, and depend on nothing but key, value and state"
+        )
+
+    def _upstream(self, operator: str) -> set[str]:
+        """Operators with user code whose output reaches an operator."""
+        direct = {e.producer for e in self._plan.inputs(operator)}
+        found = {name for name in direct if self._plan.operators[name].user_code}
+        return found.union(*map(self._upstream, direct))
