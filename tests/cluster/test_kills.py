@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.driving import Breaker, drive, kill_owner, kill_spare, kinds
+from tests.cluster.driving import Breaker, Running, drive, kill_owner, kill_spare, kinds
 from tests.cluster.jobs import LINES, chain, chain_rows, counts, expected_chain, expected_counts, word_count
 
 pytestmark = pytest.mark.cluster
@@ -79,11 +79,29 @@ def test_a_small_cluster_survives_a_kill(tmp_path: Path, workers: int, spares: i
     assert chain_rows(tmp_path) == expected_chain()
 
 
+def kill_once_protected(instance: int, kills_before: int) -> Breaker:
+    """SIGKILL for the worker of an instance of ``chain``, once all copies have been made again after earlier kills."""
+    since: list[int] = []
+
+    def strike(running: Running) -> bool:
+        restored = sum(e.kind == "restored" and e.operator == "chain" for e in running.events)
+        owner = running.job.owner_of("chain", instance)
+        if restored < kills_before or owner is None:
+            return False
+        since.append(running.progress.checkpoints)
+        if running.progress.checkpoints < since[0] + 8:  # some four of each of the two instances
+            return False
+        running.job.kill(owner)
+        return True
+
+    return strike
+
+
 def test_a_small_cluster_survives_one_kill_after_another(tmp_path: Path) -> None:
     """The worker that replaces a victim keeps the checkpoints from then on."""
-    kills = [kill_owner("chain", n % 2, after_records=1_000 + 2_000 * n) for n in range(3)]
+    kills = [kill_once_protected(n % 2, n) for n in range(3)]
 
-    outcome = drive(chain(tmp_path, "2k/s"), tmp_path, *kills, workers=2, spares=0, checkpoint_ms=200)
+    outcome = drive(chain(tmp_path, "600/s"), tmp_path, *kills, workers=2, spares=0, checkpoint_ms=100)
 
     assert outcome.status == "done", outcome.error
     assert chain_rows(tmp_path) == expected_chain()
