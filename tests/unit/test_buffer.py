@@ -1,0 +1,105 @@
+"""Buffer state: what an instance emitted and consumers may still ask for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elastic.batch import Batch
+from elastic.keys import KeyInterval
+from elastic.state.buffer import BufferState
+
+ALL = KeyInterval(0, 4)
+LEFT, RIGHT = KeyInterval(0, 2), KeyInterval(2, 4)
+
+
+def batch(*groups: int) -> Batch:
+    return Batch(np.array(groups, np.uint16), None, [f"row of {g}" for g in groups])
+
+
+def filled(*ticks: int) -> BufferState:
+    buffer = BufferState(4)
+    for tick in ticks:
+        buffer.append(tick, batch(0, 3))
+    return buffer
+
+
+def ticks_after(buffer: BufferState, tick: int) -> list[int]:
+    return [entry.tick for entry in buffer.after(tick)]
+
+
+def test_a_subscription_is_served_what_lies_past_its_tick() -> None:
+    buffer = filled(2, 5, 9)
+
+    assert ticks_after(buffer, 0) == [2, 5, 9]
+    assert ticks_after(buffer, 2) == [5, 9]
+    assert ticks_after(buffer, 4) == [5, 9]
+    assert ticks_after(buffer, 9) == []
+
+
+def test_a_tick_without_rows_takes_no_room() -> None:
+    assert filled(2, 9).at(5) is None
+    assert filled(2, 9).stats.ticks == 2
+
+
+def test_nothing_is_trimmed_while_one_key_group_is_not_covered() -> None:
+    buffer = filled(2, 5)
+
+    assert not buffer.acknowledge(LEFT, 5)
+
+    assert (buffer.floor, ticks_after(buffer, 0)) == (0, [2, 5])
+
+
+def test_a_tick_is_trimmed_once_every_key_group_is_covered() -> None:
+    buffer = filled(2, 5, 9)
+    buffer.acknowledge(LEFT, 9)
+
+    assert buffer.acknowledge(RIGHT, 5)
+
+    assert (buffer.floor, ticks_after(buffer, 0)) == (5, [9])
+
+
+def test_an_acknowledgement_that_comes_late_takes_nothing_back() -> None:
+    buffer = filled(2, 5)
+    buffer.acknowledge(ALL, 5)
+
+    assert not buffer.acknowledge(ALL, 2)
+
+    assert buffer.floor == 5
+
+
+def test_size_counts_what_is_held_and_not_what_was_trimmed() -> None:
+    buffer = filled(2, 5)
+    whole = buffer.stats.size_bytes
+    buffer.acknowledge(ALL, 2)
+
+    assert whole == 2 * batch(0, 3).size_bytes
+    assert buffer.stats.size_bytes == batch(0, 3).size_bytes
+    buffer.acknowledge(ALL, 5)
+    assert buffer.stats.size_bytes == 0
+
+
+def test_a_buffer_restored_from_its_checkpoint_serves_the_same() -> None:
+    buffer = filled(2, 5, 9)
+    buffer.acknowledge(ALL, 2)
+    buffer.acknowledge(LEFT, 5)
+
+    restored = BufferState(4, buffer.checkpoint(None))
+
+    assert (restored.floor, restored.acked.tolist()) == (2, [5, 5, 2, 2])
+    assert ticks_after(restored, 2) == [5, 9]
+    restored.acknowledge(RIGHT, 9)
+    assert restored.floor == 5
+
+
+def test_a_delta_holds_only_what_came_after_its_base() -> None:
+    assert [tick for tick, _ in filled(2, 5, 9).checkpoint(after=5).entries] == [9]
+
+
+def test_a_checkpoint_does_not_change_when_its_buffer_does() -> None:
+    buffer = filled(2)
+    checkpoint = buffer.checkpoint(None)
+    buffer.append(5, batch(1))
+    buffer.acknowledge(ALL, 2)
+
+    assert [tick for tick, _ in checkpoint.entries] == [2]
+    assert checkpoint.acked.tolist() == [0, 0, 0, 0]
