@@ -1,64 +1,66 @@
-"""What cannot be survived is said; what is not deterministic is named; what is slow stays within its memory."""
+"""Losses that cannot be survived end the job, say what was lost and what would help, and leave what was committed."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from elastic import Operator, Query, sinks, sources
-from tests.cluster.driving import Running, drive, kill_owner
-from tests.cluster.jobs import counts, expected_counts, word_count
+from elastic import Query, sinks, sources
+from tests.cluster.driving import Running, drive, kill_owner, kinds
+from tests.cluster.jobs import chain, chain_rows, expected_chain
 
 pytestmark = pytest.mark.cluster
 
 
-class Restless(Operator):
-    """Not deterministic: another process gives another result."""
-
-    def process(self, key: Any, value: Any, state: Any, ctx: Any) -> Iterator[Any]:
-        yield key, os.getpid()
+def kill_instance_and_its_neighbour(running: Running) -> bool:
+    """SIGKILL for the workers of chain#0 and chain#1, of which the second keeps the checkpoints of the first."""
+    owners = [running.job.owner_of("chain", n) for n in range(2)]
+    if running.progress.records_in < 2_000 or running.progress.checkpoints < 3 or None in owners:
+        return False
+    for owner in owners:
+        assert owner is not None
+        running.job.kill(owner)
+    return True
 
 
 def test_losing_an_instance_with_its_backup_ends_the_job_and_says_what_was_lost(tmp_path: Path) -> None:
-    def kill_all(running: Running) -> bool:
-        owners = [running.job.owner_of("count", n) for n in range(3)]
-        if running.progress.checkpoints < 3 or None in owners:
-            return False
-        for owner in owners:
-            assert owner is not None
-            running.job.kill(owner)
-        return True
-
-    outcome = drive(word_count(tmp_path), tmp_path, kill_all, checkpoint_ms=200)
+    outcome = drive(chain(tmp_path), tmp_path, kill_instance_and_its_neighbour, checkpoint_ms=200)
 
     assert outcome.status == "failed"
-    assert re.search(r"the state of count#\d \(key groups .*\) is lost", str(outcome.error))
-    assert all(0 < count <= expected_counts()[word] for word, count in counts(tmp_path).items())
+    what = r"the state of chain#0 \(key groups \[0, 85\)\) is lost: worker \d killed by SIGKILL"
+    # Which of the two is seen first is chance; a worker that is to keep the next checkpoint does not have it at once.
+    why = r"and (its only checkpoint went with worker \d: two losses at once are not survived|worker \d.*had none yet)"
+    assert re.fullmatch(f"{what}, {why}", str(outcome.error))
+    committed = chain_rows(tmp_path)
+    assert committed.total() > 0
+    assert not committed - expected_chain()
 
 
-def test_code_that_is_not_deterministic_is_named_with_tick_and_key(tmp_path: Path) -> None:
-    query = Query("restless")
-    rows = query.source(sources.from_list(list(range(6_000)), rate="2k/s"))
-    keyed = rows.key_by(lambda n: n % 20).apply(Restless(), name="restless")
-    keyed.sink(sinks.json_lines(tmp_path / "out", commit="100ms"))
-
-    outcome = drive(query, tmp_path, kill_owner("restless", 0, after_records=3_000), checkpoint_ms=1_000)
+def test_losing_the_only_worker_ends_the_job_and_says_how_many_are_needed(tmp_path: Path) -> None:
+    outcome = drive(chain(tmp_path), tmp_path, kill_owner("chain", 0, after_records=2_500), workers=1, spares=0)
 
     assert outcome.status == "failed"
-    assert re.search(r"operator 'restless' is not deterministic: tick \d+, key \d+", str(outcome.error))
+    assert "run with more workers" in str(outcome.error)
+    assert any("one worker" in str(e.cause) for e in outcome.events if e.kind == "warning")
+    assert not chain_rows(tmp_path) - expected_chain()
 
 
-def test_a_slow_sink_slows_the_source_and_no_worker_grows(tmp_path: Path) -> None:
-    query = Query("slow")
-    query.source(sources.generator(keys=1000, count=200_000)).sink(sinks.discard(rate="80k/s"))
+def test_losing_a_worker_without_checkpoints_ends_the_job_and_names_the_setting(tmp_path: Path) -> None:
+    outcome = drive(chain(tmp_path), tmp_path, kill_owner("chain", 0, after_records=2_500), checkpoint_ms=0)
 
-    outcome = drive(query, tmp_path, workers=2, memory_bytes=256 << 20)
+    assert outcome.status == "failed"
+    assert "checkpoints are off: set checkpoint to a duration" in str(outcome.error)
+    assert any("checkpoints are off" in str(e.cause) for e in outcome.events if e.kind == "warning")
 
-    assert outcome.status == "done"
-    assert outcome.records_out == 200_000
-    assert outcome.peak_memory_bytes.worker < 256 << 20
+
+@pytest.mark.parametrize(("workers", "spares"), [(1, 0), (2, 0), (1, 1)])
+def test_a_small_cluster_runs_and_warns_of_what_it_cannot_survive(tmp_path: Path, workers: int, spares: int) -> None:
+    query = Query("small")
+    query.source(sources.from_list(list(range(100)))).key_by().count().sink(sinks.discard())
+
+    outcome = drive(query, tmp_path, workers=workers, spares=spares)
+
+    assert outcome.status == "done", outcome.error
+    assert ("warning" in kinds(outcome)) == (spares == 0)
