@@ -120,6 +120,8 @@ class Parent:
             self.channel.close()
             os.close(self.grip)
             child(request, self.lifeline, parent)
+        with contextlib.suppress(OSError):  # the child does it too; whoever is first, its group can be signalled now
+            os.setpgid(pid, pid)
         return pid
 
     def _spawn(self, request: Request) -> int:
@@ -127,6 +129,7 @@ class Parent:
             [sys.executable, "-P", "-m", "elastic.cluster.parent"],
             env=os.environ | {_REQUEST: json.dumps([asdict(request), self.lifeline, os.getpid()])},
             pass_fds=[self.lifeline],
+            process_group=0,
         )
         process.returncode = 0  # reaped by this module, not by subprocess
         return process.pid

@@ -202,6 +202,20 @@ def test_nothing_is_left_after_close_whatever_the_processes_do(processes: LocalP
     processes.close()
 
 
+@pytest.mark.parametrize("started", range(5))
+def test_processes_that_are_just_being_started_are_ended_too(entries: Path, started: int) -> None:
+    processes = LocalProcesses(entries / "logs")
+    for n in range(6):
+        processes.start(f"idle-{n}", "entries:idle", {"path": str(entries / f"{n}")})
+    wait_for(lambda: processes.poll() or len(processes.pids) >= started)
+    began = time.monotonic()
+
+    processes.close()
+
+    assert time.monotonic() - began < 2.0
+    assert not processes.directory.exists()
+
+
 def test_children_of_a_process_end_with_it(processes: LocalProcesses, entries: Path) -> None:
     processes.start("family", "entries:with_a_child_of_its_own", {"path": str(entries / "family")})
     child = pid_in(entries / "family")
