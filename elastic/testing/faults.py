@@ -35,12 +35,24 @@ FAULTS: tuple[FaultKind, ...] = (
     "crash in recovery", "crash in checkpoint", "crash at the end",
 )  # fmt: skip
 
-MOMENTS: dict[str, tuple[type, ...]] = {
-    "crash in recovery": (Start, Started, Fetch, Part, CutDone),
-    "crash in checkpoint": (Store, Stored),
-    "crash at the end": (Exhausted, Freeze, Frozen, Finish, Finished),
-}
-"""Messages around which a worker is to die: one that sends such a message, or one that is sent it."""
+SOON_S, LATER_S = 0.003, 0.05
+"""Whoever is to die around a message may do so before it arrives, or after what follows from it has begun."""
+
+
+def is_moment(kind: str, message: object) -> bool:
+    """Whether a worker that sends a message, or is sent it, is to die around it."""
+    match message:
+        case Start() | Started():
+            return kind == "crash in recovery" and bool(message.cause)  # not at the first start of all
+        case Fetch() | Part() | CutDone():
+            return kind == "crash in recovery"
+        case Store() if message.checkpoint.final:
+            return kind in {"crash in checkpoint", "crash at the end"}
+        case Store() | Stored():
+            return kind == "crash in checkpoint"
+        case Exhausted() | Freeze() | Frozen() | Finish() | Finished():
+            return kind == "crash at the end"
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +81,8 @@ class Faults:
     def sent(self, message: object, ends: tuple[SimulatedWorker, ...]) -> None:
         """A message is under way between these workers (one, if the other end is the coordinator)."""
         for armed in self._armed:
-            if not isinstance(message, MOMENTS[armed.kind]):
+            if not is_moment(armed.kind, message):
                 continue
-            if isinstance(message, Start | Started) and armed.kind == "crash in recovery" and not message.cause:
-                continue  # the first start of all
             self._armed.remove(armed)
             if armed.countdown:
                 self._armed.append(_Armed(armed.kind, armed.countdown - 1))
@@ -81,7 +91,8 @@ class Faults:
             return
 
     def _crash_soon(self, victim: SimulatedWorker, kind: str) -> None:
-        self._world.after(self._world.random.random() * 0.003, lambda: self._crash(victim, kind))
+        within_s = self._world.random.choice((SOON_S, LATER_S))
+        self._world.after(self._world.random.random() * within_s, lambda: self._crash(victim, kind))
 
     def _break(self, kind: FaultKind) -> None:
         chance, simulation = self._world.random, self._simulation
@@ -118,7 +129,7 @@ class Faults:
             case "crash in checkpoint":
                 self._armed.append(_Armed(kind, chance.randrange(10)))
             case "crash at the end":
-                self._armed.append(_Armed(kind, chance.randrange(6)))
+                self._armed.append(_Armed(kind, chance.randrange(20)))
 
     def _break_links(self, victim: SimulatedWorker, others: list[SimulatedWorker]) -> None:
         for other in others:
