@@ -52,7 +52,7 @@ def time_of(outcome: JobOutcome, kind: str) -> float:
     return next(e.at_s for e in outcome.events if e.kind == kind)
 
 
-@pytest.mark.parametrize(("operator", "instance"), [("text_files", 0), ("count", 1), ("sqlite", 0)])
+@pytest.mark.parametrize(("operator", "instance"), [("text_files", 0), ("count", 1)])
 def test_a_stopped_worker_is_replaced_and_fenced_when_it_comes_back(
     tmp_path: Path, operator: str, instance: int
 ) -> None:
