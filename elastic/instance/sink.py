@@ -134,21 +134,20 @@ class SinkInstance:
 
     def _commit(self, *, now: bool = False) -> list[Command]:
         """Hand over what is pending; ticks without rows only once in a while, or at the end."""
-        ended = self._ended is not None and not self.finished
+        end = self._drain if self._ended is None else self._ended
+        final = end is not None and self.tau >= end and not self.finished
         behind = self.tau - self._handed
-        if self._under_way or not (
-            self._pending or ended or behind >= self._idle_ticks or ((now or self._drain is not None) and behind)
-        ):
+        if self._under_way or not (self._pending or final or behind >= self._idle_ticks or (now and behind)):
             return []
         self._under_way, self._handed = True, self.tau
         self._open.extend(tick for tick, _ in self._pending)
         ticks, self._pending, self._pending_bytes = tuple(self._pending), [], 0
-        return [Commit(self.id, ticks, self.tau, final=ended and self.tau == self._ended)]
+        return [Commit(self.id, ticks, self.tau, final=final)]
 
     def on_drain(self, tick: int) -> list[Command]:
-        """The job is being stopped at ``tick``: commit through it without waiting for more."""
+        """The job is being stopped at ``tick``: no row comes after it, so the target is to hold all there is then."""
         self._drain = tick
-        return self._commit(now=True) + self._drained()
+        return self._commit()
 
     def on_committed(self, through: int, rows: int, *, final: bool) -> list[Command]:
         """The target holds everything through this tick; ``rows`` is what the last commit wrote."""
@@ -163,15 +162,7 @@ class SinkInstance:
             commands.append(Tell(Finished(self.id, through)))
         if final or (advanced and through - self._acked >= self._idle_ticks // 4):
             commands += self._ack()
-        return commands + self._commit() + self._drained()
-
-    def _drained(self) -> list[Command]:
-        """While the job is being stopped: say so once all that can be committed is."""
-        drain = self._drain
-        if drain is None or self.tau < drain or self._pending or self._under_way or self._handed < drain:
-            return []
-        self._drain = None
-        return [Tell(Finished(self.id, self.committed))]
+        return commands + self._commit()
 
     @property
     def settled(self) -> int:

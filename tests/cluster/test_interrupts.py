@@ -1,0 +1,114 @@
+"""Ctrl-C, SIGTERM and SIGKILL for the command: it ends in time, leaves nothing behind and nothing half done."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+from collections import defaultdict
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.command import has_committed, left_over, our_processes, start, wait_for
+
+pytestmark = pytest.mark.cluster
+
+ENDS_WITHIN_S = 3.0
+"""Two seconds on a machine of one's own."""
+
+
+def rows_of(place: Path) -> dict[str, list[int]]:
+    """What the JSON lines hold: the second field of all rows, by the first."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for part in (place / "out").glob("*.jsonl"):
+        for line in part.read_text().splitlines():
+            key, value = json.loads(line)
+            rows[str(key)].append(value)
+    return rows
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_job_ends_in_time_with_both_sinks_at_one_tick(place: Path, number: signal.Signals) -> None:
+    command = start(place, "job.py:endless")
+    wait_for(lambda: has_committed(place), "the first commit")
+
+    os.killpg(command.pid, number)  # as a terminal does; workers are in groups of their own
+    took_s = wait_for(lambda: command.poll() is not None, "the end")
+
+    assert command.returncode == 130, command.communicate()
+    assert took_s < ENDS_WITHIN_S
+    assert our_processes(place) == []
+    assert left_over(place) == []
+    numbers = rows_of(place)
+    assert all(sorted(found) == list(range(1, len(found) + 1)) for found in numbers.values())
+    with closing(sqlite3.connect(place / "counts.db")) as connection:
+        counts = dict(connection.execute("SELECT key, value FROM counts"))
+    assert {str(key): count for key, count in counts.items()} == {key: len(found) for key, found in numbers.items()}
+    command.communicate()
+
+
+@pytest.mark.parametrize("job", ["stuck", "holding"])
+def test_an_interrupt_ends_the_job_in_time_whatever_user_code_does(place: Path, job: str) -> None:
+    command = start(place, f"job.py:{job}")
+    wait_for(lambda: has_committed(place), "the first commit")
+
+    command.send_signal(signal.SIGINT)
+    took_s = wait_for(lambda: command.poll() is not None, "the end")
+
+    assert command.returncode == 130, command.communicate()
+    assert took_s < ENDS_WITHIN_S
+    assert our_processes(place) == []
+    assert left_over(place) == []
+    for key, values in rows_of(place).items():  # each of the four partitions begins at a multiple of 25,000
+        for first in range(int(key), 100_000, 25_000):
+            found = sorted(v for v in values if first <= v < first + 25_000)
+            assert found == list(range(first, first + 8 * len(found), 8)), "not a prefix"
+    command.communicate()
+
+
+def test_a_second_interrupt_ends_the_job_at_once(place: Path) -> None:
+    command = start(place, "job.py:stuck")
+    wait_for(lambda: has_committed(place), "the first commit")
+    assert command.stdout
+    command.send_signal(signal.SIGINT)
+    line = ""
+    while "stopping" not in line:
+        assert (line := command.stdout.readline()), "it ended without a word"
+
+    command.send_signal(signal.SIGINT)
+    took_s = wait_for(lambda: command.poll() is not None, "the end")
+
+    assert command.returncode == 130
+    assert took_s < ENDS_WITHIN_S
+    assert our_processes(place) == []
+    assert left_over(place) == []
+    command.communicate()
+
+
+def test_an_interrupt_while_the_processes_start_ends_them(place: Path) -> None:
+    command = start(place, "job.py:endless")
+    wait_for(lambda: list((place / "tmp").iterdir()), "the sockets' directory")
+
+    command.send_signal(signal.SIGINT)
+    took_s = wait_for(lambda: command.poll() is not None, "the end")
+
+    assert command.returncode == 130, command.communicate()
+    assert took_s < ENDS_WITHIN_S
+    assert our_processes(place) == []
+    assert left_over(place) == []
+    command.communicate()
+
+
+@pytest.mark.parametrize("job", ["endless", "stuck", "holding"])
+def test_all_processes_end_when_the_command_is_killed(place: Path, job: str) -> None:
+    command = start(place, f"job.py:{job}")
+    wait_for(lambda: has_committed(place), "the first commit")
+
+    command.kill()
+    command.communicate()
+
+    wait_for(lambda: not our_processes(place), "the end of all processes", 5.0)
+    wait_for(lambda: not list((place / "tmp").iterdir()), "the end of the sockets' directory", 5.0)
