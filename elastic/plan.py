@@ -91,7 +91,7 @@ class Settings:
         key_groups: Number of key groups, fixed for the life of the job; at most 65,535.
         memory_bytes: Limit per worker that credit and buffers keep to.
         heartbeat_ms: A worker whose process lives but does not answer for so long is taken for hung.
-        tick_bytes: A source reads at most this much in one tick and partition.
+        tick_bytes: A source reads at most this much in one tick and partition, or a sixteenth of a worker's memory.
         nondeterminism: ``fail`` stops the job when a replay differs, ``warn`` reports it and goes on.
         seed: Of ``ctx.random``.
         auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while a tick's work takes much of its length.
@@ -102,10 +102,10 @@ class Settings:
     key_groups: int = KEY_GROUPS
     memory_bytes: int = 512 << 20
     heartbeat_ms: int = 1000
-    tick_bytes: int = 4 << 20
+    tick_bytes: int = 32 << 20
     nondeterminism: Literal["fail", "warn"] = "fail"
     seed: int = 0
-    auto_tick: bool = False
+    auto_tick: bool = True
 
     @property
     def checkpoint_ticks(self) -> int:

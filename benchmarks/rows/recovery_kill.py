@@ -19,7 +19,7 @@ _BETWEEN_KILLS_S = 5.0  # the lag has to stay low for a second before the recove
 
 def _measure(effort: Effort) -> Sequence[Row]:
     kills = 2 if effort.quick else 10
-    rate = int(maximum_lines_per_s("1s", effort) / 2)
+    rate = int(maximum_lines_per_s("1s", "auto", effort) / 2)
     # Checkpoints are a second apart: a kill comes at 0/kills, 1/kills … of that time.
     times = [4.0 + i * (_BETWEEN_KILLS_S + 1 / kills) for i in range(kills)]
     faults = tuple(_kill(at, instance=i % 4) for i, at in enumerate(times))

@@ -40,7 +40,7 @@ def limit_words_per_s(repeat: int) -> float:
 
 
 def runtime_words_per_s(repeat: int, **settings: str) -> float:
-    """Of the job, ticks of 10 ms and checkpoints each second unless said otherwise; the result is checked."""
+    """Of the job, ticks that fit the load and checkpoints each second unless said otherwise; the result is checked."""
     with scratch() as directory:
         sink = RecordingDiscard(directory)
         report = run(word_count(sink, repeat=repeat), **settings)

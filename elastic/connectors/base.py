@@ -200,6 +200,7 @@ class LogEntry(NamedTuple):
         read_time_s: Unix time of the read.
         finished: Nothing follows in this partition.
         final: The last tick of the job: all sources close through it.
+        cuts: Positions between ``start`` and ``end`` at which one chunk ended and the next began.
     """
 
     tick: int
@@ -210,6 +211,13 @@ class LogEntry(NamedTuple):
     read_time_s: float = 0.0
     finished: bool = False
     final: bool = False
+    cuts: tuple[Position, ...] = ()
+
+    @property
+    def chunks(self) -> list[tuple[Position, Position]]:
+        """Start and end of every chunk that was read; none if nothing was."""
+        ends = (*self.cuts, self.end)
+        return [] if self.start == self.end else list(zip((self.start, *self.cuts), ends, strict=True))
 
 
 class SourceLog(Protocol):

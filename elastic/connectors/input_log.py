@@ -93,7 +93,7 @@ class InputLog:
         if self._entries >= self._segment_entries:
             self._go_on()
         flags = _FINISHED * entry.finished | _FINAL * entry.final
-        self._file.append((*entry[:6], flags))
+        self._file.append((*entry[:6], flags, *([list(entry.cuts)] if entry.cuts else [])))
         self._entries += 1
         self.last = entry
 
@@ -199,6 +199,9 @@ def _read(folder: Path, segments: Iterable[int]) -> list[LogEntry]:
 def _entries(rows: Iterable[Any]) -> list[LogEntry]:
     """The entries among what was appended, which beside them is floors (numbers) and an announcement."""
     return [
-        LogEntry(tick, start, end, records, size_bytes, read_time_s, bool(flags & _FINISHED), bool(flags & _FINAL))
-        for tick, start, end, records, size_bytes, read_time_s, flags in (r for r in rows if isinstance(r, list))
+        LogEntry(
+            tick, start, end, records, size_bytes, read_time_s, bool(flags & _FINISHED), bool(flags & _FINAL),
+            tuple(cuts[0]) if cuts else (),
+        )
+        for tick, start, end, records, size_bytes, read_time_s, flags, *cuts in (r for r in rows if isinstance(r, list))
     ]

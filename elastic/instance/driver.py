@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import TypeAlias
 
 from elastic.batch import Column
-from elastic.connectors.base import LogEntry, Reader, SourceLog
-from elastic.instance.source import SourceInstance
+from elastic.connectors.base import Chunk, LogEntry, Reader, SourceLog
+from elastic.instance.source import CHUNK_BYTES, SourceInstance
 from elastic.keys import KeyInterval
 from elastic.plan import Plan
 from elastic.protocol import Command, Exhausted, Finish, Frozen, Tell
@@ -23,13 +24,18 @@ IDLE_CLOSE_S = 0.5
 messages a second instead of 1,600."""
 
 WORK_S = 0.03
-"""A tick reads about as much as is processed in this time: long enough for columns to pay, short enough for latency."""
+"""With ``tick: auto`` a source without a rate reads about as much as is processed in this time: long enough for columns
+to pay, short enough for latency. A tick of fixed length reads what fills that length."""
 
 MIN_READ_BYTES = 64 << 10
 
 MAX_STRETCH = 8
-"""``tick: auto`` stamps at most every eighth tick; it stretches where a tick's work takes a third of the time between
-two, and shrinks where it takes less than a tenth."""
+"""``tick: auto`` stamps at most every eighth tick of a source with a rate; it stretches where a tick's work takes a
+third of the time between two, and shrinks where it takes less than a tenth."""
+
+
+_Tick: TypeAlias = "tuple[LogEntry, list[Column]]"
+"""One tick of a partition: what is logged of it, and the rows of its chunks."""
 
 
 class PartitionFeed:
@@ -83,7 +89,7 @@ class SourceDriver:
         self._rate = source.logic.rate
         self._per_s = self._rate.per_second / max(1, len(source.partitions)) if self._rate else 0.0
         self._by_records = self._rate is not None and self._rate.unit == "records"
-        self._limit_bytes = settings.tick_bytes
+        self._limit_bytes = min(settings.tick_bytes, settings.memory_bytes // 16)
         self._read_bytes = min(MIN_READ_BYTES * 4, self._limit_bytes)
         self._taken = [0.0] * len(feeds)
         self._closed_s = 0.0
@@ -94,6 +100,7 @@ class SourceDriver:
         self.replaying = True
         self._blocked = False
         self._auto, self._stretch = settings.auto_tick, 1
+        self._work_s = WORK_S if self._auto else self._tick_s
         self._wake = 0.0
         self.skipped = 0
 
@@ -116,14 +123,13 @@ class SourceDriver:
         )
         for tick, group in groupby(entries, key=itemgetter(0)):
             same = [(self._feeds[n], entry) for _, n, entry in group]
-            rows = [(f.interval, f.reader.reread(e.start, e.end)) for f, e in same if e.end != e.start]
+            rows = [(f.interval, f.reader.reread(*chunk)) for f, e in same for chunk in e.chunks]
             records, size_bytes = sum(e.records for _, e in same), sum(e.size_bytes for _, e in same)
             read_s, final = max(e.read_time_s for _, e in same), any(e.final for _, e in same)
             yield LogEntry(tick, 0, 0, records, size_bytes, read_s, final=final), rows
         for n, feed in enumerate(self._feeds):
-            feed.reader.seek(feed.position)
-            if feed.log.last is not None:  # what was due by then was read by then
-                self._taken[n] = self._due(feed.log.last.read_time_s)
+            feed.reader.seek(feed.position)  # what was due until it read last, or until now, needs no catching up
+            self._taken[n] = self._due(feed.log.last.read_time_s if feed.log.last is not None else self._clock())
 
     def _replay_next(self) -> list[Command] | None:
         """The next logged tick; None when the logs are through and closed equally far."""
@@ -181,7 +187,7 @@ class SourceDriver:
             self._adapt(sum(entry.size_bytes for entry, _ in read), spent)
             self._adapt_tick(spent)
         elif self._is_wanted(tick) or now - self._closed_s >= IDLE_CLOSE_S:
-            commands = self._close(tick, [(feed.empty(tick, now), None) for feed in self._feeds], now)
+            commands = self._close(tick, [(feed.empty(tick, now), []) for feed in self._feeds], now)
         else:
             commands = []
         if not self._told_exhausted and all(feed.reader.finished for feed in self._feeds):
@@ -193,23 +199,36 @@ class SourceDriver:
         wanted = self.instance.wanted
         return wanted is not None and wanted <= tick
 
-    def _read(self, tick: int, now: float) -> list[tuple[LogEntry, Column | None]] | None:
+    def _read(self, tick: int, now: float) -> list[_Tick] | None:
         """What each partition has now, as far as limits and rate allow; None if none has anything."""
-        found: list[tuple[LogEntry, Column | None]] = []
-        for n, feed in enumerate(self._feeds):
-            limit_bytes, limit_records = self._allowance(n, now)
-            chunk = None
-            if limit_bytes > 0 and (limit_records is None or limit_records > 0) and not feed.reader.finished:
-                chunk = feed.reader.read(limit_bytes, limit_records)
+        found = [self._read_feed(tick, now, n) for n in range(len(self._feeds))]
+        return found if any(rows for _, rows in found) else None
+
+    def _read_feed(self, tick: int, now: float, number: int) -> _Tick:
+        """What one partition has now, chunk by chunk."""
+        feed = self._feeds[number]
+        left_bytes, left_records = self._allowance(number, now)
+        chunks: list[Chunk] = []
+        while left_bytes > 0 and (left_records is None or left_records > 0) and not feed.reader.finished:
+            asked_bytes = min(left_bytes, CHUNK_BYTES)
+            chunk = feed.reader.read(asked_bytes, left_records)
             if chunk is None:
-                found.append((feed.empty(tick, now), None))
-                continue
-            self._taken[n] += chunk.records if self._by_records else chunk.size_bytes
-            self.skipped += chunk.skipped
-            done = feed.reader.finished
-            entry = LogEntry(tick, feed.position, chunk.position, chunk.records, chunk.size_bytes, now, finished=done)
-            found.append((entry, chunk.rows))
-        return found if any(rows is not None for _, rows in found) else None
+                break
+            chunks.append(chunk)
+            left_bytes -= chunk.size_bytes
+            left_records = None if left_records is None else left_records - chunk.records
+            if chunk.size_bytes < asked_bytes // 2:
+                break  # there is no more for now
+        if not chunks:
+            return feed.empty(tick, now), []
+        records, size_bytes = sum(c.records for c in chunks), sum(c.size_bytes for c in chunks)
+        self._taken[number] += records if self._by_records else size_bytes
+        self.skipped += sum(c.skipped for c in chunks)
+        *cuts, end = (c.position for c in chunks)
+        entry = LogEntry(
+            tick, feed.position, end, records, size_bytes, now, finished=feed.reader.finished, cuts=tuple(cuts)
+        )
+        return entry, [c.rows for c in chunks]
 
     def _allowance(self, feed: int, now: float) -> tuple[int, int | None]:
         """(bytes, records) that may be read from a partition now: what is due by the rate, within a tick's limit."""
@@ -224,7 +243,7 @@ class SourceDriver:
         """Records or bytes of one partition that the rate allows until ``now``."""
         return self._per_s * max(0.0, now - self._epoch_s)
 
-    def _close(self, tick: int, read: list[tuple[LogEntry, Column | None]], now: float) -> list[Command]:
+    def _close(self, tick: int, read: list[_Tick], now: float) -> list[Command]:
         """Log a tick on every partition, then serve it."""
         for feed, (entry, _) in zip(self._feeds, read, strict=True):
             feed.append(entry)
@@ -232,20 +251,20 @@ class SourceDriver:
         records = sum(entry.records for entry, _ in read)
         if records:
             self._marks(ReadMark(tick, now, records, sum(entry.size_bytes for entry, _ in read)))
-        rows = [(feed.interval, c) for feed, (_, c) in zip(self._feeds, read, strict=True) if c is not None]
+        rows = [(feed.interval, c) for feed, (_, chunks) in zip(self._feeds, read, strict=True) for c in chunks]
         return self.instance.emit(tick, rows)
 
     def _adapt(self, size_bytes: int, spent_s: float) -> None:
-        """Without a rate, let a tick's reading take about ``WORK_S`` of processing."""
+        """Without a rate, let the reading of a tick take as long as its work may."""
         if self._rate is None and size_bytes and spent_s > 0:
-            wanted = size_bytes * WORK_S / spent_s
+            wanted = size_bytes / len(self._feeds) * self._work_s / spent_s
             smooth = 0.75 * self._read_bytes + 0.25 * wanted
             self._read_bytes = int(min(max(smooth, MIN_READ_BYTES), self._limit_bytes))
 
     def _adapt_tick(self, spent_s: float) -> None:
         """Stamp fewer ticks while each costs much of the time there is for it; powers of two, so that sources agree."""
         share = spent_s / (self._stretch * self._tick_s)
-        if self._auto and share > 1 / 3 and self._stretch < MAX_STRETCH:
+        if self._auto and self._rate is not None and share > 1 / 3 and self._stretch < MAX_STRETCH:
             self._stretch *= 2
         elif share < 1 / 10 and self._stretch > 1:
             self._stretch //= 2

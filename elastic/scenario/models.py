@@ -78,8 +78,8 @@ class Elastic(Section):
         Annotated[int, Field(ge=1)] | Literal["auto"],
         BeforeValidator(_tick),
         _written("^(auto|[0-9]+ *(ms|s))$", "10ms", "auto"),
-        _field("Length of a tick, the step of logical time; auto lengthens it where its cost would show.", "10ms"),
-    ] = 10
+        _field("Length of a tick, the step of logical time; auto is 10 ms, and longer where its cost would show.", "auto"),
+    ] = "auto"
     checkpoint: Annotated[
         int,
         BeforeValidator(_off),
@@ -93,8 +93,8 @@ class Elastic(Section):
         DurationMs, _field("A worker that lives but is silent for so long is taken for hung.", "1s", at_least=100)
     ] = 1000
     tick_bytes: Annotated[
-        SizeBytes, _field("A source reads at most this much in one tick and partition.", "4MiB", at_least=1)
-    ] = 4 << 20
+        SizeBytes, _field("A source reads at most this much in one tick and partition.", "32MiB", at_least=1)
+    ] = 32 << 20
     nondeterminism: Annotated[
         Literal["fail", "warn"],
         Field(description="fail stops the job when a replay differs from what was sent; warn reports it and goes on."),

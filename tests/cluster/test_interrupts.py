@@ -76,7 +76,8 @@ def test_a_second_interrupt_ends_the_job_at_once(place: Path) -> None:
     command.send_signal(signal.SIGINT)
     line = ""
     while "stopping" not in line:
-        assert (line := command.stdout.readline()), "it ended without a word"
+        line = command.stdout.readline()
+        assert line, "it ended without a word"
 
     command.send_signal(signal.SIGINT)
     took_s = wait_for(lambda: command.poll() is not None, "the end")

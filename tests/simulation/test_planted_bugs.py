@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from elastic.coordinator import reconfigure
 from elastic.instance import inputs, keyed
-from elastic.protocol import Send, Stored
-from elastic.state import backup, buffer
+from elastic.protocol import Hold, Send, Stored
+from elastic.state import backup, buffer, checkpoint, routing
 from elastic.testing import world
-from elastic.testing.__main__ import run_seed
+from elastic.testing.faults import FaultKind
+from elastic.testing.jobs import TINY_BYTES, random_trial
+from elastic.testing.simulator import simulate
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -110,24 +113,105 @@ def lose_the_buffer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(buffer.BufferState, "checkpoint", lambda self, after: replace(original(self, after), entries=()))
 
 
-PLANTED: list[Plant] = [
-    trim_at_once, acknowledge_unstored, forget_the_merge, keep_duplicates, accept_gaps, hold_for_zombies,
-    let_zombies_log, restart_from_nothing, lose_the_buffer,
-]  # fmt: skip
+def answer_zombies(patch: pytest.MonkeyPatch) -> None:
+    """Whoever subscribes is served, whatever has superseded it, and nobody is superseded."""
+    patch.setattr(routing, "_overlap", lambda a, b: False)
 
 
-def is_found(seed: int) -> bool:
-    """Whether the seed's job ends other than it should; a crash of the core counts."""
-    try:
-        result = run_seed(seed)
-    except (AssertionError, LookupError, ValueError):
-        return True
-    return result.wrong is not None or "was dropped through tick" in (result.error or "")
+def forget_the_end(patch: pytest.MonkeyPatch) -> None:
+    """A checkpoint does not say that the stream has ended with it."""
+    original = checkpoint.Checkpoint
+    patch.setattr(keyed, "Checkpoint", lambda *values: original(*values[:4]))
+
+
+def block_replays(patch: pytest.MonkeyPatch) -> None:
+    """Replayed rows that a consumer is past count as unsent."""
+    original = routing.RoutingState.serve
+
+    def serve(self: routing.RoutingState, closed: int, **options: Any) -> list[Any]:
+        before = {s.consumer: s.position_bytes for s in self}
+        due = original(self, closed, **options)
+        reached = {d.message.consumer for d in due}
+        for subscription in self:
+            if subscription.consumer not in reached:
+                subscription.position_bytes = before[subscription.consumer]
+        return due
+
+    patch.setattr(routing.RoutingState, "serve", serve)
+
+
+def lose_credit(patch: pytest.MonkeyPatch) -> None:
+    """A new subscription owes what was under way on the old one."""
+    original = routing.RoutingState.subscribe
+
+    def subscribe(self: routing.RoutingState, message: Any, **options: Any) -> Any:
+        owed = {s.consumer: s.sent_bytes - s.consumed_bytes for s in self}
+        result = original(self, message, **options)
+        for subscription in self:
+            if subscription.consumer == message.consumer:
+                subscription.sent_bytes += owed.get(message.consumer, 0)
+        return result
+
+    patch.setattr(routing.RoutingState, "subscribe", subscribe)
+
+
+def leave_unprotected(patch: pytest.MonkeyPatch) -> None:
+    """Whose holder is lost is told of a new one, which is never told to hold."""
+    original = reconfigure.Reconfigurer.hold_elsewhere
+
+    def hold_elsewhere(self: reconfigure.Reconfigurer, record: Any) -> list[Any]:
+        return [a for a in original(self, record) if not isinstance(getattr(a, "message", None), Hold)]
+
+    patch.setattr(reconfigure.Reconfigurer, "hold_elsewhere", hold_elsewhere)
+
+
+CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
+ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
+LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
+ENDS: tuple[FaultKind, ...] = ("crash at the end",)
+
+PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
+    (trim_at_once, CRASHES),
+    (acknowledge_unstored, CRASHES),
+    (forget_the_merge, CRASHES),
+    (keep_duplicates, LOSSES),
+    (accept_gaps, LOSSES),
+    (hold_for_zombies, ZOMBIES),
+    (let_zombies_log, ZOMBIES),
+    (restart_from_nothing, CRASHES),
+    (lose_the_buffer, CRASHES),
+    (answer_zombies, ZOMBIES),
+    (forget_the_end, ENDS),
+    (block_replays, CRASHES),
+    (lose_credit, CRASHES),
+    (leave_unprotected, CRASHES),
+]
+"""Each with the faults that concern it, so that it is found soon."""
+
+SEEDS = 200
+
+
+def is_found(seed: int, kinds: tuple[FaultKind, ...]) -> bool:
+    """Whether the seed's job, in as little memory as makes every limit bite, ends other than it should."""
+    trial = random_trial(seed)
+    settings = replace(trial.settings, memory_bytes=TINY_BYTES)
+    result = simulate(
+        trial.query, seed, workers=trial.workers, faults=trial.faults, kinds=kinds, within_s=trial.within_s,
+        settings=settings,
+    )  # fmt: skip
+    return result.wrong is not None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
-def test_the_simulator_finds_a_planted_bug(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("plant", "kinds"), PLANTED, ids=lambda value: getattr(value, "__name__", ""))
+def test_the_simulator_finds_a_planted_bug(
+    plant: Plant, kinds: tuple[FaultKind, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch)
 
-    assert any(is_found(seed) for seed in range(200))
+    assert any(is_found(seed, kinds) for seed in range(SEEDS))
+
+
+@pytest.mark.parametrize("kinds", [CRASHES, ZOMBIES, LOSSES, ENDS], ids=lambda kinds: kinds[0])
+def test_without_a_planted_bug_nothing_is_found(kinds: tuple[FaultKind, ...]) -> None:
+    assert not any(is_found(seed, kinds) for seed in range(5))
