@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
     print(table(rows))
-    write(options.output, rows)
+    write(options.output, rows, keep=bool(options.only))
     return int(failed)
 
 

@@ -108,13 +108,20 @@ def _cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def write(path: Path, rows: Sequence[Row]) -> None:
-    """The file holds the host and the rows, whole: it is renamed into place."""
+def write(path: Path, rows: Sequence[Row], *, keep: bool = False) -> None:
+    """The file holds the host and the rows, whole: it is renamed into place.
+
+    Args:
+        path: The file.
+        rows: What was measured now.
+        keep: Leave other rows that the file has from the same host in their places.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    measured = {row.name: _plain(row) for row in rows}
+    if keep and path.exists() and (before := json.loads(path.read_text()))["host"] == host():
+        measured = {row["name"]: row for row in before["rows"]} | measured
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(
-        json.dumps({"host": host(), "rows": [_plain(row) for row in rows]}, indent=2, allow_nan=False) + "\n"
-    )
+    partial.write_text(json.dumps({"host": host(), "rows": list(measured.values())}, indent=2, allow_nan=False) + "\n")
     partial.replace(path)
 
 

@@ -1,7 +1,7 @@
 """Latency of WordCount that emits every tick of 10 ms, fed with half of what it can take at such ticks.
 
 The start, when memory is fresh and all keys are new, counts in; so that it does not decide about the 99th percentile,
-the run is five times as long as others.
+the run is ten times as long as others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def maximum_lines_per_s(emit: str, tick: str, effort: Effort) -> float:
 
 def _measure(effort: Effort) -> Sequence[Row]:
     rate = int(maximum_lines_per_s("tick", "10ms", effort) / 2)
-    repeat = repeats(5 * effort.timed_s, lambda: LINES / rate)
+    repeat = repeats(10 * effort.timed_s, lambda: LINES / rate)
     report = run(word_count(sinks.discard(), emit="tick", rate=f"{rate}/s", repeat=repeat), tick="10ms")
     latency = report.latency_ms
     assert latency.p50 is not None

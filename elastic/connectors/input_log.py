@@ -200,7 +200,14 @@ def _entries(rows: Iterable[Any]) -> list[LogEntry]:
     """The entries among what was appended, which beside them is floors (numbers) and an announcement."""
     return [
         LogEntry(
-            tick, start, end, records, size_bytes, read_time_s, bool(flags & _FINISHED), bool(flags & _FINAL),
+            tick,
+            start,
+            end,
+            records,
+            size_bytes,
+            read_time_s,
+            bool(flags & _FINISHED),
+            bool(flags & _FINAL),
             tuple(cuts[0]) if cuts else (),
         )
         for tick, start, end, records, size_bytes, read_time_s, flags, *cuts in (r for r in rows if isinstance(r, list))

@@ -91,7 +91,8 @@ class SourceDriver:
         self._by_records = self._rate is not None and self._rate.unit == "records"
         self._limit_bytes = min(settings.tick_bytes, settings.memory_bytes // 16)
         self._read_bytes = min(MIN_READ_BYTES * 4, self._limit_bytes)
-        self._taken = [0.0] * len(feeds)
+        # What was due until a partition was read last, or until now if it never was, needs no catching up.
+        self._taken = [self._due(feed.log.last.read_time_s if feed.log.last else clock()) for feed in feeds]
         self._closed_s = 0.0
         self._finish = finish
         self._frozen = self._told_frozen = self._told_exhausted = False
@@ -127,9 +128,8 @@ class SourceDriver:
             records, size_bytes = sum(e.records for _, e in same), sum(e.size_bytes for _, e in same)
             read_s, final = max(e.read_time_s for _, e in same), any(e.final for _, e in same)
             yield LogEntry(tick, 0, 0, records, size_bytes, read_s, final=final), rows
-        for n, feed in enumerate(self._feeds):
-            feed.reader.seek(feed.position)  # what was due until it read last, or until now, needs no catching up
-            self._taken[n] = self._due(feed.log.last.read_time_s if feed.log.last is not None else self._clock())
+        for feed in self._feeds:
+            feed.reader.seek(feed.position)
 
     def _replay_next(self) -> list[Command] | None:
         """The next logged tick; None when the logs are through and closed equally far."""

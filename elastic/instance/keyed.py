@@ -71,6 +71,7 @@ class KeyedInstance:
         self.outputs = Outputs(plan, start.operator, start.instance, self.tau, buffers)
         self.finished = checkpoint is not None and checkpoint.final
         self._worker, self._checkpoint_ticks = worker, settings.checkpoint_ticks
+        self._phase = start.interval.low * self._checkpoint_ticks // settings.key_groups
         self._holder = start.holder if self._checkpoint_ticks else None
         self._stored = (
             self.tau if checkpoint is not None else None
@@ -191,9 +192,13 @@ class KeyedInstance:
     # -- checkpoint, backup, trim --------------------------------------------------------------------------------------
 
     def _checkpoint_if_due(self) -> list[Command]:
-        """At the first tick at or past each multiple of the interval, on all instances alike, and at the end."""
+        """Once in each interval, and at the end; where in the interval, an instance's place in key space decides.
+
+        So the instances do not all pause at once.
+        """
         every = self._checkpoint_ticks or UNPROTECTED_ACK_TICKS
-        return self.checkpoint() if self.finished or self.tau // every > self._attempted // every else []
+        passed = (self.tau + self._phase) // every > (self._attempted + self._phase) // every
+        return self.checkpoint() if self.finished or passed else []
 
     def checkpoint(self) -> list[Command]:
         """Back up (processing state, buffer state, τ) now, as a delta on what the holder has; one at a time."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, joined
+from elastic.batch import Batch, Column, Groups, Indices, Pairs, joined
 from elastic.keys import sort_order
 from elastic.operators.accumulators import Accumulator, Counts, Extremes, Reductions, Sums
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput

@@ -78,7 +78,7 @@ class Elastic(Section):
         Annotated[int, Field(ge=1)] | Literal["auto"],
         BeforeValidator(_tick),
         _written("^(auto|[0-9]+ *(ms|s))$", "10ms", "auto"),
-        _field("Length of a tick, the step of logical time; auto is 10 ms, and longer where its cost would show.", "auto"),
+        _field("Length of a tick, the step of logical time; auto is 10 ms, or longer where its cost shows.", "auto"),
     ] = "auto"
     checkpoint: Annotated[
         int,

@@ -13,7 +13,7 @@ import pytest
 from elastic.coordinator import reconfigure
 from elastic.instance import inputs, keyed
 from elastic.protocol import Hold, Send, Stored
-from elastic.state import backup, buffer, checkpoint, routing
+from elastic.state import backup, buffer, routing
 from elastic.testing import world
 from elastic.testing.faults import FaultKind
 from elastic.testing.jobs import TINY_BYTES, random_trial
@@ -118,12 +118,6 @@ def answer_zombies(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(routing, "_overlap", lambda a, b: False)
 
 
-def forget_the_end(patch: pytest.MonkeyPatch) -> None:
-    """A checkpoint does not say that the stream has ended with it."""
-    original = checkpoint.Checkpoint
-    patch.setattr(keyed, "Checkpoint", lambda *values: original(*values[:4]))
-
-
 def block_replays(patch: pytest.MonkeyPatch) -> None:
     """Replayed rows that a consumer is past count as unsent."""
     original = routing.RoutingState.serve
@@ -181,7 +175,6 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (restart_from_nothing, CRASHES),
     (lose_the_buffer, CRASHES),
     (answer_zombies, ZOMBIES),
-    (forget_the_end, ENDS),
     (block_replays, CRASHES),
     (lose_credit, CRASHES),
     (leave_unprotected, CRASHES),

@@ -44,7 +44,7 @@ from elastic.testing.world import LogStore, SimulatedLog
 
 ALL = KeyInterval(0, 4)
 HOLDER, ME, SOURCE, NEXT = 8, 20, 10, 30
-EPOCH_S = 1000.0
+EPOCH_S = 0.0
 
 
 class Sums(Operator):
@@ -283,7 +283,7 @@ def test_a_sink_that_is_drained_commits_even_ticks_without_rows() -> None:
 
     (commit,) = sent(sink.instance.on_drain(5), Commit)
     assert commit.through == 5
-    assert sent(sink.instance.on_committed(5, 0, final=False), Finished) == [Finished(ME, 5)]
+    assert sent(sink.instance.on_committed(5, 0, final=commit.final), Finished) == [Finished(ME, 5)]
 
 
 # -- sources -----------------------------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ def test_a_scenario_is_read_with_every_value_in_its_unit(tmp_path: Path) -> None
         heartbeat_ms=500,
         nondeterminism="warn",
         seed=7,
+        auto_tick=False,
     )
     assert [str(f) for f in scenario.faults] == [
         "kill the owner of count#0 at 3 s",
@@ -68,7 +69,7 @@ def test_the_defaults_are_those_of_the_runtime(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("elastic", "settings"),
-    [("{tick: auto}", Settings(auto_tick=True)), ("{checkpoint: off}", Settings(checkpoint_ms=0))],
+    [("{tick: 10ms}", Settings(auto_tick=False)), ("{checkpoint: off}", Settings(checkpoint_ms=0))],
 )
 def test_words_stand_for_settings_that_are_no_numbers(tmp_path: Path, elastic: str, settings: Settings) -> None:
     scenario = load(tmp_path, f"name: x\njob: x.py\nelastic: {elastic}\n")
@@ -147,5 +148,5 @@ def test_the_json_schema_describes_every_field_and_shows_defaults_as_written() -
     fields = [(name, f) for part in (schema, *schema["$defs"].values()) for name, f in part["properties"].items()]
     assert [n for n, f in fields if "description" not in f and "$ref" not in f] == []
     assert schema["$defs"]["Cluster"]["properties"]["memory"]["default"] == "512MiB"
-    assert schema["$defs"]["Elastic"]["properties"]["tick"]["default"] == "10ms"
+    assert schema["$defs"]["Elastic"]["properties"]["tick"]["default"] == "auto"
     assert json.loads(json.dumps(schema)) == schema
