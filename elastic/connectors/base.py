@@ -147,6 +147,12 @@ class Sink(ABC):
     name: str = "sink"
     parallel: bool = True
     """Whether several instances may write at once, each its own key groups."""
+    locks: bool = False
+    """Whether a writer that stands still in the middle of a commit keeps everybody else out of the target.
+
+    A worker that holds one and is taken for hung is ended before the target is opened elsewhere, instead of being left
+    to find out that it was replaced.
+    """
 
     def prepare(self, context: SinkContext) -> None:
         """Check and create the target before the job starts; runs once, in the command.

@@ -36,6 +36,7 @@ class SqliteSink(Sink):
     columns: tuple[str, ...] | None = None
     name = "sqlite"
     parallel = False  # a SQLite file has one writer at a time
+    locks = True
 
     def prepare(self, context: SinkContext) -> None:
         with closing(self.table.connect()) as db, self.table.transaction(db):

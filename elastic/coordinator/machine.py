@@ -147,10 +147,17 @@ class Coordinator:
             Record("failed", worker=event.worker, cause=event.reason, at_s=event.last_seen_s),
             Record("detected", worker=event.worker, cause=event.reason),
         ]
+        if self._locks_a_target(event.worker):
+            actions.append(EndWorker(event.worker))
         if len(self.members.live) + self._spawning < self._wanted + self._spares_wanted:
             self._spawning += 1
             actions.append(SpawnWorker(cause))
         return actions + self._recover_from(event.worker, cause, now_s)
+
+    def _locks_a_target(self, worker: int) -> bool:
+        """Whether the worker, if it merely stands still, may keep a successor of one of its sinks waiting for ever."""
+        here = [self.plan.operators[i.operator] for i in self.members.of_kind("sink") if i.worker == worker]
+        return any(sink.logic.locks for sink in here)
 
     def _never_joined(self, event: WorkerLost) -> list[object]:
         """A worker ended while it was starting: once or twice that is bad luck, then it is the machine's fault."""

@@ -52,7 +52,7 @@ def time_of(outcome: JobOutcome, kind: str) -> float:
     return next(e.at_s for e in outcome.events if e.kind == kind)
 
 
-@pytest.mark.parametrize(("operator", "instance"), [("text_files", 0), ("count", 1)])
+@pytest.mark.parametrize(("operator", "instance"), [("text_files", 1), ("count", 2)])
 def test_a_stopped_worker_is_replaced_and_fenced_when_it_comes_back(
     tmp_path: Path, operator: str, instance: int
 ) -> None:
@@ -65,6 +65,16 @@ def test_a_stopped_worker_is_replaced_and_fenced_when_it_comes_back(
     assert time_of(outcome, "detected") - time_of(outcome, "paused") < 2.5  # 1.1 s on a machine of one's own
     assert "does not answer" in outcome.recoveries[0].cause
     assert "fenced" in kinds(outcome)
+
+
+def test_a_stopped_worker_that_may_hold_the_lock_of_a_database_is_ended(tmp_path: Path) -> None:
+    faults = pause_and_resume("sqlite", 0, after_records=4_000, when="restored")
+
+    outcome = drive(word_count(tmp_path, "7k/s"), tmp_path, *faults)
+
+    assert outcome.status == "done", outcome.error
+    assert counts(tmp_path) == expected_counts()
+    assert "fenced" not in kinds(outcome)
 
 
 def test_files_of_a_stopped_worker_that_comes_back_hold_every_row_once(tmp_path: Path) -> None:
