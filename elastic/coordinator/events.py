@@ -44,6 +44,14 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleRequested:
+    """An operator is to run on so many instances from now on."""
+
+    operator: str
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The user wants the job to end: commit what is complete."""
 
@@ -53,7 +61,7 @@ class ClockTick:
     """Time has passed; procedures look at their deadlines."""
 
 
-Event: TypeAlias = WorkerJoined | WorkerLost | WorkerBack | Heard | StopRequested | ClockTick
+Event: TypeAlias = WorkerJoined | WorkerLost | WorkerBack | Heard | ScaleRequested | StopRequested | ClockTick
 
 
 @dataclass(frozen=True, slots=True)

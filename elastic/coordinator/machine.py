@@ -14,6 +14,7 @@ from elastic.coordinator.events import (
     Heard,
     Journal,
     Record,
+    ScaleRequested,
     SpawnWorker,
     StopRequested,
     WorkerBack,
@@ -23,6 +24,7 @@ from elastic.coordinator.events import (
 from elastic.coordinator.judgement import CrashLoops, Differences
 from elastic.coordinator.membership import InstanceRecord, Membership, Worker
 from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Procedure, Reconfigurer
+from elastic.coordinator.scaling import Scaling
 from elastic.plan import Plan
 from elastic.protocol import (
     CaughtUp,
@@ -63,6 +65,7 @@ class Coordinator:
     def __init__(self, plan: Plan, workers: int, spares: int, epoch: int = 1) -> None:
         self.plan, self.members = plan, Membership(plan)
         self.reconfigurer = Reconfigurer(self.members, epoch)
+        self.scaling = Scaling(self.members, self.reconfigurer)
         self._wanted, self._spares_wanted, self._epoch = workers, spares, epoch
         self._needed = max(workers, min(2, workers + spares))  # a checkpoint is kept on another worker
         self._spawning = workers + spares
@@ -88,6 +91,8 @@ class Coordinator:
                 actions = [Record("fenced", worker=event.worker), EndWorker(event.worker)] if zombie else []
             case Heard():
                 actions = self._heard(event.worker, event.message, now_s)
+            case ScaleRequested():
+                actions = self.scaling.request(event.operator, event.instances, now_s)
             case StopRequested():
                 actions = self._stop(now_s)
             case ClockTick():
@@ -149,10 +154,15 @@ class Coordinator:
         ]
         if self._locks_a_target(event.worker):
             actions.append(EndWorker(event.worker))
-        if len(self.members.live) + self._spawning < self._wanted + self._spares_wanted:
-            self._spawning += 1
-            actions.append(SpawnWorker(cause))
-        return actions + self._recover_from(event.worker, cause, now_s)
+        return actions + self._refill(cause) + self._recover_from(event.worker, cause, now_s)
+
+    def _refill(self, cause: str) -> list[object]:
+        """Start a worker for each that the job lacks, in place of those that were lost or came into use."""
+        in_use = len(self.members.live) - len(self.members.spares)
+        wanted = max(self._wanted, in_use) + self._spares_wanted
+        missing = max(0, wanted - len(self.members.live) - self._spawning)
+        self._spawning += missing
+        return [SpawnWorker(cause) for _ in range(missing)]
 
     def _locks_a_target(self, worker: int) -> bool:
         """Whether the worker, if it merely stands still, may keep a successor of one of its sinks waiting for ever."""
@@ -181,10 +191,15 @@ class Coordinator:
                     return [*actions, self._state_lost(record, cause)]
                 actions += begun
         for procedure in list(self.reconfigurer.running.values()):
+            if procedure.is_split and not self.members.workers[procedure.old.worker].lost:
+                if lost == procedure.old.holder or lost in procedure.places.values():
+                    actions += self.reconfigurer.abort(procedure)
+                continue
             if procedure.old.holder == lost and not procedure.old.fresh:
                 return [*actions, self._state_lost(procedure.old, cause)]
             if procedure.old.holder == lost:
                 procedure.cut = True
+            actions += self._place_again(procedure, lost)
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.holder == lost and not self.members.workers[record.worker].lost:
                 waits = record.part_at == lost and not record.running
@@ -194,6 +209,21 @@ class Coordinator:
                 if waits:  # it was to start from what lay there, which was nothing: tick 0 will do
                     record.part_at = None
                     actions.append(self.reconfigurer.start(record))
+        return actions
+
+    def _place_again(self, procedure: Procedure, lost: int) -> list[object]:
+        """The parts of an instance that died while it was cut go elsewhere if their worker died too."""
+        actions: list[object] = []
+        for successor, worker in procedure.places.items():
+            if worker != lost and not self.members.workers[worker].lost:
+                continue
+            procedure.restored.pop(successor, None)
+            choice = [w for w in self.members.live if w != procedure.old.holder] or self.members.live
+            if choice:
+                load = self.members.load()
+                procedure.places[successor] = min(choice, key=lambda w: (load[w], w))
+                if procedure.version:
+                    actions.append(self.reconfigurer.restore(procedure, successor))
         return actions
 
     def _hold_again(self, record: InstanceRecord) -> list[object]:
@@ -219,8 +249,14 @@ class Coordinator:
         """Carry procedures on that wait for a worker."""
         actions: list[object] = []
         for procedure in list(self.reconfigurer.running.values()):
-            if procedure.cut and (worker := self._place(procedure, now_s)) is not None:
+            if procedure.is_split:
+                if procedure.cut and not procedure.version:
+                    actions += self.reconfigurer.prepare(procedure)
+            elif procedure.cut and (worker := self._place(procedure, now_s)) is not None:
                 actions += self.reconfigurer.commit(procedure, worker)
+        if self._deployed and self.reconfigurer.finish is None and not self._stopping:
+            actions += self.scaling.progress(now_s)
+            actions += self._refill("a spare came into use")
         if not self.members.live and self._deployed and not self._spawning:
             actions.append(EndJob("failed", "no worker is left"))
         return actions
@@ -261,7 +297,8 @@ class Coordinator:
                     text = f"{message.replayed} records up to tick {message.tick}"
                     return [Record("replayed", record.operator, record.index, record.worker, text)]
             case Failed():
-                if message.instance in self.members.instances:
+                restoring = any(message.instance in p.places for p in self.reconfigurer.running.values())
+                if restoring or message.instance in self.members.instances:
                     return [EndJob("failed", message.error)]
             case Fenced():
                 return self._fenced(message, worker)
@@ -274,7 +311,7 @@ class Coordinator:
     def _started(self, message: Started) -> list[object]:
         record = self.members.instances.get(message.instance)
         if record is None:
-            return []
+            return self.reconfigurer.on_restored(message.instance, message.tick)
         record.running, record.start_tick = True, message.tick
         actions = self.reconfigurer.views_for(record)
         if record.cause:
@@ -299,6 +336,7 @@ class Coordinator:
         if record is None:
             return []
         record.fresh = False
+        record.protected = record.protected or message.holder == record.holder
         at, record.part_at = record.part_at, None
         if at is None or at == message.holder or self.members.workers[at].lost:
             return []
@@ -307,6 +345,8 @@ class Coordinator:
     def _cut_done(self, message: CutDone) -> list[object]:
         procedure = self.reconfigurer.on_cut_done(message)
         if procedure is not None and message.lost:
+            if procedure.is_split and not self.members.workers[procedure.old.worker].lost:
+                return self.reconfigurer.abort(procedure)
             return [self._state_lost(procedure.old, procedure.cause)]
         return []
 

@@ -26,6 +26,7 @@ class InstanceRecord:
         index: Its place in the assignment, by which users name it (``count#0``).
         holder: The worker that keeps its checkpoints; None when there are none.
         part_at: Where the part lies that it starts from; None if it starts at tick 0, or from log or target.
+        protected: The holder is known to have a checkpoint of it.
         fresh: Nothing of it was ever acknowledged upstream, so it may start again from tick 0.
         running: It has said that it runs.
         start_tick: The tick after which it started.
@@ -40,6 +41,7 @@ class InstanceRecord:
     worker: int
     holder: int | None = None
     part_at: int | None = None
+    protected: bool = False
     fresh: bool = True
     running: bool = False
     start_tick: int | None = None
@@ -47,6 +49,11 @@ class InstanceRecord:
     frozen: int | None = None
     finished: bool = False
     cause: str = ""
+
+    @property
+    def can_be_cut(self) -> bool:
+        """Whether what its holder has is what the instance can start again from."""
+        return self.holder is not None and (self.protected or self.fresh)
 
 
 @dataclass(slots=True)

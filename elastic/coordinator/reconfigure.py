@@ -1,8 +1,12 @@
-"""``reconfigure(operator, assignment)``: deploy and recover are one procedure (invariant 4).
+"""``reconfigure(operator, assignment)``: deploy, recover and scale out are one procedure (invariant 4).
 
 Take the checkpoint parts that cover each new instance's interval, restore them on a worker, tell the downstreams who
-their producers are now; everybody subscribes from their own τ. A procedure only rolls forward: its steps are
-idempotent, what it decided is journalled before it is done, and the facts say how far it is.
+their producers are now; everybody subscribes from their own τ. Its steps are idempotent, and what it decided is
+journalled before it is done.
+
+Where the old instance is gone, the procedure only rolls forward. Where it lives, it goes on until its successors have
+restored their parts: only then is it replaced, and until then any loss calls the whole off at no cost. So no single
+loss during a scale out costs more than the scale out.
 
 Source: SEEP Alg. 3, scale-out-operator(o, π); recovery is scale-out-operator(o, 1). We differ: nobody is stopped,
 since versions and subscriptions do what stop, re-route and start do there.
@@ -10,12 +14,13 @@ since versions and subscriptions do what stop, re-route and start do there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.keys import KeyInterval
-from elastic.protocol import Cut, CutDone, Finish, Hold, ProducerRef, Retire, Send, SetHolder, Start, View
+from elastic.protocol import Cut, CutDone, Finish, Hold, ProducerRef, Release, Retire, Send, SetHolder, Start, View
 
 WAIT_FOR_SPARE_S = 5.0
 """A worker process is up in about half a second; past ten times that, lost instances crowd together instead."""
@@ -30,6 +35,9 @@ class Procedure:
         successors: (id, interval) of the new ones.
         cut: Where its checkpoint lies is known: cut, or nothing to cut.
         since_s: When it began, for its deadline.
+        places: The worker of each successor, where they are to restore before the old instance is replaced.
+        version: Of the successors that restore; above that of the old instance.
+        restored: Which of them have, and at which tick.
     """
 
     id: int
@@ -39,6 +47,14 @@ class Procedure:
     since_s: float
     cut: bool = False
     tick: int = 0
+    places: dict[int, int] = field(default_factory=dict)
+    version: int = 0
+    restored: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def is_split(self) -> bool:
+        """Whether it scales out: the old instance was alive when it began."""
+        return bool(self.places)
 
 
 @dataclass(slots=True)
@@ -83,14 +99,26 @@ class Reconfigurer:
         checked = any(plan.operators[e.producer].user_code for e in plan.inputs(operator))
         return int(checked and plan.operators[operator].kind == "sink")
 
-    # -- recover -------------------------------------------------------------------------------------------------------
+    # -- recover, scale out --------------------------------------------------------------------------------------------
 
-    def begin(self, old: InstanceRecord, cause: str, now_s: float) -> list[object] | None:
-        """Replace an instance, whole; None if its state is lost: it had a checkpoint and every copy is gone."""
+    def begin(
+        self, old: InstanceRecord, cause: str, now_s: float, parts: Sequence[tuple[KeyInterval, int]] = ()
+    ) -> list[object] | None:
+        """Replace an instance; None if its state is lost: it had a checkpoint and every copy is gone.
+
+        Args:
+            old: The instance.
+            cause: What for.
+            now_s: Time.
+            parts: Interval and worker of each successor of an instance that lives; none to replace a lost one, whole.
+        """
         if any(p.old.id == old.id for p in self.running.values()):
             return []
         self._next += 1
-        procedure = Procedure(self._next, old, ((self.members.new_id(), old.interval),), cause, now_s)
+        ids = {self.members.new_id(): part for part in parts or [(old.interval, old.worker)]}
+        successors = tuple((id, interval) for id, (interval, _) in ids.items())
+        procedure = Procedure(self._next, old, successors, cause, now_s)
+        procedure.places = {id: worker for id, (_, worker) in ids.items()} if parts else {}
         stateful = self.members.plan.operators[old.operator].kind == "keyed"
         holder = None if old.holder is None or self.members.workers[old.holder].lost else old.holder
         if stateful and holder is None and not (old.holder is not None and old.fresh):
@@ -114,27 +142,69 @@ class Reconfigurer:
             procedure.cut, procedure.tick = True, message.tick
         return procedure
 
-    def commit(self, procedure: Procedure, worker: int) -> list[object]:
-        """Put the successors into the assignment on ``worker`` and tell everybody."""
+    def prepare(self, procedure: Procedure) -> list[object]:
+        """Have the successors restore their parts; without views they do nothing after that."""
+        if not procedure.version:
+            procedure.version = self.members.versions[procedure.old.operator] + 1
+        return [self.restore(procedure, id) for id, _ in procedure.successors if id not in procedure.restored]
+
+    def restore(self, procedure: Procedure, successor: int) -> Send:
+        """The command to restore one part."""
+        old, interval = procedure.old, dict(procedure.successors)[successor]
+        part_at = self._part_at(old)
+        command = Start(
+            self.epoch, successor, old.operator, old.index, interval, procedure.version, procedure.version,
+            part_at, part_at, (), None, procedure.cause,
+        )  # fmt: skip
+        return Send(procedure.places[successor], command)
+
+    def _part_at(self, old: InstanceRecord) -> int | None:
+        return old.holder if old.holder is not None and not self.members.workers[old.holder].lost else None
+
+    def on_restored(self, instance: int, tick: int) -> list[object]:
+        """A successor has its part; the last of them brings the switch."""
+        procedure = next((p for p in self.running.values() if instance in p.places), None)
+        if procedure is None:
+            return []
+        procedure.restored[instance] = tick
+        return self.commit(procedure) if len(procedure.restored) == len(procedure.successors) else []
+
+    def abort(self, procedure: Procedure) -> list[object]:
+        """Call a scale out off: its old instance has all the state, and backs it up anew."""
+        del self.running[procedure.id]
+        old, workers = procedure.old, self.members.workers
+        actions: list[object] = [Journal("aborted", {"id": procedure.id})]
+        actions += [Send(w, Retire(self.epoch, id)) for id, w in procedure.places.items() if not workers[w].lost]
+        if old.holder is not None and not workers[old.holder].lost:
+            actions += [Send(old.holder, Release(self.epoch, id)) for id, _ in procedure.successors]
+        return actions + self.hold_elsewhere(old)
+
+    def commit(self, procedure: Procedure, worker: int | None = None) -> list[object]:
+        """Put the successors into the assignment, on ``worker`` or where they have restored, and tell everybody."""
         members, old = self.members, procedure.old
         del self.running[procedure.id]
         del members.instances[old.id]
         members.versions[old.operator] += 1
         version = members.versions[old.operator]
-        part_at = old.holder if old.holder is not None and not members.workers[old.holder].lost else None
+        part_at = self._part_at(old)
         fresh: list[InstanceRecord] = []
         for id, interval in procedure.successors:
+            place = worker if worker is not None else procedure.places[id]
             record = InstanceRecord(
-                id, old.operator, old.index, interval, version, worker,
-                holder=part_at, part_at=part_at, fresh=old.fresh, cause=procedure.cause,
+                id, old.operator, old.index, interval, procedure.version or version, place,
+                holder=part_at, part_at=part_at, protected=part_at is not None, fresh=old.fresh, cause=procedure.cause,
+                running=id in procedure.restored, start_tick=procedure.restored.get(id),
             )  # fmt: skip
             members.instances[id] = record
             fresh.append(record)
+        for index, record in enumerate(members.assignment(old.operator)):
+            record.index = index
         actions: list[object] = [self._journal(old.operator)]
         for record in fresh:
             if members.plan.operators[record.operator].kind == "keyed":
                 actions += self._protect(record)
-        actions += [self.start(record) for record in fresh]
+        for record in fresh:
+            actions += self.views_for(record) if record.running else [self.start(record)]
         if not members.workers[old.worker].lost:
             actions.append(Send(old.worker, Retire(self.epoch, old.id)))
         return actions + self.views_of(old.operator)
@@ -143,7 +213,9 @@ class Reconfigurer:
         """The holder of the part goes on holding, unless it lies on the successor's own worker or is gone."""
         if record.holder is not None and record.holder != record.worker:
             return []
-        record.holder = self.members.holder_for(record)
+        if record.running:
+            return self.hold_elsewhere(record)
+        record.holder, record.protected = self.members.holder_for(record), False
         if record.holder is None:
             record.fresh = False
             return [self.unprotected(record)]
@@ -151,7 +223,7 @@ class Reconfigurer:
 
     def hold_elsewhere(self, record: InstanceRecord) -> list[object]:
         """Have another worker hold an instance's checkpoints, with a full one at once; a warning if there is none."""
-        record.holder = self.members.holder_for(record)
+        record.holder, record.protected = self.members.holder_for(record), False
         told = Send(record.worker, SetHolder(self.epoch, record.id, record.holder))
         if record.holder is None:  # it keeps nothing for a successor any more, so tick 0 will not do either
             record.fresh = False

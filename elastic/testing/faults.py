@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 FaultKind: TypeAlias = Literal[
     "crash", "double crash", "hang", "suspect", "break link", "slow link",
-    "crash in recovery", "crash in checkpoint", "crash at the end",
+    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out",
 ]  # fmt: skip
 
 FAULTS: tuple[FaultKind, ...] = (
     "crash", "crash", "double crash", "hang", "suspect", "break link", "slow link",
-    "crash in recovery", "crash in checkpoint", "crash at the end",
+    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale out",
 )  # fmt: skip
 
 SOON_S, LATER_S = 0.003, 0.05
@@ -113,6 +113,8 @@ class Faults:
                 victim.hung = True
                 self._world.after(0.05 + chance.random() * 0.1, lambda: simulation.lose(victim, "does not answer"))
                 self._world.after(0.1 + chance.random() * 0.6, lambda: simulation.wake(victim))
+            case "scale out":
+                simulation.scale_out(chance)
             case "suspect":
                 self._tell(f"{victim.name} is taken for dead")
                 simulation.lose(victim, "is suspected")

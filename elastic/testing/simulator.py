@@ -10,6 +10,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 from elastic.coordinator.events import (
@@ -20,6 +21,7 @@ from elastic.coordinator.events import (
     Heard,
     Journal,
     Record,
+    ScaleRequested,
     SpawnWorker,
     StopRequested,
     WorkerBack,
@@ -147,6 +149,14 @@ class Simulation:
             victim.declared_lost = True
             self._copies.lost(self._watch)
             self._handle(WorkerLost(victim.number, reason, self.world.now))
+
+    def scale_out(self, chance: Random) -> None:
+        """Some keyed operator is to get one or two instances more."""
+        keyed = [name for name, operator in self.plan.operators.items() if operator.kind == "keyed"]
+        if keyed:
+            operator = chance.choice(keyed)
+            wanted = len(self.coordinator.members.assignment(operator)) + chance.choice((1, 1, 2))
+            self._handle(ScaleRequested(operator, wanted))
 
     def wake(self, victim: SimulatedWorker) -> None:
         """A worker that hung, or was taken for dead, goes on; sooner or later that is noticed."""

@@ -136,7 +136,12 @@ class Copies:
     def _is_single(self, record: InstanceRecord) -> bool:
         """Whether its own worker has the only copy, though there is another that could hold one."""
         here, others = self._workers[record.worker], [w for w in self._present() if w.number != record.worker]
-        return bool(others) and self._is_here(here, record.id) and not any(map(self._holds(record.id), others))
+        copies = (self._holds(id) for id in self._ids(record))
+        return bool(others) and self._is_here(here, record.id) and not any(any(map(held, others)) for held in copies)
+
+    def _ids(self, record: InstanceRecord) -> set[int]:
+        """The instance, and those that are about to replace it."""
+        return {record.id} | {id for p in self._running.values() if p.old.id == record.id for id, _ in p.successors}
 
     def _is_here(self, worker: SimulatedWorker, instance: int) -> bool:
         usable = worker.alive and not worker.hung and not worker.declared_lost
@@ -166,8 +171,9 @@ class Copies:
         return any(stored.is_needed(r) and not self._has_copy(r) for r in records)
 
     def _has_copy(self, record: InstanceRecord) -> bool:
-        ids = {record.id} | {id for p in self._running.values() if p.old.id == record.id for id, _ in p.successors}
-        return any(self._is_copy(w, id) for w in self._workers.values() if not w.declared_lost for id in ids)
+        return any(
+            self._is_copy(w, id) for w in self._workers.values() if not w.declared_lost for id in self._ids(record)
+        )
 
     def _is_copy(self, worker: SimulatedWorker, instance: int) -> bool:
         runs = instance in self._started and instance in worker.host.instances
