@@ -1,4 +1,4 @@
-"""The command: ``elastic run``, ``elastic validate``, ``elastic schema``.
+"""The command: ``elastic run``, ``validate``, ``jobs``, ``scale``, ``schema``.
 
 Exit codes: 0 done and every expectation met, 1 an expectation was not met, 2 bad usage or a bad scenario, 3 the job
 failed, 130 interrupted.
@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from elastic.cluster.remote import JOBS, Remote, find, running, table
 from elastic.dashboard.launch import launch
 from elastic.errors import JobFailedError, UserError
 from elastic.scenario.assemble import Overrides, run_of_job, run_of_scenario
@@ -78,6 +79,22 @@ def _validate(options: argparse.Namespace) -> int:
         for warning in warnings(run):
             print(f"{target}: warning: {warning}")
     return _fail("\n".join(found), BAD_USAGE) if found else 0
+
+
+def _jobs(_: argparse.Namespace) -> int:
+    rows = []
+    for contact in running():
+        with contextlib.suppress(UserError), Remote(contact) as remote:  # it may be ending just now
+            rows.append((contact, remote.inventory()))
+    print(table(rows) if rows else f"no job runs in {JOBS}")
+    return 0
+
+
+def _scale(options: argparse.Namespace) -> int:
+    with Remote(find(options.job)) as remote:
+        inventory = remote.scale(options.operator, options.instances)
+    print(f"{options.operator} runs on {options.instances} instances; {inventory.spares} spares are left")
+    return 0
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -161,6 +178,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     validate.set_defaults(command=_validate)
     validate.add_argument("targets", metavar="SCENARIO.yaml|JOB.py[:NAME]", nargs="+")
+
+    jobs = commands.add_parser("jobs", help="list the jobs that run", description="List the jobs that run in .elastic.")
+    jobs.set_defaults(command=_jobs)
+
+    scale = commands.add_parser(
+        "scale",
+        help="run an operator on more instances",
+        description="Run an operator of a running job on more instances, one spare for each; returns when it does.",
+    )
+    scale.set_defaults(command=_scale)
+    scale.add_argument("job", metavar="JOB", help="the job's name, or its directory")
+    scale.add_argument("operator", metavar="OPERATOR", help="the operator's name")
+    scale.add_argument("instances", metavar="N", type=_number(1), help="how many instances it is to have")
 
     schema = commands.add_parser("schema", help="print the JSON schema of scenario files")
     schema.set_defaults(command=_schema)

@@ -74,7 +74,8 @@ class JobEvent:
     cause: str | None = None
 
     def __str__(self) -> str:
-        who = [] if self.operator is None else [f"{self.operator}#{0 if self.instance is None else self.instance}"]
+        place = "" if self.instance is None else f"#{self.instance}"
+        who = [] if self.operator is None else [f"{self.operator}{place}"]
         who += [] if self.worker is None else [f"worker {self.worker}"]
         what = " ".join([self.kind.replace("_", " "), *([f"({', '.join(who)})"] if who else [])])
         return f"{self.at_s:.2f}s {what}" + (f": {self.cause}" if self.cause else "")

@@ -14,6 +14,7 @@ from pathlib import Path
 import cloudpickle
 
 from elastic.cluster.local import LocalProcesses
+from elastic.cluster.remote import announce, withdraw
 from elastic.connectors.base import Sink, SinkContext
 from elastic.errors import UserError
 from elastic.plan import Plan
@@ -23,6 +24,7 @@ from elastic.wire.control import (
     COORDINATOR,
     EndRequest,
     Note,
+    ScaleJob,
     Setup,
     Shutdown,
     SpawnRequest,
@@ -86,6 +88,7 @@ class JobControl:
         arguments = {"address": coordinator, "command": self._hub.address, "job": str(job)}
         processes.start(COORDINATOR, "elastic.server.shell:main", arguments)
         self._hub.connect(COORDINATOR, coordinator)
+        announce(self._directory, coordinator)
         for _ in range(self._workers + self._spares):
             self._spawn_worker()
         for sink, context in self._sinks():
@@ -185,6 +188,11 @@ class JobControl:
             self._hub.send(COORDINATOR, Note(kind, worker, number.name))
         self._processes.signal(f"worker-{worker}", number)
 
+    def scale(self, operator: str, instances: int) -> None:
+        """The operator has been asked onto so many instances; a warning follows if that cannot be."""
+        assert self._hub is not None
+        self._hub.send(COORDINATOR, ScaleJob(operator, instances))
+
     # -- ending --------------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
@@ -223,5 +231,6 @@ class JobControl:
         if self._processes is not None:
             self._processes.close()
         (self._directory / "job.pickle").unlink(missing_ok=True)
+        withdraw(self._directory)
         for sink, context in self._prepared:
             sink.finish(context)

@@ -181,7 +181,7 @@ class Coordinator:
 
     def _recover_from(self, lost: int, cause: str, now_s: float) -> list[object]:
         """Replace what ran there; make the copies again that lay there."""
-        actions: list[object] = []
+        actions = self._splits_after(lost)
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.worker == lost:
                 if (loop := self._loops.died(record, cause)) is not None:
@@ -191,15 +191,10 @@ class Coordinator:
                     return [*actions, self._state_lost(record, cause)]
                 actions += begun
         for procedure in list(self.reconfigurer.running.values()):
-            if procedure.is_split and not self.members.workers[procedure.old.worker].lost:
-                if lost == procedure.old.holder or lost in procedure.places.values():
-                    actions += self.reconfigurer.abort(procedure)
-                continue
             if procedure.old.holder == lost and not procedure.old.fresh:
                 return [*actions, self._state_lost(procedure.old, cause)]
             if procedure.old.holder == lost:
                 procedure.cut = True
-            actions += self._place_again(procedure, lost)
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.holder == lost and not self.members.workers[record.worker].lost:
                 waits = record.part_at == lost and not record.running
@@ -211,19 +206,15 @@ class Coordinator:
                     actions.append(self.reconfigurer.start(record))
         return actions
 
-    def _place_again(self, procedure: Procedure, lost: int) -> list[object]:
-        """The parts of an instance that died while it was cut go elsewhere if their worker died too."""
+    def _splits_after(self, lost: int) -> list[object]:
+        """Scale outs that a loss concerns: off while the old instance lives; else they have become recoveries."""
         actions: list[object] = []
-        for successor, worker in procedure.places.items():
-            if worker != lost and not self.members.workers[worker].lost:
-                continue
-            procedure.restored.pop(successor, None)
-            choice = [w for w in self.members.live if w != procedure.old.holder] or self.members.live
-            if choice:
-                load = self.members.load()
-                procedure.places[successor] = min(choice, key=lambda w: (load[w], w))
-                if procedure.version:
-                    actions.append(self.reconfigurer.restore(procedure, successor))
+        for procedure in [p for p in self.reconfigurer.running.values() if p.is_split]:
+            if not self.members.workers[procedure.old.worker].lost:
+                if lost == procedure.old.holder or lost in procedure.places.values():
+                    actions += self.reconfigurer.abort(procedure)
+            elif procedure.cut:
+                actions += self.reconfigurer.commit(procedure)
         return actions
 
     def _hold_again(self, record: InstanceRecord) -> list[object]:
@@ -250,8 +241,7 @@ class Coordinator:
         actions: list[object] = []
         for procedure in list(self.reconfigurer.running.values()):
             if procedure.is_split:
-                if procedure.cut and not procedure.version:
-                    actions += self.reconfigurer.prepare(procedure)
+                actions += self._carry_split_on(procedure)
             elif procedure.cut and (worker := self._place(procedure, now_s)) is not None:
                 actions += self.reconfigurer.commit(procedure, worker)
         if self._deployed and self.reconfigurer.finish is None and not self._stopping:
@@ -260,6 +250,19 @@ class Coordinator:
         if not self.members.live and self._deployed and not self._spawning:
             actions.append(EndJob("failed", "no worker is left"))
         return actions
+
+    def _carry_split_on(self, procedure: Procedure) -> list[object]:
+        """Have the parts restored once they are cut; if the old instance has died by then, they take over at once."""
+        if not procedure.cut or procedure.version:
+            return []
+        if not self.members.workers[procedure.old.worker].lost:
+            return self.reconfigurer.prepare(procedure)
+        load = self.members.load()
+        choice = [w for w in self.members.live if w != procedure.old.holder] or self.members.live
+        for successor, worker in procedure.places.items():
+            if self.members.workers[worker].lost and choice:
+                procedure.places[successor] = min(choice, key=lambda w: (load[w], w))
+        return self.reconfigurer.commit(procedure) if choice else []
 
     def _place(self, procedure: Procedure, now_s: float) -> int | None:
         """A worker for the successor: its neighbours' heir, else a spare, else after a while the idlest."""

@@ -144,19 +144,16 @@ class Reconfigurer:
 
     def prepare(self, procedure: Procedure) -> list[object]:
         """Have the successors restore their parts; without views they do nothing after that."""
-        if not procedure.version:
-            procedure.version = self.members.versions[procedure.old.operator] + 1
-        return [self.restore(procedure, id) for id, _ in procedure.successors if id not in procedure.restored]
-
-    def restore(self, procedure: Procedure, successor: int) -> Send:
-        """The command to restore one part."""
-        old, interval = procedure.old, dict(procedure.successors)[successor]
-        part_at = self._part_at(old)
-        command = Start(
-            self.epoch, successor, old.operator, old.index, interval, procedure.version, procedure.version,
-            part_at, part_at, (), None, procedure.cause,
-        )  # fmt: skip
-        return Send(procedure.places[successor], command)
+        old, part_at = procedure.old, self._part_at(procedure.old)
+        procedure.version = version = self.members.versions[old.operator] + 1
+        commands = [
+            (procedure.places[id], Start(
+                self.epoch, id, old.operator, old.index, interval, version, version, part_at, part_at, (), None,
+                procedure.cause,
+            ))
+            for id, interval in procedure.successors
+        ]  # fmt: skip
+        return [Send(worker, command) for worker, command in commands]
 
     def _part_at(self, old: InstanceRecord) -> int | None:
         return old.holder if old.holder is not None and not self.members.workers[old.holder].lost else None
@@ -202,18 +199,23 @@ class Reconfigurer:
         actions: list[object] = [self._journal(old.operator)]
         for record in fresh:
             if members.plan.operators[record.operator].kind == "keyed":
-                actions += self._protect(record)
+                actions += self._protect(record, told=bool(procedure.version))
         for record in fresh:
-            actions += self.views_for(record) if record.running else [self.start(record)]
+            actions += self.views_for(record) if procedure.version else [self.start(record)]
         if not members.workers[old.worker].lost:
             actions.append(Send(old.worker, Retire(self.epoch, old.id)))
         return actions + self.views_of(old.operator)
 
-    def _protect(self, record: InstanceRecord) -> list[object]:
-        """The holder of the part goes on holding, unless it lies on the successor's own worker or is gone."""
+    def _protect(self, record: InstanceRecord, *, told: bool) -> list[object]:
+        """The holder of the part goes on holding, unless it lies on the successor's own worker or is gone.
+
+        Args:
+            record: The successor.
+            told: It was started already, under another holder.
+        """
         if record.holder is not None and record.holder != record.worker:
             return []
-        if record.running:
+        if told:
             return self.hold_elsewhere(record)
         record.holder, record.protected = self.members.holder_for(record), False
         if record.holder is None:

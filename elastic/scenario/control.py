@@ -42,6 +42,9 @@ class JobControl(Protocol):
     def resume(self, worker: int) -> None:
         """SIGCONT has been sent to the worker."""
 
+    def scale(self, operator: str, instances: int) -> None:
+        """The operator has been asked onto so many instances; a warning follows if that cannot be."""
+
     def stop(self) -> None:
         """Sources have been told to end; what is complete is committed, within a second."""
 

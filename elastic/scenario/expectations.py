@@ -19,6 +19,7 @@ def judge(
     return (
         *_result(expect, outcome, verdict),
         *_recovery(expect, outcome),
+        *_instances(expect, outcome),
         *_speed(expect, outcome),
         *_unfired(unfired, outcome),
     )
@@ -54,6 +55,16 @@ def _recovery(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
         found = sum(r.restored_s is not None for r in outcome.recoveries)
         detail = f"{found} failures recovered from, at least {expect.recoveries} expected"
         yield Expectation("recoveries", found >= expect.recoveries, detail)
+
+
+def _instances(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
+    found = {operator.name: operator.instances for operator in outcome.operators}
+    for name, wanted in (expect.instances or {}).items():
+        if name not in found:
+            detail = f"there is no operator {name!r}; the job has {', '.join(found)}"
+        else:
+            detail = f"{name} has {found[name]} instances, {wanted} expected"
+        yield Expectation("instances", found.get(name) == wanted, detail)
 
 
 def _speed(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from elastic.plan import Plan
+from elastic.plan import OperatorPlan, Plan
 from elastic.report import Progress
 from elastic.scenario.control import JobControl
 from elastic.scenario.mistakes import FieldError, did_you_mean
@@ -29,6 +29,10 @@ class FaultPlan:
     def fire(self, progress: Progress, job: JobControl) -> None:
         """All faults that are due have been done to the job, in the scenario's order."""
         for fault in [f for f in self._pending if _is_due(f, progress)]:
+            if fault.scale is not None:
+                self._pending.remove(fault)
+                job.scale(fault.scale.operator, fault.scale.to)
+                continue
             worker = self._worker(fault, job)
             if worker is None:
                 continue
@@ -56,23 +60,33 @@ def check_faults(faults: Sequence[Fault], plan: Plan) -> None:
     Raises:
         FieldError: One does not.
     """
+    most: dict[str, int] = {name: operator.parallelism for name, operator in plan.operators.items()}
     for i, fault in enumerate(faults):
-        target = fault.target
-        if target.owner_of is None:
-            continue
         at = ("faults", i, fault.action)
-        operator = plan.operators.get(target.owner_of)
-        if operator is None:
-            hint = did_you_mean(target.owner_of, plan.operators)
-            raise FieldError(
-                (*at, "owner_of"),
-                f'the query has no operator "{target.owner_of}"{hint} Operators: {", ".join(plan.operators)}',
-            )
-        if target.instance >= operator.parallelism:
+        if fault.scale is not None:
+            operator = _operator(plan, fault.scale.operator, (*at, "operator"))
+            if operator.kind != "keyed":
+                problem = f"{operator.name} is a {operator.kind}: only keyed operators are scaled while a job runs"
+                raise FieldError((*at, "operator"), problem)
+            most[operator.name] = max(most[operator.name], fault.scale.to)
+    for i, fault in enumerate(faults):
+        if fault.scale is not None or fault.target.owner_of is None:
+            continue
+        at, target = ("faults", i, fault.action), fault.target
+        assert target.owner_of is not None
+        operator = _operator(plan, target.owner_of, (*at, "owner_of"))
+        if target.instance >= most[operator.name]:
             raise FieldError(
                 (*at, "instance"),
-                f"{operator.name} has instances 0 to {operator.parallelism - 1}, not {target.instance}",
+                f"{operator.name} has instances 0 to {most[operator.name] - 1}, not {target.instance}",
             )
+
+
+def _operator(plan: Plan, name: str, at: tuple[str | int, ...]) -> OperatorPlan:
+    if (operator := plan.operators.get(name)) is None:
+        hint = did_you_mean(name, plan.operators)
+        raise FieldError(at, f'the query has no operator "{name}"{hint} Operators: {", ".join(plan.operators)}')
+    return operator
 
 
 def _is_due(fault: Fault, progress: Progress) -> bool:

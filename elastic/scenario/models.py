@@ -135,8 +135,15 @@ class Target(Section):
         return f"worker {self.worker}" if self.owner_of is None else f"the owner of {self.owner_of}#{self.instance}"
 
 
+class Scale(Section):
+    """How many instances an operator is to have."""
+
+    operator: Annotated[str, Field(description="Its name.")]
+    to: Annotated[int, Field(ge=1, le=65_535, description="Instances from then on; more need a spare each.")]
+
+
 class Fault(Section):
-    """One thing that goes wrong on purpose: when, and what."""
+    """One thing that is done to the job on purpose: when, and what."""
 
     at: Annotated[DurationS | None, Field(description="Time since the job's start.")] = None
     after: Annotated[Count | None, Field(description="Number of records that sources have read.")] = None
@@ -145,29 +152,34 @@ class Fault(Section):
     resume: Annotated[
         Target | None, Field(description="SIGCONT; with owner_of, the worker that the pause of the same target hit.")
     ] = None
+    scale: Annotated[Scale | None, Field(description="Have an operator run on more instances.")] = None
 
     @model_validator(mode="after")
     def _one_when_and_what(self) -> Self:
         if (self.at is None) == (self.after is None):
             raise ValueError("needs one time; write at: 3s, or after: 200k records")
-        if sum(t is not None for t in (self.kill, self.pause, self.resume)) != 1:
-            raise ValueError("needs one thing to do; write kill, pause or resume, such as kill: {owner_of: count}")
+        if sum(t is not None for t in (self.kill, self.pause, self.resume, self.scale)) != 1:
+            raise ValueError(
+                "needs one thing to do; write kill, pause, resume or scale, such as kill: {owner_of: count}"
+            )
         return self
 
     @property
-    def action(self) -> Literal["kill", "pause", "resume"]:
-        """What is done to the target."""
-        return "kill" if self.kill else "pause" if self.pause else "resume"
+    def action(self) -> Literal["kill", "pause", "resume", "scale"]:
+        """What is done."""
+        return "scale" if self.scale else "kill" if self.kill else "pause" if self.pause else "resume"
 
     @property
     def target(self) -> Target:
-        """To whom."""
+        """To whom; a ``scale`` has no target."""
         found = self.kill or self.pause or self.resume
         assert found is not None
         return found
 
     def __str__(self) -> str:
         when = f"at {self.at:g} s" if self.at is not None else f"after {self.after} records"
+        if self.scale is not None:
+            return f"scale {self.scale.operator} to {self.scale.to} {when}"
         return f"{self.action} {self.target} {when}"
 
 
@@ -184,6 +196,10 @@ class Expect(Section):
         None
     )
     recoveries: Annotated[int | None, Field(ge=0, description="Failures that were recovered from, at least.")] = None
+    instances: Annotated[
+        dict[str, Annotated[int, Field(ge=1)]] | None,
+        Field(description="Instances of each named operator in the end, exactly."),
+    ] = None
     throughput: Annotated[
         RatePerS | None, Field(description="Records or bytes of input per second over the whole run, at least.")
     ] = None

@@ -20,6 +20,7 @@ from elastic.report import (
     OperatorReport,
     PeakMemory,
     Progress,
+    ScaleOut,
     Status,
 )
 from elastic.server.latency import LatencyTracker
@@ -51,6 +52,7 @@ class Figures:
     latency: LatencyTracker
     recoveries: Recoveries = field(default_factory=Recoveries)
     events: list[JobEvent] = field(default_factory=list)
+    scale_outs: list[ScaleOut] = field(default_factory=list)
     records_in: int = 0
     bytes_in: int = 0
     _instances: dict[int, InstanceFigures] = field(default_factory=dict)
@@ -83,6 +85,10 @@ class Figures:
         """A procedure began because of a loss; or an assignment changed."""
         if entry.kind == "reconfigure":
             self.recoveries.replacing(entry.body["cause"])
+        if entry.kind == "scaled":
+            body = entry.body
+            at_s = body["since_s"] - self.epoch_s
+            self.scale_outs.append(ScaleOut(body["operator"], body["from"], body["to"], at_s, body["took_s"]))
         for record in self.members.instances.values():
             self._indices[record.id] = (record.operator, record.index)
             self._causes[record.id] = record.cause
@@ -195,6 +201,7 @@ class Figures:
             operators=self._operators(end_s),
             events=tuple(self.events),
             recoveries=tuple(r.report() for r in self.recoveries.real),
+            scale_outs=tuple(self.scale_outs),
             peak_memory_bytes=self._peak,
         )
 

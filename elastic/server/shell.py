@@ -18,6 +18,7 @@ from elastic.coordinator.events import (
     Heard,
     Journal,
     Record,
+    ScaleRequested,
     SpawnWorker,
     StopRequested,
     WorkerBack,
@@ -32,14 +33,18 @@ from elastic.server.journal import JournalFile
 from elastic.server.latency import LatencyTracker
 from elastic.wire.control import (
     COMMAND,
+    Answer,
     Begin,
     Crashed,
     EndRequest,
     Hello,
+    Inquire,
+    Inventory,
     Note,
     Ready,
     Refused,
     ReportNow,
+    ScaleJob,
     Setup,
     Shutdown,
     SpawnRequest,
@@ -52,6 +57,7 @@ from elastic.wire.control import (
 from elastic.wire.liveness import LivenessMonitor
 from elastic.wire.sockets import Hub
 
+CLIENT = "client"
 STATUS_S = 0.2
 EXIT_NEWS_S = 0.05
 """The end of a process is reported by its parent within a few milliseconds; a broken connection may come first."""
@@ -131,6 +137,10 @@ class Server:
                 self._lose(message.worker, message.reason, message.at_s)
             case StopJob():
                 self._handle(StopRequested())
+            case ScaleJob():
+                self._on_scale(message)
+            case Inquire():
+                self._answer(message.reply, self._inventory())
             case Note():
                 self._figures.record(Record(message.kind, worker=message.worker, cause=message.cause), now)
             case Shutdown():
@@ -141,6 +151,24 @@ class Server:
                 if isinstance(message, CaughtUp):
                     self._figures.caught_up(message)
                 self._handle(Heard(int(sender), message))
+
+    def _on_scale(self, message: ScaleJob) -> None:
+        problem = self._machine.scaling.refusal(message.operator, message.instances)
+        if message.reply:
+            self._answer(message.reply, Answer(problem or ""))
+        if problem is None or not message.reply:
+            self._handle(ScaleRequested(message.operator, message.instances))
+
+    def _inventory(self) -> Inventory:
+        members = self._machine.members
+        spares = len(members.spares)
+        operators = tuple((name, len(members.assignment(name))) for name in self._plan.operators)
+        return Inventory(operators, len(members.live) - spares, spares, self._figures.records_in)
+
+    def _answer(self, address: str, message: Answer | Inventory) -> None:
+        """Tell somebody who asked; he is forgotten when somebody else does."""
+        self._hub.connect(CLIENT, address)
+        self._hub.send(CLIENT, message)
 
     def _on_ready(self, worker: int) -> None:
         """Tick 0 is when the last of the wanted workers is ready; those that come later are told when it was."""

@@ -136,12 +136,13 @@ class Copies:
     def _is_single(self, record: InstanceRecord) -> bool:
         """Whether its own worker has the only copy, though there is another that could hold one."""
         here, others = self._workers[record.worker], [w for w in self._present() if w.number != record.worker]
-        copies = (self._holds(id) for id in self._ids(record))
-        return bool(others) and self._is_here(here, record.id) and not any(any(map(held, others)) for held in copies)
+        held = any(all(any(map(self._holds(id), others)) for id in ids) for ids in self._incarnations(record))
+        return bool(others) and self._is_here(here, record.id) and not held
 
-    def _ids(self, record: InstanceRecord) -> set[int]:
-        """The instance, and those that are about to replace it."""
-        return {record.id} | {id for p in self._running.values() if p.old.id == record.id for id, _ in p.successors}
+    def _incarnations(self, record: InstanceRecord) -> list[set[int]]:
+        """The instance, and those that together are about to replace it."""
+        successors = [{id for id, _ in p.successors} for p in self._running.values() if p.old.id == record.id]
+        return [{record.id}, *successors]
 
     def _is_here(self, worker: SimulatedWorker, instance: int) -> bool:
         usable = worker.alive and not worker.hung and not worker.declared_lost
@@ -171,9 +172,8 @@ class Copies:
         return any(stored.is_needed(r) and not self._has_copy(r) for r in records)
 
     def _has_copy(self, record: InstanceRecord) -> bool:
-        return any(
-            self._is_copy(w, id) for w in self._workers.values() if not w.declared_lost for id in self._ids(record)
-        )
+        workers = [w for w in self._workers.values() if not w.declared_lost]
+        return any(all(any(self._is_copy(w, id) for w in workers) for id in ids) for ids in self._incarnations(record))
 
     def _is_copy(self, worker: SimulatedWorker, instance: int) -> bool:
         runs = instance in self._started and instance in worker.host.instances

@@ -150,6 +150,39 @@ class StopJob:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleJob:
+    """The user wants an operator on so many instances; ``reply`` is an address for the ``Answer``, or empty."""
+
+    operator: str
+    instances: int
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was asked for is being done, or ``problem`` says why not."""
+
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inquire:
+    """Somebody wants the ``Inventory`` at an address."""
+
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What runs: (operator, instances), workers that hold some, and those that stand by."""
+
+    operators: tuple[tuple[str, int], ...]
+    workers: int
+    spares: int
+    records_in: int
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Something that the command did to the job, for the event log."""
 
@@ -170,7 +203,7 @@ class StatusReport:
 
 CONTROL: tuple[type, ...] = (
     Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, ReportNow, WorkerExited,
-    WorkerSpawned, SpawnRequest, EndRequest, StopJob, Note, StatusReport,
+    WorkerSpawned, SpawnRequest, EndRequest, StopJob, ScaleJob, Answer, Inquire, Inventory, Note, StatusReport,
 )  # fmt: skip
 
 

@@ -99,6 +99,9 @@ class FakeJob:
     def resume(self, worker: int) -> None:
         self.actions.append(f"resume {worker}")
 
+    def scale(self, operator: str, instances: int) -> None:
+        self.actions.append(f"scale {operator} {instances}")
+
     def stop(self) -> None:
         self.actions.append("stop")
 

@@ -1,0 +1,137 @@
+"""Jobs that another command runs on this machine: found by their directory, asked and told over their own sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from elastic.errors import UserError
+from elastic.wire.control import COORDINATOR, Answer, Inquire, Inventory, ScaleJob, codec
+from elastic.wire.sockets import Hub
+
+CONTACT = "contact.json"
+"""In the job directory while the job runs: how to reach it."""
+
+JOBS = Path(".elastic")
+ANSWER_S = 5.0
+SETTLE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How to reach a running job: its directory, of which it has its name, its process, and its coordinator."""
+
+    name: str
+    directory: Path
+    pid: int
+    coordinator: str
+
+
+def announce(directory: Path, coordinator: str) -> None:
+    """The directory tells how to reach the job that runs in it."""
+    body = {"pid": os.getpid(), "coordinator": coordinator}
+    partial = directory / f"{CONTACT}.partial"
+    partial.write_text(json.dumps(body), encoding="utf-8")
+    partial.replace(directory / CONTACT)
+
+
+def withdraw(directory: Path) -> None:
+    """The job that ran there has ended."""
+    (directory / CONTACT).unlink(missing_ok=True)
+
+
+def running(jobs: Path = JOBS) -> list[Contact]:
+    """The jobs that run in directories below ``jobs``, by name."""
+    found = [contact for path in sorted(jobs.glob(f"*/{CONTACT}")) if (contact := _read(path)) is not None]
+    return sorted(found, key=lambda contact: contact.name)
+
+
+def find(job: str, jobs: Path = JOBS) -> Contact:
+    """The running job of that name, or in that directory.
+
+    Raises:
+        UserError: None such runs.
+    """
+    contact = _read(Path(job) / CONTACT) or _read(jobs / job / CONTACT)
+    if contact is not None:
+        return contact
+    names = [c.name for c in running(jobs)]
+    hint = f"these run here: {', '.join(names)}" if names else f"none runs in {jobs}"
+    raise UserError(f"no job runs under the name or in the directory {job!r}; {hint}")
+
+
+def _read(path: Path) -> Contact | None:
+    """The contact; None if there is none, or if its process has gone without a word."""
+    try:
+        body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        os.kill(body["pid"], 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return Contact(path.parent.name, path.parent, body["pid"], body["coordinator"])
+
+
+class Remote:
+    """A connection to one running job; use it in a ``with`` block."""
+
+    def __init__(self, contact: Contact) -> None:
+        self._contact = contact
+        own = Path(contact.coordinator.removeprefix("ipc://")).with_name(f"client-{os.getpid()}")
+        self._hub = Hub(own.name, f"ipc://{own}", codec())
+        self._hub.connect(COORDINATOR, contact.coordinator)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hub.close()
+
+    def inventory(self) -> Inventory:
+        """What runs there now."""
+        answer = self._ask(Inquire(self._hub.address), (Inventory,))
+        assert isinstance(answer, Inventory)
+        return answer
+
+    def scale(self, operator: str, instances: int) -> Inventory:
+        """Bring an operator to so many instances, and wait until it has them.
+
+        Raises:
+            UserError: That cannot be done, or it took too long.
+        """
+        answer = self._ask(ScaleJob(operator, instances, self._hub.address), (Answer,))
+        assert isinstance(answer, Answer)
+        if answer.problem:
+            raise UserError(f"{self._contact.name}: {answer.problem}")
+        until = time.monotonic() + SETTLE_S
+        while time.monotonic() < until:
+            inventory = self.inventory()
+            if dict(inventory.operators).get(operator) == instances:
+                return inventory
+            self._hub.wait(0.1)
+        raise UserError(f"{self._contact.name}: {operator} is not on {instances} instances after {SETTLE_S:g} s")
+
+    def _ask(self, question: object, answers: tuple[type, ...]) -> Answer | Inventory:
+        self._hub.send(COORDINATOR, question)
+        until = time.monotonic() + ANSWER_S
+        while (left := until - time.monotonic()) > 0:
+            self._hub.wait(left)
+            for _, message in self._hub.receive():
+                if isinstance(message, answers):
+                    return message  # type: ignore[return-value]
+        raise UserError(f"{self._contact.name} (process {self._contact.pid}) does not answer for {ANSWER_S:g} s")
+
+
+def table(rows: Sequence[tuple[Contact, Inventory]]) -> str:
+    """Running jobs as lines of text."""
+    lines = [("JOB", "PROCESS", "WORKERS", "SPARES", "RECORDS", "OPERATORS")]
+    for contact, job in rows:
+        operators = ", ".join(f"{name} x {instances}" for name, instances in job.operators)
+        lines.append(
+            (contact.name, str(contact.pid), str(job.workers), str(job.spares), str(job.records_in), operators)
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)

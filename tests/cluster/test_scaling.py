@@ -1,0 +1,105 @@
+"""Scaling out on real processes: while the stream flows, while workers are killed, and from another command."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from elastic.cluster.remote import find, running
+from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
+from tests.cluster.jobs import chain, chain_rows, counts, expected_chain, expected_counts, word_count
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+def scale(operator: str, instances: int, *, after_records: int) -> Breaker:
+    """Ask for a scale out once so many records were read."""
+
+    def ask(running: Running) -> bool:
+        if running.progress.records_in < after_records:
+            return False
+        running.job.scale(operator, instances)
+        return True
+
+    return ask
+
+
+def test_an_operator_scales_out_while_the_stream_flows_and_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
+    outcome = drive(word_count(tmp_path, "7k/s"), tmp_path, scale("count", 5, after_records=4_000), spares=2)
+
+    assert outcome.status == "done", outcome.error
+    assert counts(tmp_path) == expected_counts()
+    assert [(s.operator, s.before, s.after) for s in outcome.scale_outs] == [("count", 3, 5)]
+    assert next(o.instances for o in outcome.operators if o.name == "count") == 5
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_workers_killed_at_random_during_a_scale_out_change_nothing(tmp_path: Path, attempt: int) -> None:
+    seed = random.randrange(1_000_000)
+    chance = random.Random(seed)
+    asked = chance.randrange(800, 1_500)
+    victim = chance.choice(("chain", "from_list")), chance.randrange(2)
+    breakers = scale("chain", 5, after_records=asked), kill_owner(*victim, after_records=asked + chance.randrange(200))
+
+    outcome = drive(chain(tmp_path, "2k/s"), tmp_path, *breakers, spares=2, checkpoint_ms=200)
+
+    assert outcome.status == "done", f"seed {seed}: {outcome.error}"
+    assert chain_rows(tmp_path) == expected_chain(), f"seed {seed}"
+    assert "failed" in kinds(outcome)
+
+
+def test_an_operator_that_was_scaled_out_recovers_like_any_other(tmp_path: Path) -> None:
+    def kill_a_new_one(running: Running) -> bool:
+        owner = running.job.owner_of("count", 3)
+        if not running.saw("scaled_out") or owner is None:
+            return False
+        running.job.kill(owner)
+        return True
+
+    outcome = drive(word_count(tmp_path, "7k/s"), tmp_path, scale("count", 4, after_records=3_000), kill_a_new_one)
+
+    assert outcome.status == "done", outcome.error
+    assert counts(tmp_path) == expected_counts()
+    assert len(outcome.recoveries) == 1
+
+
+def test_more_instances_than_spares_are_refused_with_a_warning_and_the_job_goes_on(tmp_path: Path) -> None:
+    outcome = drive(chain(tmp_path, "4k/s"), tmp_path, scale("chain", 9, after_records=500))
+
+    assert outcome.status == "done", outcome.error
+    assert any("9 would need 6 spares; there are 1" in str(e.cause) for e in outcome.events)
+    assert outcome.scale_outs == ()
+
+
+def test_another_command_lists_a_running_job_and_scales_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+
+    def ask(running_job: Running) -> bool:
+        if running_job.progress.records_in < 500:
+            return False
+        said.append(command("jobs"))
+        said.append(command("scale", str(tmp_path / "job"), "chain", "4"))
+        return True
+
+    outcome = drive(chain(tmp_path, "1k/s"), tmp_path, ask)
+
+    assert outcome.status == "done", outcome.error
+    assert chain_rows(tmp_path) == expected_chain()
+    assert said[0] == "no job runs in .elastic\n"
+    assert re.fullmatch(r"chain runs on 4 instances; \d spares are left\n", said[1])
+    assert [(s.before, s.after) for s in outcome.scale_outs] == [(3, 4)]
+    with pytest.raises(Exception, match="no job runs under the name or in the directory"):
+        find(str(tmp_path / "job"))
+    assert running(tmp_path) == []
+
+
+def command(*arguments: str) -> str:
+    """What the command prints."""
+    run = [sys.executable, "-m", "elastic", *arguments]
+    return subprocess.run(run, check=True, timeout=30, capture_output=True, text=True).stdout
