@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from elastic.keys import KEY_GROUPS, KeyInterval, even_intervals
+from elastic.policies import Policy
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Settings:
         tick_bytes: A source reads at most this much in one tick and partition, or a sixteenth of a worker's memory.
         nondeterminism: ``fail`` stops the job when a replay differs, ``warn`` reports it and goes on.
         seed: Of ``ctx.random``.
+        scaling: Decides how many instances operators should have; None leaves them as they are.
         auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while a tick's work takes much of its length.
     """
 
@@ -106,6 +108,7 @@ class Settings:
     nondeterminism: Literal["fail", "warn"] = "fail"
     seed: int = 0
     auto_tick: bool = True
+    scaling: Policy | None = None
 
     @property
     def checkpoint_ticks(self) -> int:

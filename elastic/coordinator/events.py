@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from elastic.policies import OperatorLoad
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,13 @@ class ScaleRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of every operator over one period of the scaling policy, producers first."""
+
+    loads: Mapping[str, OperatorLoad]
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The user wants the job to end: commit what is complete."""
 
@@ -61,7 +71,9 @@ class ClockTick:
     """Time has passed; procedures look at their deadlines."""
 
 
-Event: TypeAlias = WorkerJoined | WorkerLost | WorkerBack | Heard | ScaleRequested | StopRequested | ClockTick
+Event: TypeAlias = (
+    WorkerJoined | WorkerLost | WorkerBack | Heard | ScaleRequested | Measured | StopRequested | ClockTick
+)
 
 
 @dataclass(frozen=True, slots=True)

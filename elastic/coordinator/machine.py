@@ -13,6 +13,7 @@ from elastic.coordinator.events import (
     Event,
     Heard,
     Journal,
+    Measured,
     Record,
     ScaleRequested,
     SpawnWorker,
@@ -93,6 +94,8 @@ class Coordinator:
                 actions = self._heard(event.worker, event.message, now_s)
             case ScaleRequested():
                 actions = self.scaling.request(event.operator, event.instances, now_s)
+            case Measured():
+                actions = self.scaling.measured(event.loads, now_s) if self._announced else []
             case StopRequested():
                 actions = self._stop(now_s)
             case ClockTick():
@@ -160,6 +163,8 @@ class Coordinator:
         """Start a worker for each that the job lacks, in place of those that were lost or came into use."""
         in_use = len(self.members.live) - len(self.members.spares)
         wanted = max(self._wanted, in_use) + self._spares_wanted
+        if self.scaling.lacks_worker and not self._spawning:
+            wanted += 1
         missing = max(0, wanted - len(self.members.live) - self._spawning)
         self._spawning += missing
         return [SpawnWorker(cause) for _ in range(missing)]

@@ -7,30 +7,44 @@ Source: SEEP §5.1, where a bottleneck operator is cut in two; the number is som
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
-from elastic.coordinator.reconfigure import Reconfigurer
+from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Reconfigurer
 from elastic.keys import KeyInterval
+from elastic.policies import OperatorLoad
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """So many instances are wanted, since a time when there were ``before``."""
+    """So many instances are wanted, since a time when there were ``before``.
+
+    Attributes:
+        loads: By instance, how busy it was; those that are not named are cut by their width alone.
+    """
 
     instances: int
     before: int
     since_s: float
+    loads: Mapping[int, float] = field(default_factory=dict)
 
 
 class Scaling:
-    """Takes requests, and begins the procedures that they need."""
+    """Takes requests, and begins the procedures that they need.
+
+    Attributes:
+        lacks_worker: There is no worker for a part, since the only spare holds the checkpoint that is to be cut.
+    """
 
     def __init__(self, members: Membership, reconfigurer: Reconfigurer) -> None:
         self._members, self._reconfigurer = members, reconfigurer
         self._targets: dict[str, Target] = {}
+        self.lacks_worker = False
+        self._policy = members.plan.settings.scaling
+        self._warned: set[str] = set()
 
     def refusal(self, operator: str, instances: int) -> str | None:
         """Why an operator cannot be brought to so many instances; None if it can."""
@@ -63,9 +77,53 @@ class Scaling:
             self._targets[operator] = Target(instances, before, now_s)
         return []
 
+    def measured(self, loads: Mapping[str, OperatorLoad], now_s: float) -> list[object]:
+        """Ask the policy, and aim at what it says as far as spares go; a policy that raises is asked no more."""
+        if self._policy is None:
+            return []
+        try:
+            wanted = dict(self._policy.decide(loads))
+        except Exception as error:  # noqa: BLE001 (it may be a class of the user's)
+            self._policy = None
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}"
+            return [Record("warning", cause=f"the scaling policy raised, and is asked no more: {where}")]
+        actions: list[object] = []
+        for operator, instances in wanted.items():
+            load = loads.get(operator)
+            if load is None or operator in self._targets or load.kind != "keyed":
+                continue
+            actions += self._aim(load, min(instances, self._policy.at_most), now_s)
+        return actions
+
+    def _aim(self, load: OperatorLoad, instances: int, now_s: float) -> list[object]:
+        """Aim at so many instances, or as many as spares allow; what stands in the way is said once."""
+        now, spares = len(self._members.assignment(load.name)), len(self._members.spares)
+        if instances <= now:
+            return []
+        hottest = max(load.instances, key=lambda i: i.busy, default=None)
+        if hottest is not None and hottest.groups == 1:
+            text = f"{hottest.busy:.0%} busy with a single key group, which cannot be cut: is one key very frequent?"
+            return self._warn_once(load.name, text)
+        if not spares:
+            return self._warn_once(load.name, f"needs {instances} instances, and there is no spare to scale out to")
+        reachable = min(instances, now + spares)
+        if (problem := self.refusal(load.name, reachable)) is not None:
+            return self._warn_once(load.name, f"not scaled: {problem}")
+        self._warned.discard(load.name)
+        self._targets[load.name] = Target(reachable, now, now_s, {i.instance: i.busy for i in load.instances})
+        return []
+
+    def _warn_once(self, operator: str, text: str) -> list[object]:
+        if operator in self._warned:
+            return []
+        self._warned.add(operator)
+        return [Record("warning", operator, cause=text)]
+
     def progress(self, now_s: float) -> list[object]:
         """Begin what is to be done next for each operator, and say which of them are there."""
         actions: list[object] = []
+        self.lacks_worker = False
         for operator, target in list(self._targets.items()):
             instances = self._members.assignment(operator)
             busy = any(p.old.operator == operator for p in self._reconfigurer.running.values())
@@ -88,11 +146,15 @@ class Scaling:
         ]
 
     def _cut_next(self, instances: Sequence[InstanceRecord], target: Target, now_s: float) -> list[object]:
-        """Cut the instances with most key groups into as many parts as are missing."""
+        """Cut the instances with most load, or with most key groups, into as many parts as are missing."""
         parts = {i.id: 1 for i in instances}
+
+        def burden(i: InstanceRecord) -> tuple[float, float, int]:
+            share = _width(i.interval) / parts[i.id]
+            return (target.loads.get(i.id, 0.0) / parts[i.id] if share > 1 else -1.0, share, -i.interval.low)
+
         for _ in range(target.instances - len(instances)):
-            widest = max(instances, key=lambda i: (_width(i.interval) / parts[i.id], -i.interval.low))
-            parts[widest.id] += 1
+            parts[max(instances, key=burden).id] += 1
         actions: list[object] = []
         spares = list(self._members.spares)
         for old in instances:
@@ -101,22 +163,32 @@ class Scaling:
         return actions
 
     def _cut(self, old: InstanceRecord, count: int, target: Target, spares: list[int], now_s: float) -> list[object]:
-        """Cut one instance; its first part stays where it is, the others go to spares, or to the idlest workers."""
+        """Cut one instance; its first part stays where it is, the others go to spares, or to the idlest workers.
+
+        None goes to the holder: until a part was backed up again, its loss would be that of state and copy together.
+        Where there are too few places, there are fewer parts, and the rest comes later.
+        """
         places = [old.worker]
-        for _ in range(count - 1):
-            place = next((s for s in spares if s != old.holder), None)
-            if place is None:
-                load = self._members.load()
-                others = [w for w in self._members.live if w not in (old.holder, *places)]
-                if not others:
-                    return []  # a worker is being started, or none will ever be: the target stays
-                place = min(others, key=lambda w: (load[w], w))
-            else:
-                spares.remove(place)
+        late = now_s - target.since_s > WAIT_FOR_SPARE_S
+        while len(places) < count and (place := self._place(old, places, spares, late=late)) is not None:
             places.append(place)
+        if len(places) == 1:
+            self.lacks_worker = True
+            return []
         cause = f"scaling {old.operator} out to {target.instances}"
-        parts = list(zip(_cut_evenly(old.interval, count), places, strict=True))
+        parts = list(zip(_cut_evenly(old.interval, len(places)), places, strict=True))
         return self._reconfigurer.begin(old, cause, now_s, parts) or []
+
+    def _place(self, old: InstanceRecord, places: Sequence[int], spares: list[int], *, late: bool) -> int | None:
+        """A worker for one more part: a spare, which leaves ``spares``; when it is late, the idlest other one."""
+        if (spare := next((s for s in spares if s != old.holder), None)) is not None:
+            spares.remove(spare)
+            return spare
+        if not late:
+            return None  # one is being started
+        load = self._members.load()
+        others = [w for w in self._members.live if w not in (old.holder, *places)]
+        return min(others, key=lambda w: (load[w], w), default=None)
 
 
 def _width(interval: KeyInterval) -> int:

@@ -37,6 +37,10 @@ third of the time between two, and shrinks where it takes less than a tenth."""
 _Tick: TypeAlias = "tuple[LogEntry, list[Column]]"
 """One tick of a partition: what is logged of it, and the rows of its chunks."""
 
+CATCH_UP = 10
+"""A tick reads at most what its rate allows in ten: enough to catch up fast, and never so much that everybody else on a
+worker waits for one tick."""
+
 
 class PartitionFeed:
     """One partition of a source instance: its reader, its log and its share of key space."""
@@ -234,7 +238,8 @@ class SourceDriver:
         """(bytes, records) that may be read from a partition now: what is due by the rate, within a tick's limit."""
         if self._rate is None:
             return self._read_bytes, None
-        due = self._due(now) - self._taken[feed]
+        most = self._per_s * CATCH_UP * self._stretch * self._tick_s
+        due = min(self._due(now) - self._taken[feed], max(1.0, most))
         if self._by_records:
             return self._limit_bytes, max(0, int(due))
         return min(self._limit_bytes, max(0, int(due))), None

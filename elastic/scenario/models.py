@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from elastic.keys import KEY_GROUPS
 from elastic.plan import Settings
+from elastic.policies import Policy, Threshold, TrueRates
 from elastic.units import parse_count, parse_duration_ms, parse_duration_s, parse_rate, parse_size_bytes
 
 
@@ -71,6 +73,31 @@ def _off(value: object) -> object:
     return 0 if value is False or value == "off" else parse_duration_ms(value)  # YAML reads a bare off as false
 
 
+_POLICIES: dict[str, type[Policy]] = {"threshold": Threshold, "true_rates": TrueRates}
+
+
+def _policy(value: object) -> Policy | None:
+    """A policy by its name, or by its name and its arguments; or one that was made already."""
+    if value is None or value is False or value == "off":  # YAML reads a bare off as false
+        return None
+    if isinstance(value, Policy):
+        return value
+    options = dict(value) if isinstance(value, dict) else {"policy": value}
+    name = options.pop("policy", None)
+    if name not in _POLICIES:
+        raise ValueError(f"names no policy; write off, {', or '.join(_POLICIES)}, or {{policy: threshold, reports: 2}}")
+    kind = _POLICIES[name]
+    known = list(inspect.signature(kind).parameters)
+    if unknown := [option for option in options if option not in known and option != "period"]:
+        raise ValueError(f"{name} has no {unknown[0]}; it has {', '.join(known).replace('period_s', 'period')}")
+    if "period" in options:
+        options["period_s"] = parse_duration_s(options.pop("period"))
+    wrong = next((o for o, v in options.items() if isinstance(v, bool) or not isinstance(v, int | float)), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong} must be a number, not {options[wrong]!r}")
+    return kind(**options)
+
+
 class Elastic(Section):
     """Settings of the elastic model."""
 
@@ -100,6 +127,12 @@ class Elastic(Section):
         Field(description="fail stops the job when a replay differs from what was sent; warn reports it and goes on."),
     ] = "fail"
     seed: Annotated[int, Field(description="Of ctx.random.")] = 0
+    scaling: Annotated[
+        Any,
+        BeforeValidator(_policy),
+        WithJsonSchema({"anyOf": [{"enum": ["off", *_POLICIES]}, {"type": "object", "required": ["policy"]}]}),
+        _field("Policy by which operators scale out to spares: off, threshold (SEEP) or true_rates (DS2).", "off"),
+    ] = None
 
     def settings(self, memory_bytes: int) -> Settings:
         """The same as the runtime's settings; ``tick: auto`` is a base tick of 10 ms that may be lengthened."""
@@ -113,6 +146,7 @@ class Elastic(Section):
             tick_bytes=self.tick_bytes,
             nondeterminism=self.nondeterminism,
             seed=self.seed,
+            scaling=self.scaling,
         )
 
 

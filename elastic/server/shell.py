@@ -17,6 +17,7 @@ from elastic.coordinator.events import (
     Event,
     Heard,
     Journal,
+    Measured,
     Record,
     ScaleRequested,
     SpawnWorker,
@@ -31,6 +32,7 @@ from elastic.protocol import CaughtUp, Send, Started
 from elastic.server.figures import Figures
 from elastic.server.journal import JournalFile
 from elastic.server.latency import LatencyTracker
+from elastic.server.loads import Loads
 from elastic.wire.control import (
     COMMAND,
     Answer,
@@ -85,6 +87,8 @@ class Server:
         self._journal = JournalFile(Path(setup.directory) / "journal.sqlite")
         sinks = [(n, i) for n, o in plan.operators.items() if o.kind == "sink" for i in range(o.parallelism)]
         self._figures = Figures(plan, self._machine.members, 0.0, LatencyTracker(plan, sinks))
+        policy = plan.settings.scaling
+        self._loads = None if policy is None else Loads(plan, self._machine.members, policy.period_s)
         self._greeted: dict[int, Hello] = {}
         self._ready: set[int] = set()
         self._suspects: dict[int, float] = {}
@@ -107,11 +111,18 @@ class Server:
                 if self._clock() >= self._status_at:
                     self._status_at = self._clock() + STATUS_S
                     self._handle(ClockTick())
+                    self._measure()
                     self._tell_status()
         finally:
             self._journal.close()
             self._liveness.close()
             self._hub.close()
+
+    def _measure(self) -> None:
+        if self._loads is None or not self._plan.epoch_s or self._end is not None:
+            return
+        if (loads := self._loads.over(self._clock())) is not None:
+            self._handle(Measured(loads))
 
     # -- what comes in -------------------------------------------------------------------------------------------------
 
@@ -133,14 +144,14 @@ class Server:
                 self._act([EndJob("failed", text)])
             case WorkerReport():
                 self._figures.report(message)
+                if self._loads is not None:
+                    self._loads.report(message)
             case WorkerExited():
                 self._lose(message.worker, message.reason, message.at_s)
             case StopJob():
                 self._handle(StopRequested())
-            case ScaleJob():
-                self._on_scale(message)
-            case Inquire():
-                self._answer(message.reply, self._inventory())
+            case ScaleJob() | Inquire():
+                self._on_client(message)
             case Note():
                 self._figures.record(Record(message.kind, worker=message.worker, cause=message.cause), now)
             case Shutdown():
@@ -152,7 +163,11 @@ class Server:
                     self._figures.caught_up(message)
                 self._handle(Heard(int(sender), message))
 
-    def _on_scale(self, message: ScaleJob) -> None:
+    def _on_client(self, message: ScaleJob | Inquire) -> None:
+        """Another command on this machine wants to know or to do something."""
+        if isinstance(message, Inquire):
+            self._answer(message.reply, self._inventory())
+            return
         problem = self._machine.scaling.refusal(message.operator, message.instances)
         if message.reply:
             self._answer(message.reply, Answer(problem or ""))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from elastic import Context, Operator, Query, ValueState, sinks, sources
 from elastic.cluster.remote import find, running
+from elastic.policies import Policy, Threshold, TrueRates
 from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
 from tests.cluster.jobs import chain, chain_rows, counts, expected_chain, expected_counts, word_count
 
@@ -103,3 +109,30 @@ def command(*arguments: str) -> str:
     """What the command prints."""
     run = [sys.executable, "-m", "elastic", *arguments]
     return subprocess.run(run, check=True, timeout=30, capture_output=True, text=True).stdout
+
+
+class Busy(Operator):
+    """Counts, and takes its time."""
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[Any]:
+        until = time.perf_counter() + 0.0004
+        while time.perf_counter() < until:
+            pass
+        state.set((state.get() or 0) + 1)
+        yield key, state.get()
+
+
+@pytest.mark.parametrize("policy", [Threshold(reports=1, period_s=0.5), TrueRates(period_s=0.5)])
+def test_a_policy_scales_out_what_falls_behind(tmp_path: Path, policy: Policy) -> None:
+    query = Query("busy")
+    numbers = query.source(sources.from_list([n % 50 for n in range(9_000)], rate="3k/s"), name="numbers")
+    numbers.key_by().apply(Busy(), name="busy").sink(sinks.json_lines(tmp_path / "out", commit="200ms"))
+
+    outcome = drive(query, tmp_path, workers=1, spares=2, checkpoint_ms=200, scaling=policy)
+
+    assert outcome.status == "done", outcome.error
+    assert outcome.scale_outs
+    written = [
+        tuple(json.loads(line)) for part in (tmp_path / "out").glob("*.jsonl") for line in part.read_text().splitlines()
+    ]
+    assert sorted(written) == sorted((key, n + 1) for key in range(50) for n in range(180))

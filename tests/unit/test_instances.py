@@ -324,6 +324,14 @@ def test_a_rate_lets_through_what_is_due_and_no_more() -> None:
     assert [entry.records for entry in source.store.entries] == [5, 5]
 
 
+def test_a_source_that_is_late_catches_up_in_ticks_that_are_not_too_large() -> None:
+    source = Reading()
+    source.step(0.19)
+    source.step(0.20)
+
+    assert [entry.records for entry in source.store.entries] == [10, 10]
+
+
 def test_a_successor_replays_what_was_logged_tick_by_tick_and_goes_on_behind_it() -> None:
     first = Reading()
     seen = sent(first.step(0.05) + first.step(0.10), Deliver)
@@ -353,7 +361,8 @@ def test_a_predecessor_that_goes_on_is_refused_by_the_log() -> None:
 
 def test_an_idle_source_closes_at_once_what_a_consumer_waits_for_and_else_seldom() -> None:
     source = Reading()
-    source.step(0.25)  # reads all there is
+    source.step(0.10)
+    source.step(0.25)  # reads all that is left
     assert [type(m) for m in sent(source.step(0.27), Deliver)] == []
 
     source.instance.on_want(Want(0, SOURCE, ME, 30))
@@ -365,6 +374,7 @@ def test_an_idle_source_closes_at_once_what_a_consumer_waits_for_and_else_seldom
 def test_a_source_that_is_exhausted_says_so_once_and_goes_on_closing() -> None:
     source = Reading()
 
+    assert sent(source.step(0.10), Exhausted) == []
     assert len(sent(source.step(0.25), Exhausted)) == 1
     later = source.step(0.25 + IDLE_CLOSE_S)
     assert sent(later, Exhausted) == []

@@ -24,6 +24,7 @@ FLOORS = [
     "elastic.functions",
     "elastic.report",
     "elastic.connectors.base",  # the contracts of sources and sinks; those that keep them come later
+    "elastic.policies",
     "elastic.plan",
     "elastic.state.processing",
     "elastic.state.checkpoint",
@@ -66,6 +67,7 @@ PURE = {
     "elastic.state.checkpoint",
     "elastic.state",
     "elastic.operators",
+    "elastic.policies",
     "elastic.plan",
     "elastic.protocol",
     "elastic.instance",
