@@ -6,6 +6,7 @@ no random numbers. ``handle`` may be given any event at any time, twice, or late
 
 from __future__ import annotations
 
+from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import (
     ClockTick,
     EndJob,
@@ -30,13 +31,10 @@ from elastic.plan import Plan
 from elastic.protocol import (
     CaughtUp,
     CutDone,
-    Drain,
     Exhausted,
     Failed,
     Fenced,
-    Finish,
     Finished,
-    Freeze,
     Frozen,
     Nondeterministic,
     Peers,
@@ -48,9 +46,6 @@ from elastic.protocol import (
 )
 
 MAX_FALSE_STARTS = 5
-
-DRAIN_S = 1.0
-"""A job that is stopped gets so long to commit what is complete."""
 
 
 class Coordinator:
@@ -66,12 +61,12 @@ class Coordinator:
     def __init__(self, plan: Plan, workers: int, spares: int, epoch: int = 1) -> None:
         self.plan, self.members = plan, Membership(plan)
         self.reconfigurer = Reconfigurer(self.members, epoch)
+        self._ending = Ending(self.members, self.reconfigurer)
         self.scaling = Scaling(self.members, self.reconfigurer)
         self._wanted, self._spares_wanted, self._epoch = workers, spares, epoch
         self._needed = max(workers, min(2, workers + spares))  # a checkpoint is kept on another worker
         self._spawning = workers + spares
         self._deployed = self._announced = False
-        self._stopping, self._drain_until_s = False, 0.0
         self._heir: dict[int, int] = {}
         self._never: set[int] = set()
         self._loops, self._differences = CrashLoops(), Differences(plan)
@@ -97,9 +92,9 @@ class Coordinator:
             case Measured():
                 actions = self.scaling.measured(event.loads, now_s) if self._announced else []
             case StopRequested():
-                actions = self._stop(now_s)
+                actions = self._ending.stop(now_s, deployed=self._deployed)
             case ClockTick():
-                actions = self._end_of_patience(now_s)
+                actions = self._ending.out_of_patience(now_s)
         actions += self._progress(now_s)
         ends = [action for action in actions if isinstance(action, EndJob)]
         if (verdict := self._differences.verdict(now_s, ending=bool(ends))) is not None:
@@ -249,7 +244,7 @@ class Coordinator:
                 actions += self._carry_split_on(procedure)
             elif procedure.cut and (worker := self._place(procedure, now_s)) is not None:
                 actions += self.reconfigurer.commit(procedure, worker)
-        if self._deployed and self.reconfigurer.finish is None and not self._stopping:
+        if self._deployed and self.reconfigurer.finish is None and not self._ending.stopping:
             actions += self.scaling.progress(now_s)
             actions += self._refill("a spare came into use")
         if not self.members.live and self._deployed and not self._spawning:
@@ -299,7 +294,7 @@ class Coordinator:
             case Protected():
                 return self._protected(message)
             case Exhausted() | Frozen() | Finished():
-                return self._ending(message)
+                return self._ending.heard(message)
             case CaughtUp():
                 if (record := self.members.instances.get(message.instance)) is not None:
                     text = f"{message.replayed} records up to tick {message.tick}"
@@ -325,14 +320,7 @@ class Coordinator:
         if record.cause:
             text = f"{message.keys} keys at tick {message.tick}"
             actions.append(Record("restored", record.operator, record.index, record.worker, text))
-        if self.plan.operators[record.operator].kind == "source":
-            actions += self._end_of(record)
-        elif (
-            self.reconfigurer.finish is not None
-            and not self.reconfigurer.finish[1]
-            and self.plan.operators[record.operator].kind == "sink"
-        ):
-            actions.append(Send(record.worker, Drain(self._epoch, record.id, self.reconfigurer.finish[0])))
+        actions += self._ending.told(record)
         if not self._announced and all(i.running for i in self.members.instances.values()):
             self._announced = True
             actions.append(Record("started"))
@@ -383,64 +371,3 @@ class Coordinator:
         if self.plan.settings.nondeterminism == "fail":
             self._differences.heard(message, now_s)
         return [Record("nondeterminism", message.operator, cause=self._differences.described(message))]
-
-    # -- the end -------------------------------------------------------------------------------------------------------
-
-    def _stop(self, now_s: float) -> list[object]:
-        """Freeze the sources wherever they are; what they have read by then is drained and committed."""
-        if self._stopping:
-            return []
-        self._stopping, self._drain_until_s = True, now_s + DRAIN_S
-        if not self._deployed:
-            return [EndJob("interrupted")]
-        actions: list[object] = [Record("stopping")]
-        return actions + [c for r in self.members.of_kind("source") for c in self._end_of(r)]
-
-    def _end_of_patience(self, now_s: float) -> list[object]:
-        """What could not be drained in time is dropped: it was never committed, so nothing is half done."""
-        return [EndJob("interrupted")] if self._stopping and now_s > self._drain_until_s else []
-
-    def _ending(self, message: Exhausted | Frozen | Finished) -> list[object]:
-        record = self.members.instances.get(message.instance)
-        if record is None:
-            return []
-        sources, sinks = self.members.of_kind("source"), self.members.of_kind("sink")
-        match message:
-            case Exhausted():
-                record.exhausted = True
-                actions: list[object] = [Record("source_finished", record.operator, record.index, record.worker)]
-                if all(s.exhausted for s in sources):
-                    actions += [c for s in sources for c in self._end_of(s)]
-                return actions
-            case Frozen():
-                record.frozen = message.tick
-                if self.reconfigurer.finish is None and all(s.frozen is not None for s in sources):
-                    return self._close(max(s.frozen or 0 for s in sources) + 1)
-                return self._end_of(record) if self.reconfigurer.finish is not None else []
-            case Finished():
-                record.finished = True
-                if all(s.finished for s in sinks):
-                    status = (
-                        "done" if self.reconfigurer.finish is None or self.reconfigurer.finish[1] else "interrupted"
-                    )
-                    return [Record("finished"), EndJob(status)]
-        return []
-
-    def _close(self, tick: int) -> list[object]:
-        """Fix the tick that ends the stream, once and for all instances."""
-        self.reconfigurer.finish = (tick, not self._stopping)
-        actions: list[object] = [Journal("finish", {"tick": tick, "final": not self._stopping})]
-        actions += [c for s in self.members.of_kind("source") for c in self._end_of(s)]
-        if self._stopping:
-            sinks = self.members.of_kind("sink")
-            actions += [Send(s.worker, Drain(self._epoch, s.id, tick)) for s in sinks]
-        return actions
-
-    def _end_of(self, source: InstanceRecord) -> list[object]:
-        """What a source has to be told about the end, as far as it is known."""
-        if self.reconfigurer.finish is not None:
-            return [Send(source.worker, Finish(self._epoch, source.id, *self.reconfigurer.finish))]
-        exhausted = all(s.exhausted for s in self.members.of_kind("source"))
-        if source.frozen is None and (self._stopping or exhausted):
-            return [Send(source.worker, Freeze(self._epoch, source.id))]
-        return []
