@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import Membership
 from elastic.plan import Plan
@@ -23,7 +21,7 @@ from elastic.report import (
     ScaleOut,
     Status,
 )
-from elastic.server.latency import LatencyTracker
+from elastic.server.latency import LatencyHistogram, LatencyTracker
 from elastic.server.recoveries import Recoveries
 from elastic.wire.control import WorkerReport
 
@@ -63,7 +61,8 @@ class Figures:
     _memory: dict[int, int] = field(default_factory=dict)
     _peak: PeakMemory = field(default_factory=PeakMemory)
     _history: deque[tuple[float, int, int]] = field(default_factory=deque)
-    _durations_ms: list[float] = field(default_factory=list)
+    _checkpoints: int = 0
+    _durations: LatencyHistogram = field(default_factory=LatencyHistogram)
     _checkpoint_bytes: int = 0
     _stored_s: dict[int, float] = field(default_factory=dict)
     _last_commit_s: float = 0.0
@@ -125,7 +124,8 @@ class Figures:
                 self.latency.settle(self._indices[instance], tick, at_s)
             self._last_commit_s = max(self._last_commit_s, at_s)
         for instance, _, size_bytes, duration_s in report.checkpoints:
-            self._durations_ms.append(duration_s * 1000)
+            self._checkpoints += 1
+            self._durations.add(duration_s * 1000, 1)
             self._checkpoint_bytes += size_bytes
             self._stored_s[instance] = report.at_s
         total = sum(self._memory.values())
@@ -169,7 +169,7 @@ class Figures:
             lag_s=self.latency.lag_s if self.epoch_s and not finished else 0.0,
             workers=len(self.members.live) - spares,
             spares=spares,
-            checkpoints=len(self._durations_ms),
+            checkpoints=self._checkpoints,
             checkpoint_age_s=None if oldest is None else now_s - oldest,
             memory_bytes=sum(self._memory.values()),
             operators=self._operators(now_s),
@@ -181,10 +181,8 @@ class Figures:
         """How the job ended."""
         self.recoveries.finish()
         end_s = max(self._last_commit_s, self.epoch_s) if status == "done" else now_s
-        durations = Durations()
-        if self._durations_ms:
-            p50, p99 = (float(v) for v in np.percentile(self._durations_ms, (50, 99)))
-            durations = Durations(p50, p99)
+        found = self._durations.percentiles()
+        durations = Durations(found.p50, found.p99)
         skipped = sum(f.skipped for f in self._instances.values())
         if skipped:
             text = f"{skipped} records were not UTF-8 and were replaced or skipped, as the source's errors policy says"
@@ -197,7 +195,7 @@ class Figures:
             records_out=sum(f.rows_out for f in self._instances.values()),
             bytes_in=self.bytes_in,
             latency_ms=self.latency.histogram.percentiles(),
-            checkpoints=Checkpoints(len(self._durations_ms), self._checkpoint_bytes, durations),
+            checkpoints=Checkpoints(self._checkpoints, self._checkpoint_bytes, durations),
             operators=self._operators(end_s),
             events=tuple(self.events),
             recoveries=tuple(r.report() for r in self.recoveries.real),
