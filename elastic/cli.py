@@ -184,8 +184,8 @@ def _parser() -> argparse.ArgumentParser:
 
     scale = commands.add_parser(
         "scale",
-        help="run an operator on more instances",
-        description="Run an operator of a running job on more instances, one spare for each; returns when it does.",
+        help="run an operator on more or fewer instances",
+        description="Run an operator of a running job on more instances, a spare for each, or on fewer; returns then.",
     )
     scale.set_defaults(command=_scale)
     scale.add_argument("job", metavar="JOB", help="the job's name, or its directory")

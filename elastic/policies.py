@@ -73,14 +73,16 @@ class Policy(ABC):
         """The number of instances of each operator that should have another one; the others keep theirs.
 
         Called with every operator of the job, keyed ones, sources and sinks; only keyed ones can be scaled. What it
-        decides for an operator that is being scaled is dropped.
+        decides for an operator that is being scaled is dropped, and fewer instances come about only if they were
+        decided in six periods in a row.
         """
 
 
 class Threshold(Policy):
     """One instance more for the operator whose worker was busy beyond a threshold in several reports in a row.
 
-    On a worker with several instances it is the busiest keyed one that makes room by being cut.
+    On a worker with several instances it is the busiest keyed one that makes room by being cut. One instance less where
+    the others would be busy for less than half of the threshold without it.
 
     Args:
         threshold: δ, a share of a worker's time, above 0 and below 1.
@@ -105,13 +107,19 @@ class Threshold(Policy):
         self._alerts: Counter[str] = Counter()
 
     def decide(self, loads: Mapping[str, OperatorLoad]) -> Mapping[str, int]:
-        """One more for each bottleneck that has been one for long enough."""
+        """One more for each bottleneck that has been one for long enough; one less for each that idles."""
         bottlenecks = self._bottlenecks(loads)
         self._alerts = Counter({name: self._alerts[name] + 1 for name in bottlenecks})
         due = [name for name, alerts in self._alerts.items() if alerts >= self.reports]
         for name in due:
             del self._alerts[name]
-        return {name: len(loads[name].instances) + 1 for name in due}
+        idle = {name: len(load.instances) - 1 for name, load in loads.items() if self._is_idle(load)}
+        return idle | {name: len(loads[name].instances) + 1 for name in due}
+
+    def _is_idle(self, load: OperatorLoad) -> bool:
+        count = len(load.instances)
+        together = sum(i.worker_busy for i in load.instances)
+        return load.kind == "keyed" and count > 1 and together < (count - 1) * self.threshold / 2
 
     def _bottlenecks(self, loads: Mapping[str, OperatorLoad]) -> set[str]:
         """Per overloaded worker, the operator of its busiest keyed instance."""

@@ -266,6 +266,36 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
+class Align:
+    """An instance that is to be joined with others checkpoints at ``tick`` and not after it, until it is told a holder.
+
+    It answers ``Aligned`` when that checkpoint is stored, or ``AlignRefused`` if it is past the tick already.
+    """
+
+    epoch: int
+    reconfigure: int
+    instance: int
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Make one checkpoint of several of one tick, and hold it for ``successor``; idempotent by ``reconfigure``.
+
+    Attributes:
+        holder: Who is told this.
+        sources: Instances, and the worker that holds the checkpoint of each.
+    """
+
+    epoch: int
+    reconfigure: int
+    holder: int
+    successor: int
+    tick: int
+    sources: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Freeze:
     """A source reads no more and closes nothing more; it answers ``Frozen``. Comes before the end, of either kind."""
 
@@ -315,6 +345,24 @@ class CutDone:
     reconfigure: int
     tick: int
     lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """The checkpoint that was asked for is stored."""
+
+    reconfigure: int
+    instance: int
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlignRefused:
+    """The instance is past the tick, or has no holder; it stands at ``tick``."""
+
+    reconfigure: int
+    instance: int
+    tick: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,8 +492,8 @@ Command: TypeAlias = Send | Tell | Open | Close | Commit
 MESSAGES: tuple[type, ...] = (
     Subscribe, Deliver, Credit, Ack, Want, NeedCheckpoint, Differs,
     Store, Stored, StoreRefused, Fetch, Part,
-    View, Peers, Start, Retire, SetHolder, Hold, Release, Cut, Freeze, Finish, Drain,
-    ProducerRef, Started, CutDone, Protected, Exhausted, Frozen, Finished, CaughtUp, Failed, Fenced, Trimmed,
-    Nondeterministic,
+    View, Peers, Start, Retire, SetHolder, Hold, Release, Cut, Align, Join, Freeze, Finish, Drain,
+    ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected, Exhausted, Frozen, Finished, CaughtUp, Failed,
+    Fenced, Trimmed, Nondeterministic,
 )  # fmt: skip
 """Every message that may cross a process border, in a fixed order."""

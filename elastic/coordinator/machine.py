@@ -25,10 +25,12 @@ from elastic.coordinator.events import (
 )
 from elastic.coordinator.judgement import CrashLoops, Differences
 from elastic.coordinator.membership import InstanceRecord, Membership, Worker
-from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Procedure, Reconfigurer
+from elastic.coordinator.reconfigure import JOIN_DEADLINE_S, WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.coordinator.scaling import Scaling
 from elastic.plan import Plan
 from elastic.protocol import (
+    Aligned,
+    AlignRefused,
     CaughtUp,
     CutDone,
     Exhausted,
@@ -209,9 +211,9 @@ class Coordinator:
     def _splits_after(self, lost: int) -> list[object]:
         """Scale outs that a loss concerns: off while the old instance lives; else they have become recoveries."""
         actions: list[object] = []
-        for procedure in [p for p in self.reconfigurer.running.values() if p.is_split]:
-            if not self.members.workers[procedure.old.worker].lost:
-                if lost == procedure.old.holder or lost in procedure.places.values():
+        for procedure in [p for p in self.reconfigurer.running.values() if p.scales]:
+            if procedure.joined or not self.members.workers[procedure.old.worker].lost:
+                if lost in procedure.workers:
                     actions += self.reconfigurer.abort(procedure)
             elif procedure.cut:
                 actions += self.reconfigurer.commit(procedure)
@@ -240,8 +242,8 @@ class Coordinator:
         """Carry procedures on that wait for a worker."""
         actions: list[object] = []
         for procedure in list(self.reconfigurer.running.values()):
-            if procedure.is_split:
-                actions += self._carry_split_on(procedure)
+            if procedure.scales:
+                actions += self._carry_split_on(procedure, now_s)
             elif procedure.cut and (worker := self._place(procedure, now_s)) is not None:
                 actions += self.reconfigurer.commit(procedure, worker)
         if self._deployed and self.reconfigurer.finish is None and not self._ending.stopping:
@@ -251,11 +253,13 @@ class Coordinator:
             actions.append(EndJob("failed", "no worker is left"))
         return actions
 
-    def _carry_split_on(self, procedure: Procedure) -> list[object]:
+    def _carry_split_on(self, procedure: Procedure, now_s: float) -> list[object]:
         """Have the parts restored once they are cut; if the old instance has died by then, they take over at once."""
+        if procedure.joined and now_s - procedure.since_s > JOIN_DEADLINE_S:
+            return self.reconfigurer.abort(procedure)
         if not procedure.cut or procedure.version:
             return []
-        if not self.members.workers[procedure.old.worker].lost:
+        if procedure.joined or not self.members.workers[procedure.old.worker].lost:
             return self.reconfigurer.prepare(procedure)
         load = self.members.load()
         choice = [w for w in self.members.live if w != procedure.old.holder] or self.members.live
@@ -291,6 +295,10 @@ class Coordinator:
                 return self._started(message)
             case CutDone():
                 return self._cut_done(message)
+            case AlignRefused():
+                return self.reconfigurer.on_align_refused(message)
+            case Aligned():
+                return self.reconfigurer.on_aligned(message)
             case Protected():
                 return self._protected(message)
             case Exhausted() | Frozen() | Finished():
@@ -341,7 +349,7 @@ class Coordinator:
     def _cut_done(self, message: CutDone) -> list[object]:
         procedure = self.reconfigurer.on_cut_done(message)
         if procedure is not None and message.lost:
-            if procedure.is_split and not self.members.workers[procedure.old.worker].lost:
+            if procedure.joined or (procedure.scales and not self.members.workers[procedure.old.worker].lost):
                 return self.reconfigurer.abort(procedure)
             return [self._state_lost(procedure.old, procedure.cause)]
         return []

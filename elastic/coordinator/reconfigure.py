@@ -1,4 +1,4 @@
-"""``reconfigure(operator, assignment)``: deploy, recover and scale out are one procedure (invariant 4).
+"""``reconfigure(operator, assignment)``: deploy, recover, scale out and scale in are one procedure (invariant 4).
 
 Take the checkpoint parts that cover each new instance's interval, restore them on a worker, tell the downstreams who
 their producers are now; everybody subscribes from their own τ. Its steps are idempotent, and what it decided is
@@ -6,7 +6,8 @@ journalled before it is done.
 
 Where the old instance is gone, the procedure only rolls forward. Where it lives, it goes on until its successors have
 restored their parts: only then is it replaced, and until then any loss calls the whole off at no cost. So no single
-loss during a scale out costs more than the scale out.
+loss during a scale out costs more than the scale out. Scaling in differs in its beginning alone: neighbours checkpoint
+at one tick that is agreed on, and their checkpoints are joined where the first one's lies.
 
 Source: SEEP Alg. 3, scale-out-operator(o, π); recovery is scale-out-operator(o, 1). We differ: nobody is stopped,
 since versions and subscriptions do what stop, re-route and start do there.
@@ -20,7 +21,29 @@ from dataclasses import dataclass, field
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.keys import KeyInterval
-from elastic.protocol import Cut, CutDone, Finish, Hold, ProducerRef, Release, Retire, Send, SetHolder, Start, View
+from elastic.protocol import (
+    Align,
+    Aligned,
+    AlignRefused,
+    Cut,
+    CutDone,
+    Finish,
+    Hold,
+    Join,
+    ProducerRef,
+    Release,
+    Retire,
+    Send,
+    SetHolder,
+    Start,
+    View,
+)
+
+ALIGN_AHEAD_MS = 100
+"""So far ahead of all positions lies the tick at which neighbours checkpoint that are to be joined."""
+
+JOIN_DEADLINE_S = 5.0
+"""A join that takes longer is called off: its instances take no checkpoint meanwhile."""
 
 WAIT_FOR_SPARE_S = 5.0
 """A worker process is up in about half a second; past ten times that, lost instances crowd together instead."""
@@ -38,6 +61,10 @@ class Procedure:
         places: The worker of each successor, where they are to restore before the old instance is replaced.
         version: Of the successors that restore; above that of the old instance.
         restored: Which of them have, and at which tick.
+        joined: Instances that are to become one, the old one among them; none if it is only replaced or cut.
+        align: The tick at which they all checkpoint; 0 while their positions are being asked for.
+        positions: Where those stand that have said so.
+        aligned: Those whose checkpoint of that tick is stored.
     """
 
     id: int
@@ -50,11 +77,26 @@ class Procedure:
     places: dict[int, int] = field(default_factory=dict)
     version: int = 0
     restored: dict[int, int] = field(default_factory=dict)
+    joined: tuple[InstanceRecord, ...] = ()
+    align: int = 0
+    positions: dict[int, int] = field(default_factory=dict)
+    aligned: set[int] = field(default_factory=set)
 
     @property
-    def is_split(self) -> bool:
-        """Whether it scales out: the old instance was alive when it began."""
+    def scales(self) -> bool:
+        """Whether what it replaces was alive when it began: it scales out or in."""
         return bool(self.places)
+
+    @property
+    def olds(self) -> tuple[InstanceRecord, ...]:
+        """All that it replaces."""
+        return self.joined or (self.old,)
+
+    @property
+    def workers(self) -> set[int]:
+        """Whose loss calls it off, while it can be."""
+        holders = {old.holder for old in self.olds if old.holder is not None}
+        return holders | set(self.places.values()) | {old.worker for old in self.joined}
 
 
 @dataclass(slots=True)
@@ -112,7 +154,7 @@ class Reconfigurer:
             now_s: Time.
             parts: Interval and worker of each successor of an instance that lives; none to replace a lost one, whole.
         """
-        if any(p.old.id == old.id for p in self.running.values()):
+        if any(old in p.olds for p in self.running.values()):
             return []
         self._next += 1
         ids = {self.members.new_id(): part for part in parts or [(old.interval, old.worker)]}
@@ -129,6 +171,46 @@ class Reconfigurer:
             procedure.cut = True
             return [note]
         return [note, self.cut(procedure)]
+
+    def begin_join(self, olds: Sequence[InstanceRecord], cause: str, now_s: float) -> list[object]:
+        """Make one instance of neighbours, where the first of them runs: at first they are asked where they stand."""
+        self._next += 1
+        first, interval = olds[0], KeyInterval(olds[0].interval.low, olds[-1].interval.high)
+        successor = self.members.new_id()
+        procedure = Procedure(self._next, first, ((successor, interval),), cause, now_s, joined=tuple(olds))
+        procedure.places = {successor: first.worker}
+        self.running[procedure.id] = procedure
+        ids = [old.id for old in olds]
+        note = Journal("reconfigure", {"id": procedure.id, "old": ids, "new": procedure.successors, "cause": cause})
+        return [note, *self._align(procedure, 0)]
+
+    def _align(self, procedure: Procedure, tick: int) -> list[object]:
+        procedure.align, procedure.positions, procedure.aligned = tick, {}, set()
+        return [Send(old.worker, Align(self.epoch, procedure.id, old.id, tick)) for old in procedure.olds]
+
+    def on_align_refused(self, message: AlignRefused) -> list[object]:
+        """An instance says where it stands; once all have, a tick is tried that lies ahead of all of them."""
+        procedure = self.running.get(message.reconfigure)
+        if procedure is None or procedure.cut:
+            return []
+        procedure.positions[message.instance] = message.tick
+        if procedure.align or len(procedure.positions) < len(procedure.olds):
+            return [] if not procedure.align else self.abort(procedure)
+        ahead = max(procedure.positions.values()) + ALIGN_AHEAD_MS // self.members.plan.settings.tick_ms + 1
+        return self._align(procedure, ahead)
+
+    def on_aligned(self, message: Aligned) -> list[object]:
+        """An instance's checkpoint of the tick is stored; those of all are then joined where the first one's lies."""
+        procedure = self.running.get(message.reconfigure)
+        if procedure is None or message.tick != procedure.align:
+            return []
+        procedure.aligned.add(message.instance)
+        if len(procedure.aligned) < len(procedure.olds):
+            return []
+        sources = tuple((old.id, old.holder) for old in procedure.olds if old.holder is not None)
+        holder, successor = procedure.old.holder, procedure.successors[0][0]
+        assert holder is not None
+        return [Send(holder, Join(self.epoch, procedure.id, holder, successor, procedure.align, sources))]
 
     def cut(self, procedure: Procedure) -> Send:
         """The command to the holder; the same again is harmless."""
@@ -167,20 +249,29 @@ class Reconfigurer:
         return self.commit(procedure) if len(procedure.restored) == len(procedure.successors) else []
 
     def abort(self, procedure: Procedure) -> list[object]:
-        """Call a scale out off: its old instance has all the state, and backs it up anew."""
+        """Call scaling off: the old instances have all the state, and back it up anew."""
         del self.running[procedure.id]
         old, workers = procedure.old, self.members.workers
         actions: list[object] = [Journal("aborted", {"id": procedure.id})]
         actions += [Send(w, Retire(self.epoch, id)) for id, w in procedure.places.items() if not workers[w].lost]
         if old.holder is not None and not workers[old.holder].lost:
             actions += [Send(old.holder, Release(self.epoch, id)) for id, _ in procedure.successors]
-        return actions + self.hold_elsewhere(old)
+        for alive in [o for o in procedure.olds if not workers[o.worker].lost]:
+            actions += self._resume(alive) if procedure.joined else self.hold_elsewhere(alive)
+        return actions
+
+    def _resume(self, record: InstanceRecord) -> list[object]:
+        """An instance that was aligned goes on backing up where it did, or elsewhere if that is gone."""
+        if record.holder is None or self.members.workers[record.holder].lost:
+            return self.hold_elsewhere(record)
+        return [Send(record.worker, SetHolder(self.epoch, record.id, record.holder))]
 
     def commit(self, procedure: Procedure, worker: int | None = None) -> list[object]:
         """Put the successors into the assignment, on ``worker`` or where they have restored, and tell everybody."""
         members, old = self.members, procedure.old
         del self.running[procedure.id]
-        del members.instances[old.id]
+        for replaced in procedure.olds:
+            del members.instances[replaced.id]
         members.versions[old.operator] += 1
         version = members.versions[old.operator]
         part_at = self._part_at(old)
@@ -189,7 +280,8 @@ class Reconfigurer:
             place = worker if worker is not None else procedure.places[id]
             record = InstanceRecord(
                 id, old.operator, old.index, interval, procedure.version or version, place,
-                holder=part_at, part_at=part_at, protected=part_at is not None, fresh=old.fresh, cause=procedure.cause,
+                holder=part_at, part_at=part_at, protected=part_at is not None,
+                fresh=old.fresh and not procedure.joined, cause=procedure.cause,
                 running=id in procedure.restored, start_tick=procedure.restored.get(id),
             )  # fmt: skip
             members.instances[id] = record
@@ -202,8 +294,11 @@ class Reconfigurer:
                 actions += self._protect(record, told=bool(procedure.version))
         for record in fresh:
             actions += self.views_for(record) if procedure.version else [self.start(record)]
-        if not members.workers[old.worker].lost:
-            actions.append(Send(old.worker, Retire(self.epoch, old.id)))
+        for replaced in [o for o in procedure.olds if not members.workers[o.worker].lost]:
+            actions.append(Send(replaced.worker, Retire(self.epoch, replaced.id)))
+        for replaced in procedure.joined:
+            if replaced.holder is not None and not members.workers[replaced.holder].lost:
+                actions.append(Send(replaced.holder, Release(self.epoch, replaced.id)))
         return actions + self.views_of(old.operator)
 
     def _protect(self, record: InstanceRecord, *, told: bool) -> list[object]:

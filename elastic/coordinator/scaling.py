@@ -2,20 +2,26 @@
 
 It is told a target and works towards it, one ``reconfigure`` after another: what a failure calls off is begun again.
 
-Source: SEEP §5.1, where a bottleneck operator is cut in two; the number is somebody else's decision.
+Source: SEEP §5.1, where a bottleneck operator is cut in two; the number is somebody else's decision. Scaling in,
+which the paper leaves open, joins two neighbours.
 """
 
 from __future__ import annotations
 
 import traceback
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Reconfigurer
 from elastic.keys import KeyInterval
 from elastic.policies import OperatorLoad
+
+PATIENCE = 6
+"""So many periods in a row fewer instances must have been enough before a policy gets them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Scaling:
         self.lacks_worker = False
         self._policy = members.plan.settings.scaling
         self._warned: set[str] = set()
+        self._low: Counter[str] = Counter()
 
     def refusal(self, operator: str, instances: int) -> str | None:
         """Why an operator cannot be brought to so many instances; None if it can."""
@@ -56,8 +63,8 @@ class Scaling:
         if not plan.settings.checkpoint_ticks:
             return "checkpoints are off: what is cut to scale out is a checkpoint"
         now = len(self._members.assignment(operator))
-        if instances < now:
-            return f"{operator!r} has {now} instances; a running operator cannot be given fewer"
+        if instances < 1:
+            return f"{operator!r} needs at least one instance"
         if instances > plan.settings.key_groups:
             return f"{operator!r} can have at most {plan.settings.key_groups} instances, one for each key group"
         spares = len(self._members.spares)
@@ -89,6 +96,7 @@ class Scaling:
             where = f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}"
             return [Record("warning", cause=f"the scaling policy raised, and is asked no more: {where}")]
         actions: list[object] = []
+        self._low = Counter({name: self._low[name] for name in wanted})
         for operator, instances in wanted.items():
             load = loads.get(operator)
             if load is None or operator in self._targets or load.kind != "keyed":
@@ -99,7 +107,10 @@ class Scaling:
     def _aim(self, load: OperatorLoad, instances: int, now_s: float) -> list[object]:
         """Aim at so many instances, or as many as spares allow; what stands in the way is said once."""
         now, spares = len(self._members.assignment(load.name)), len(self._members.spares)
-        if instances <= now:
+        if instances < now:
+            return self._aim_lower(load, max(1, instances), now, now_s)
+        self._low.pop(load.name, None)
+        if instances == now:
             return []
         hottest = max(load.instances, key=lambda i: i.busy, default=None)
         if hottest is not None and hottest.groups == 1:
@@ -112,6 +123,14 @@ class Scaling:
             return self._warn_once(load.name, f"not scaled: {problem}")
         self._warned.discard(load.name)
         self._targets[load.name] = Target(reachable, now, now_s, {i.instance: i.busy for i in load.instances})
+        return []
+
+    def _aim_lower(self, load: OperatorLoad, instances: int, now: int, now_s: float) -> list[object]:
+        """Fewer instances only once they have been enough for long: a cut costs more than an idle instance."""
+        self._low[load.name] += 1
+        if self._low[load.name] >= PATIENCE:
+            del self._low[load.name]
+            self._targets[load.name] = Target(instances, now, now_s, {i.instance: i.busy for i in load.instances})
         return []
 
     def _warn_once(self, operator: str, text: str) -> list[object]:
@@ -129,9 +148,11 @@ class Scaling:
             busy = any(p.old.operator == operator for p in self._reconfigurer.running.values())
             if busy or not all(i.running for i in instances):
                 continue
-            if len(instances) >= target.instances:
+            if len(instances) == target.instances:
                 del self._targets[operator]
                 actions += self._reached(operator, target, now_s)
+            elif len(instances) > target.instances:
+                actions += self._join_next(instances, target, now_s)
             else:
                 actions += self._cut_next(instances, target, now_s)
         return actions
@@ -142,8 +163,20 @@ class Scaling:
         text = f"{target.before} to {target.instances} instances in {took_s:.2f} s"
         return [
             Journal("scaled", {**body, "since_s": target.since_s, "took_s": took_s}),
-            Record("scaled_out", operator, cause=text),
+            Record("scaled_out" if target.instances > target.before else "scaled_in", operator, cause=text),
         ]
+
+    def _join_next(self, instances: Sequence[InstanceRecord], target: Target, now_s: float) -> list[object]:
+        """Join the two neighbours with least load between them, or with fewest key groups."""
+
+        def burden(pair: tuple[InstanceRecord, InstanceRecord]) -> tuple[float, int]:
+            return sum(target.loads.get(i.id, 0.0) for i in pair), sum(_width(i.interval) for i in pair)
+
+        first, second = min(pairwise(instances), key=burden)
+        if not first.can_be_cut or not second.can_be_cut:
+            return []
+        cause = f"scaling {first.operator} in to {target.instances}"
+        return self._reconfigurer.begin_join((first, second), cause, now_s)
 
     def _cut_next(self, instances: Sequence[InstanceRecord], target: Target, now_s: float) -> list[object]:
         """Cut the instances with most load, or with most key groups, into as many parts as are missing."""

@@ -18,6 +18,7 @@ from elastic.keys import KeyInterval
 from elastic.plan import Plan
 from elastic.protocol import (
     Ack,
+    Align,
     Close,
     Command,
     Credit,
@@ -30,6 +31,7 @@ from elastic.protocol import (
     Finish,
     Freeze,
     Hold,
+    Join,
     NeedCheckpoint,
     Open,
     Part,
@@ -126,6 +128,11 @@ class Host:
                 self.backups.on_release(message)
             case Cut():
                 return self.backups.on_cut(message)
+            case Join():
+                return self.backups.on_join(message)
+            case Align():
+                if isinstance(keyed := self.instances.get(message.instance), KeyedInstance):
+                    return keyed.on_align(message)
             case SetHolder():
                 return self._on_set_holder(message)
             case Drain():
@@ -202,7 +209,7 @@ class Host:
     def _on_part(self, message: Part) -> list[Command]:
         start = self._starting.get(message.instance)
         if start is None:
-            return []
+            return self.backups.on_part(message)
         checkpoint: Checkpoint | None = message.checkpoint
         instance = KeyedInstance(self.plan, start, self.worker, checkpoint)
         return self._run(instance, len(instance.processor))

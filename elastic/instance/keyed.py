@@ -11,6 +11,9 @@ from elastic.operators.base import ProcessorContext, TickInput
 from elastic.plan import Plan
 from elastic.protocol import (
     Ack,
+    Align,
+    Aligned,
+    AlignRefused,
     CaughtUp,
     Command,
     Credit,
@@ -81,6 +84,8 @@ class KeyedInstance:
         self._refused = False
         self._attempted = self.tau
         self._protected = False
+        self._align: Align | None = None
+        self._aligned = False
         self._replaying = bool(start.cause)
         self.replayed_rows = 0
         self.records_in = 0
@@ -138,16 +143,21 @@ class KeyedInstance:
         """
         if self.finished:
             return False, self._caught_up(self.tau)
+        if self._align is not None and self.tau == self._align.tick and not self._aligned:
+            return self._checkpoint_aligned()
         closed = min(i.closed for i in self.inputs)
         final = all(i.final for i in self.inputs) and all(i.closed == closed for i in self.inputs)
         if self.outputs.blocked or closed < self.tau or (closed == self.tau and not final):
             return False, self._waits()
         commands: list[Command] = []
         if closed > self.tau:
-            tick = self._next(closed, final=final)
-            if tick is not None:
-                commands += self._process(tick, last=final and tick == closed)
-            self.tau = closed if tick is None else tick
+            tick, stop = self._next(closed, final=final), self._align.tick if self._align is not None else 0
+            if self.tau < stop <= closed and (tick is None or stop < tick):
+                self.tau = stop
+            else:
+                if tick is not None:
+                    commands += self._process(tick, last=final and tick == closed)
+                self.tau = closed if tick is None else tick
         self.finished = final and self.tau == closed
         commands += self._checkpoint_if_due()
         commands += self.serve()
@@ -155,6 +165,26 @@ class KeyedInstance:
         for i in self.inputs:
             commands += i.credits()
         return True, commands + self._caught_up(closed)
+
+    def _checkpoint_aligned(self) -> tuple[bool, list[Command]]:
+        """The checkpoint that neighbours take at the same tick; nothing goes on before it is cut."""
+        commands = self.checkpoint()
+        self._aligned = self.tau in (self._under_way, self._stored)
+        if self._aligned and self._stored == self.tau:
+            commands += self._say_aligned(self.tau)
+        return self._aligned, commands
+
+    def _say_aligned(self, tick: int) -> list[Command]:
+        if self._align is None or self._align.tick != tick:
+            return []
+        return [Tell(Aligned(self._align.reconfigure, self.id, tick))]
+
+    def on_align(self, message: Align) -> list[Command]:
+        """Checkpoint at a tick and not after it; refused if that is past."""
+        if message.tick <= self.tau or self._holder is None or self.finished:
+            return [Tell(AlignRefused(message.reconfigure, self.id, self.tau))]
+        self._align, self._aligned = message, False
+        return self._waits()
 
     def _caught_up(self, closed: int) -> list[Command]:
         """The news that the replay is over, once."""
@@ -186,7 +216,8 @@ class KeyedInstance:
     def _waits(self) -> list[Command]:
         """Ask inputs to close what is waited for: the tick of the newest rows, and that of the next emission."""
         newest = max((i.newest for i in self.inputs), default=0)
-        ticks = {t for t in (newest, self.processor.due_after(self.tau) or 0) if t > self.tau}
+        align = self._align.tick if self._align is not None else 0
+        ticks = {t for t in (newest, self.processor.due_after(self.tau) or 0, align) if t > self.tau}
         return [c for tick in sorted(ticks) for i in self.inputs for c in i.wants(tick)]
 
     # -- checkpoint, backup, trim --------------------------------------------------------------------------------------
@@ -202,7 +233,7 @@ class KeyedInstance:
 
     def checkpoint(self) -> list[Command]:
         """Back up (processing state, buffer state, τ) now, as a delta on what the holder has; one at a time."""
-        if self._under_way is not None:
+        if self._under_way is not None or (self._align is not None and self.tau > self._align.tick):
             return []
         if self._stored == self.tau and self._protected:
             return self._trim(self.tau)  # said before, but maybe not to these producers, or over a link that was lost
@@ -234,7 +265,7 @@ class KeyedInstance:
         if holder != self._holder or message.tick != self._under_way:
             return []
         self._stored, self._under_way = message.tick, None
-        commands = self._trim(message.tick)
+        commands = self._trim(message.tick) + self._say_aligned(message.tick)
         if not self._protected and message.tick:  # with tick 0 nothing was acknowledged: it may start there again
             self._protected = True
             commands.append(Tell(Protected(self.id, holder)))
@@ -249,6 +280,7 @@ class KeyedInstance:
     def on_set_holder(self, holder: int | None) -> list[Command]:
         """Back up elsewhere from now on: a lost copy is made again at once."""
         self._holder = holder if self._checkpoint_ticks else None
+        self._align, self._aligned = None, False
         self._stored, self._under_way, self._protected = None, None, False
         return self.checkpoint()
 

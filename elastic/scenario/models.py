@@ -186,7 +186,7 @@ class Fault(Section):
     resume: Annotated[
         Target | None, Field(description="SIGCONT; with owner_of, the worker that the pause of the same target hit.")
     ] = None
-    scale: Annotated[Scale | None, Field(description="Have an operator run on more instances.")] = None
+    scale: Annotated[Scale | None, Field(description="Have an operator run on more or fewer instances.")] = None
 
     @model_validator(mode="after")
     def _one_when_and_what(self) -> Self:

@@ -10,8 +10,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from elastic.protocol import Command, Cut, CutDone, Fetch, Hold, Part, Release, Send, Store, Stored, StoreRefused, Tell
-from elastic.state.checkpoint import Checkpoint, fold_checkpoint, partition_checkpoint
+from elastic.protocol import (
+    Command,
+    Cut,
+    CutDone,
+    Fetch,
+    Hold,
+    Join,
+    Part,
+    Release,
+    Send,
+    Store,
+    Stored,
+    StoreRefused,
+    Tell,
+)
+from elastic.state.checkpoint import Checkpoint, fold_checkpoint, join_checkpoints, partition_checkpoint
 
 
 @dataclass(slots=True)
@@ -48,12 +62,21 @@ class Held:
         return self.whole
 
 
+@dataclass(slots=True)
+class _Joining:
+    """A join under way, and the parts that have come."""
+
+    order: Join
+    parts: dict[int, Checkpoint | None] = field(default_factory=dict)
+
+
 class BackupStore:
     """Checkpoints kept on one worker for instances of other workers."""
 
     def __init__(self) -> None:
         self._held: dict[int, Held] = {}
         self._cuts: dict[int, CutDone] = {}
+        self._joins: dict[int, _Joining] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -108,6 +131,43 @@ class BackupStore:
                 self._held[successor] = Held(fresh=whole is None and not lost, whole=part)
             done = CutDone(message.reconfigure, 0 if whole is None else whole.tick, lost)
             self._cuts[message.reconfigure] = done
+        return [Tell(done)]
+
+    def on_join(self, message: Join) -> list[Command]:
+        """Join the checkpoints of several instances, with those that other workers hold once they have come."""
+        if (done := self._cuts.get(message.reconfigure)) is not None:
+            return [Tell(done)]
+        self._joins[message.reconfigure] = _Joining(message)
+        asked: list[Command] = []
+        for instance, worker in message.sources:
+            if worker == message.holder:
+                held = self._held.get(instance)
+                asked += self._joined(instance, None if held is None else held.fold())
+            else:
+                asked.append(Send(worker, Fetch(instance, message.holder)))
+        return asked
+
+    def on_part(self, message: Part) -> list[Command]:
+        """A checkpoint that another worker holds has come, for a join."""
+        return self._joined(message.instance, message.checkpoint)
+
+    def _joined(self, instance: int, checkpoint: Checkpoint | None) -> list[Command]:
+        """Note one part of a join; hold the whole once it is complete."""
+        joining = next((j for j in self._joins.values() if instance in dict(j.order.sources)), None)
+        if joining is None:
+            return []
+        order = joining.order
+        joining.parts[instance] = checkpoint
+        if len(joining.parts) < len(order.sources):
+            return []
+        del self._joins[order.reconfigure]
+        parts = [joining.parts[id] for id, _ in order.sources]
+        whole = [p for p in parts if p is not None and p.tick == order.tick]
+        lost = len(whole) < len(parts)
+        if not lost:
+            self._held[order.successor] = Held(fresh=False, whole=join_checkpoints(whole))
+        done = CutDone(order.reconfigure, order.tick, lost)
+        self._cuts[order.reconfigure] = done
         return [Tell(done)]
 
     def on_fetch(self, message: Fetch) -> list[Command]:

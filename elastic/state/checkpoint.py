@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from elastic.batch import Batch
+from elastic.batch import Batch, merge
 from elastic.keys import KeyInterval
-from elastic.state.processing import StateTable, cut_table, fold
+from elastic.state.processing import StateTable, cut_table, fold, join_tables
 
 BufferEntries = tuple[tuple[int, Batch], ...]
 
@@ -102,3 +102,29 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
         buffers = checkpoint.buffers if n == 0 else {e: replace(b, entries=()) for e, b in checkpoint.buffers.items()}
         parts.append(Checkpoint(checkpoint.tick, None, state, buffers, checkpoint.final))
     return parts
+
+
+def join_checkpoints(parts: Sequence[Checkpoint]) -> Checkpoint:
+    """One full checkpoint of several full ones of neighbours, by their intervals: what ``partition_checkpoint`` undoes.
+
+    Raises:
+        BaseMismatchError: They are not of one tick, so that no replay would be right for all of them.
+    """
+    ticks = {part.tick for part in parts}
+    if len(ticks) != 1 or any(part.base is not None for part in parts):
+        raise BaseMismatchError(f"checkpoints of ticks {sorted(ticks)} cannot be joined: whole ones of one tick can")
+    states = [part.state for part in parts if part.state is not None]
+    buffers = {}
+    for edge in parts[0].buffers:
+        each = [part.buffers[edge] for part in parts]
+        floor = max(b.floor for b in each)  # a consumer tells all producers the same, and one may hear it first
+        acked = np.maximum.reduce([b.acked for b in each])
+        ticked: dict[int, list[Batch]] = {}
+        for buffer in each:
+            for tick, batch in buffer.entries:
+                if tick > floor:
+                    ticked.setdefault(tick, []).append(batch)
+        entries = tuple((tick, merge(ticked[tick])) for tick in sorted(ticked))
+        buffers[edge] = BufferCheckpoint(floor, acked, entries)
+    state = join_tables(states) if states else None
+    return Checkpoint(parts[0].tick, None, state, buffers, all(part.final for part in parts))

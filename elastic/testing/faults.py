@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from elastic.protocol import (
+    Align,
+    Aligned,
     CutDone,
     Exhausted,
     Fetch,
@@ -13,6 +15,7 @@ from elastic.protocol import (
     Finished,
     Freeze,
     Frozen,
+    Join,
     Part,
     Start,
     Started,
@@ -27,12 +30,12 @@ if TYPE_CHECKING:
 
 FaultKind: TypeAlias = Literal[
     "crash", "double crash", "hang", "suspect", "break link", "slow link",
-    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out",
+    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale in",
 ]  # fmt: skip
 
 FAULTS: tuple[FaultKind, ...] = (
     "crash", "crash", "double crash", "hang", "suspect", "break link", "slow link",
-    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale out",
+    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale out", "scale in",
 )  # fmt: skip
 
 SOON_S, LATER_S = 0.003, 0.05
@@ -44,7 +47,7 @@ def is_moment(kind: str, message: object) -> bool:
     match message:
         case Start() | Started():
             return kind == "crash in recovery" and bool(message.cause)  # not at the first start of all
-        case Fetch() | Part() | CutDone():
+        case Fetch() | Part() | CutDone() | Align() | Aligned() | Join():
             return kind == "crash in recovery"
         case Store() if message.checkpoint.final:
             return kind in {"crash in checkpoint", "crash at the end"}
@@ -114,7 +117,9 @@ class Faults:
                 self._world.after(0.05 + chance.random() * 0.1, lambda: simulation.lose(victim, "does not answer"))
                 self._world.after(0.1 + chance.random() * 0.6, lambda: simulation.wake(victim))
             case "scale out":
-                simulation.scale_out(chance)
+                simulation.scale(chance, chance.choice((1, 1, 2)))
+            case "scale in":
+                simulation.scale(chance, -1)
             case "suspect":
                 self._tell(f"{victim.name} is taken for dead")
                 simulation.lose(victim, "is suspected")

@@ -150,13 +150,13 @@ class Simulation:
             self._copies.lost(self._watch)
             self._handle(WorkerLost(victim.number, reason, self.world.now))
 
-    def scale_out(self, chance: Random) -> None:
-        """Some keyed operator is to get one or two instances more."""
+    def scale(self, chance: Random, more: int) -> None:
+        """Some keyed operator is to get so many instances more, or fewer."""
         keyed = [name for name, operator in self.plan.operators.items() if operator.kind == "keyed"]
         if keyed:
             operator = chance.choice(keyed)
-            wanted = len(self.coordinator.members.assignment(operator)) + chance.choice((1, 1, 2))
-            self._handle(ScaleRequested(operator, wanted))
+            wanted = len(self.coordinator.members.assignment(operator)) + more
+            self._handle(ScaleRequested(operator, max(1, wanted)))
 
     def wake(self, victim: SimulatedWorker) -> None:
         """A worker that hung, or was taken for dead, goes on; sooner or later that is noticed."""

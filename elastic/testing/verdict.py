@@ -141,7 +141,7 @@ class Copies:
 
     def _incarnations(self, record: InstanceRecord) -> list[set[int]]:
         """The instance, and those that together are about to replace it."""
-        successors = [{id for id, _ in p.successors} for p in self._running.values() if p.old.id == record.id]
+        successors = [{id for id, _ in p.successors} for p in self._running.values() if record in p.olds]
         return [{record.id}, *successors]
 
     def _is_here(self, worker: SimulatedWorker, instance: int) -> bool:

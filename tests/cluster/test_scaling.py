@@ -74,6 +74,30 @@ def test_an_operator_that_was_scaled_out_recovers_like_any_other(tmp_path: Path)
     assert len(outcome.recoveries) == 1
 
 
+def test_an_operator_scales_in_while_the_stream_flows_and_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
+    outcome = drive(word_count(tmp_path, "7k/s"), tmp_path, scale("count", 1, after_records=4_000))
+
+    assert outcome.status == "done", outcome.error
+    assert counts(tmp_path) == expected_counts()
+    assert [(s.operator, s.before, s.after) for s in outcome.scale_outs] == [("count", 3, 1)]
+    assert "scaled_in" in kinds(outcome)
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_workers_killed_at_random_during_a_scale_in_change_nothing(tmp_path: Path, attempt: int) -> None:
+    seed = random.randrange(1_000_000)
+    chance = random.Random(seed)
+    asked = chance.randrange(800, 1_500)
+    victim = chance.choice(("chain", "from_list")), 0
+    breakers = scale("chain", 1, after_records=asked), kill_owner(*victim, after_records=asked + chance.randrange(400))
+
+    outcome = drive(chain(tmp_path, "2k/s"), tmp_path, *breakers, spares=2, checkpoint_ms=200)
+
+    assert outcome.status == "done", f"seed {seed}: {outcome.error}"
+    assert chain_rows(tmp_path) == expected_chain(), f"seed {seed}"
+    assert "failed" in kinds(outcome)
+
+
 def test_more_instances_than_spares_are_refused_with_a_warning_and_the_job_goes_on(tmp_path: Path) -> None:
     outcome = drive(chain(tmp_path, "4k/s"), tmp_path, scale("chain", 9, after_records=500))
 

@@ -9,9 +9,10 @@ import pytest
 
 from elastic.coordinator.events import Measured, Record
 from elastic.coordinator.membership import Membership
+from elastic.coordinator.scaling import PATIENCE
 from elastic.plan import Settings
 from elastic.policies import InstanceLoad, OperatorLoad, Policy, Threshold, TrueRates
-from elastic.protocol import Cut
+from elastic.protocol import Align, Cut
 from elastic.scenario.models import Elastic
 from elastic.server.loads import Loads
 from elastic.wire.control import InstanceStats, WorkerReport
@@ -50,6 +51,15 @@ def test_on_a_crowded_worker_the_busiest_keyed_instance_makes_room() -> None:
     }
 
     assert Threshold(reports=1).decide(shared) == {"sum": 2}
+
+
+@pytest.mark.parametrize(("busy", "wanted"), [((0.2, 0.1), {"count": 1}), ((0.2, 0.2), {}), ((0.3,), {})])
+def test_one_instance_less_is_wanted_where_the_others_would_stay_far_below(
+    busy: tuple[float, ...], wanted: dict[str, int]
+) -> None:
+    keyed = [instance(share, worker=n, id=n) for n, share in enumerate(busy)]
+
+    assert Threshold(threshold=0.7).decide(loads(*keyed)) == wanted
 
 
 def test_a_busy_worker_without_keyed_instances_cannot_be_helped() -> None:
@@ -170,8 +180,28 @@ def test_a_policy_that_raises_is_named_with_its_line_and_asked_no_more() -> None
     assert measured(coordinator, 0.9, 0.8) == []
 
 
-def test_fewer_instances_are_not_made() -> None:
-    assert measured(job(scaling=Fixed(1)), 0.1, 0.1) == []
+def test_fewer_instances_come_about_when_they_have_been_enough_for_long() -> None:
+    coordinator = job(scaling=Fixed(1))
+    for record in count(coordinator):
+        record.protected = True
+
+    for _ in range(PATIENCE - 1):
+        assert measured(coordinator, 0.1, 0.1) == []
+    assert len(sent(measured(coordinator, 0.1, 0.1), Align)) == 2
+
+
+def test_patience_begins_anew_when_load_comes_back() -> None:
+    policy = Fixed(1)
+    coordinator = job(scaling=policy)
+    for _ in range(PATIENCE - 1):
+        measured(coordinator, 0.1, 0.1)
+    policy.wanted = 2
+    measured(coordinator, 0.5, 0.5)
+    policy.wanted = 3
+    coordinator.scaling.measured(loads(), 2.0)
+    policy.wanted = 1
+
+    assert sent(measured(coordinator, 0.1, 0.1), Align) == []
 
 
 # -- what is measured --------------------------------------------------------------------------------------------------

@@ -8,12 +8,37 @@ from typing import Any
 import pytest
 
 from elastic import Query, sinks, sources
-from elastic.coordinator.events import Heard, Journal, Record, ScaleRequested, SpawnWorker, WorkerJoined, WorkerLost
+from elastic.coordinator.events import (
+    ClockTick,
+    Heard,
+    Journal,
+    Record,
+    ScaleRequested,
+    SpawnWorker,
+    WorkerJoined,
+    WorkerLost,
+)
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.membership import InstanceRecord
+from elastic.coordinator.reconfigure import JOIN_DEADLINE_S
 from elastic.keys import KeyInterval, tiles
 from elastic.plan import Settings
-from elastic.protocol import Cut, CutDone, Hold, Release, Retire, Send, SetHolder, Start, Started, View
+from elastic.protocol import (
+    Align,
+    Aligned,
+    AlignRefused,
+    Cut,
+    CutDone,
+    Hold,
+    Join,
+    Release,
+    Retire,
+    Send,
+    SetHolder,
+    Start,
+    Started,
+    View,
+)
 
 
 def job(spares: int = 2, **settings: Any) -> Coordinator:
@@ -51,7 +76,7 @@ def cut(coordinator: Coordinator, instances: int = 3) -> tuple[InstanceRecord, C
     [
         ("cuont", 3, "there is no operator 'cuont'; this job has from_list, count, discard"),
         ("from_list", 3, "'from_list' is a source: only keyed operators are scaled"),
-        ("count", 1, "'count' has 2 instances; a running operator cannot be given fewer"),
+        ("count", 0, "'count' needs at least one instance"),
         ("count", 5, "5 would need 3 spares; there are 2"),
         ("count", 17, "at most 16 instances, one for each key group"),
     ],
@@ -163,3 +188,93 @@ def test_the_widest_instances_are_cut_first() -> None:
             coordinator.handle(Heard(place, Started(id, 7, 0, "")), 1.2)
 
     assert widths == [8, 8]
+
+
+# -- scaling in --------------------------------------------------------------------------------------------------------
+
+
+def aligned(coordinator: Coordinator) -> tuple[list[InstanceRecord], Join]:
+    """Ask for one instance instead of two, and have both checkpoint at one tick: they, and the order to join them."""
+    olds = count(coordinator)
+    for record in olds:
+        record.protected = True
+    actions = coordinator.handle(ScaleRequested("count", 1), 1.0)
+    asked = [m for _, m in sent(actions, Align) if isinstance(m, Align)]
+    assert [m.tick for m in asked] == [0, 0]
+    for tick, message, record in zip((40, 42), asked, olds, strict=True):
+        actions = coordinator.handle(
+            Heard(record.worker, AlignRefused(message.reconfigure, message.instance, tick)), 1.1
+        )
+    again = [m for _, m in sent(actions, Align) if isinstance(m, Align)]
+    assert len(again) == 2
+    assert again[0].tick == again[1].tick > 42
+    for message, record in zip(again, olds, strict=True):
+        actions = coordinator.handle(
+            Heard(record.worker, Aligned(message.reconfigure, message.instance, message.tick)), 1.2
+        )
+    ((holder, join),) = sent(actions, Join)
+    assert isinstance(join, Join)
+    assert holder == join.holder == olds[0].holder
+    return olds, join
+
+
+def test_neighbours_checkpoint_at_a_tick_ahead_of_both_and_are_joined_where_the_first_is_held() -> None:
+    coordinator = job()
+    olds, join = aligned(coordinator)
+    assert join.sources == tuple((old.id, old.holder) for old in olds)
+
+    actions = coordinator.handle(Heard(join.holder, CutDone(join.reconfigure, join.tick, lost=False)), 1.3)
+    ((place, start),) = sent(actions, Start)
+    assert place == olds[0].worker
+    assert isinstance(start, Start)
+    assert (start.interval, start.part_at, start.views) == (KeyInterval(0, 16), join.holder, ())
+    assert count(coordinator) == olds
+
+    actions = coordinator.handle(Heard(place, Started(join.successor, join.tick, 9, "")), 1.4)
+    assert [i.id for i in count(coordinator)] == [join.successor]
+    assert {m.instance for _, m in sent(actions, Retire) if isinstance(m, Retire)} == {old.id for old in olds}
+    assert {m.instance for _, m in sent(actions, Release) if isinstance(m, Release)} == {old.id for old in olds}
+    assert any(isinstance(a, Record) and a.kind == "scaled_in" for a in actions)
+
+
+def test_an_instance_that_is_past_the_tick_calls_the_join_off_and_it_is_tried_again() -> None:
+    coordinator = job()
+    olds = count(coordinator)
+    for record in olds:
+        record.protected = True
+    coordinator.handle(ScaleRequested("count", 1), 1.0)
+    (first,) = coordinator.reconfigurer.running
+    for record in olds:
+        coordinator.handle(Heard(record.worker, AlignRefused(first, record.id, 40)), 1.1)
+
+    actions = coordinator.handle(Heard(olds[0].worker, AlignRefused(first, olds[0].id, 99)), 1.2)
+
+    assert {m.instance for _, m in sent(actions, SetHolder) if isinstance(m, SetHolder)} == {old.id for old in olds}
+    assert len(sent(actions, Align)) == 2
+    assert first not in coordinator.reconfigurer.running
+
+
+@pytest.mark.parametrize("victim", ["first", "second", "holder of the first", "holder of the second"])
+def test_any_loss_calls_a_join_off(victim: str) -> None:
+    coordinator = job()
+    olds, _ = aligned(coordinator)
+    places = [olds[0].worker, olds[1].worker, olds[0].holder, olds[1].holder]
+    names = ["first", "second", "holder of the first", "holder of the second"]
+    lost = places[names.index(victim)]
+    assert lost is not None
+
+    actions = coordinator.handle(WorkerLost(lost, "was killed", 1.3), 1.3)
+
+    assert any(isinstance(a, Journal) and a.kind == "aborted" for a in actions)
+    assert tiles([i.interval for i in count(coordinator)], KeyInterval(0, 16))
+    told = {m.instance for _, m in sent(actions, SetHolder) if isinstance(m, SetHolder)}
+    assert told >= {old.id for old in olds if old.worker != lost}
+
+
+def test_a_join_that_takes_too_long_is_called_off() -> None:
+    coordinator = job()
+    aligned(coordinator)
+
+    actions = coordinator.handle(ClockTick(), 1.0 + JOIN_DEADLINE_S + 0.1)
+
+    assert any(isinstance(a, Journal) and a.kind == "aborted" for a in actions)
