@@ -15,12 +15,55 @@ Position: TypeAlias = "int | list[int]"
 """Where a reader stands in its partition: the first record not yet read. Of msgpack's types, for the input log."""
 
 
+class Phase(NamedTuple):
+    """A stretch of a rate that changes: for so long it goes evenly from one speed to another."""
+
+    seconds: float
+    begin: float
+    end: float
+
+    @property
+    def amount(self) -> float:
+        """What is due in all of it."""
+        return self.seconds * (self.begin + self.end) / 2
+
+    def due(self, seconds: float) -> float:
+        """What is due in its first ``seconds``."""
+        return seconds * (self.begin + (self.end - self.begin) * seconds / self.seconds / 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast a source may be read, over all its partitions together."""
+    """How fast a source may be read, over all its partitions together.
+
+    Attributes:
+        per_second: Speed once all phases are over.
+        phases: What it is before that, one after the other.
+        cycle: After the last phase comes the first one again.
+    """
 
     per_second: float
     unit: Literal["records", "bytes"]
+    phases: tuple[Phase, ...] = ()
+    cycle: bool = False
+
+    def due(self, seconds: float) -> float:
+        """What may have been read ``seconds`` after the start; does not fall."""
+        total, left = 0.0, max(0.0, seconds)
+        if self.cycle:
+            cycles, left = divmod(left, sum(p.seconds for p in self.phases))
+            total = cycles * sum(p.amount for p in self.phases)
+        for phase in self.phases:
+            if left < phase.seconds:
+                return total + phase.due(left)
+            total, left = total + phase.amount, left - phase.seconds
+        return total if self.cycle else total + left * self.per_second
+
+    @property
+    def fastest(self) -> float:
+        """The highest speed that it ever has."""
+        speeds = [speed for phase in self.phases for speed in (phase.begin, phase.end)]
+        return max(speeds if self.cycle else [*speeds, self.per_second])
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import Any
 
 from elastic.batch import Column, columnar, cut, size_bytes
 from elastic.connectors.base import Chunk, Partition, Position, Rate, Reader, Source
-from elastic.connectors.rate import as_rate
+from elastic.connectors.rate import RateLike, as_rate
 
 
-def from_list(rows: Iterable[Any], *, rate: Rate | str | None = None) -> FromList:
+def from_list(rows: Iterable[Any], *, rate: RateLike = None) -> FromList:
     """A source of the given rows, in their order within each partition; they are shipped to the workers.
 
     Args:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from elastic.batch import Column
 from elastic.connectors.base import Chunk, Partition, Position, Rate, Reader, Source
-from elastic.connectors.rate import as_rate
+from elastic.connectors.rate import RateLike, as_rate
 from elastic.errors import QueryError
 from elastic.units import parse_count
 
@@ -36,7 +36,7 @@ def generator(
     exponent: float = 1.1,
     values: tuple[int, int] = (0, 1000),
     count: int | str | None = None,
-    rate: Rate | str | None = None,
+    rate: RateLike = None,
     seed: int = 0,
 ) -> Generator:
     """A source of records ``{"key": int, "value": int}``, the same for the same arguments and number of partitions.

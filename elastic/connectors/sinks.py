@@ -110,7 +110,7 @@ def discard(*, rate: Rate | str | None = None) -> DiscardSink:
         UnitError: ``rate`` is no rate.
     """
     limit = as_rate(rate)
-    if limit and limit.unit != "records":
+    if limit and (limit.unit != "records" or limit.phases):
         raise QueryError(f"discard(rate={rate!r}): expected rows a second, such as 10k/s")
     return DiscardSink(limit)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import get_args
 
 from elastic.connectors.base import Rate, Source
-from elastic.connectors.rate import as_rate
+from elastic.connectors.rate import RateLike, as_rate
 from elastic.connectors.text_reader import InvalidText, Segment, TextPartition
 from elastic.errors import QueryError, SourceError
 
@@ -24,7 +24,7 @@ SPLIT_FROM_BYTES = 64 << 10
 def text_files(
     paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
-    rate: Rate | str | None = None,
+    rate: RateLike = None,
     repeat: int = 1,
     errors: InvalidText = "replace",
     exclude: str | Iterable[str] = (),

@@ -91,7 +91,7 @@ class SourceDriver:
         settings, source = plan.settings, plan.operators[instance.operator]
         self._epoch_s, self._tick_s = plan.epoch_s, settings.tick_ms / 1000
         self._rate = source.logic.rate
-        self._per_s = self._rate.per_second / max(1, len(source.partitions)) if self._rate else 0.0
+        self._partitions = max(1, len(source.partitions))
         self._by_records = self._rate is not None and self._rate.unit == "records"
         self._limit_bytes = min(settings.tick_bytes, settings.memory_bytes // 16)
         self._read_bytes = min(MIN_READ_BYTES * 4, self._limit_bytes)
@@ -238,7 +238,7 @@ class SourceDriver:
         """(bytes, records) that may be read from a partition now: what is due by the rate, within a tick's limit."""
         if self._rate is None:
             return self._read_bytes, None
-        most = self._per_s * CATCH_UP * self._stretch * self._tick_s
+        most = self._rate.fastest / self._partitions * CATCH_UP * self._stretch * self._tick_s
         due = min(self._due(now) - self._taken[feed], max(1.0, most))
         if self._by_records:
             return self._limit_bytes, max(0, int(due))
@@ -246,7 +246,7 @@ class SourceDriver:
 
     def _due(self, now: float) -> float:
         """Records or bytes of one partition that the rate allows until ``now``."""
-        return self._per_s * max(0.0, now - self._epoch_s)
+        return 0.0 if self._rate is None else self._rate.due(now - self._epoch_s) / self._partitions
 
     def _close(self, tick: int, read: list[_Tick], now: float) -> list[Command]:
         """Log a tick on every partition, then serve it."""
@@ -283,9 +283,18 @@ class SourceDriver:
         if all(feed.reader.finished for feed in self._feeds) or self.instance.full:
             return max(next_tick, self._closed_s + IDLE_CLOSE_S)
         if self._rate is not None:
-            due = min(self._epoch_s + (taken + 1) / self._per_s for taken in self._taken)
-            return max(next_tick, min(due, self._closed_s + IDLE_CLOSE_S))
+            return max(next_tick, min(self._next_due_s(next_tick), self._closed_s + IDLE_CLOSE_S))
         return max(next_tick, now)
+
+    def _next_due_s(self, from_s: float) -> float:
+        """About when some partition has something due, at or after a time."""
+        least = min(taken + 1 for taken in self._taken)
+        lacking = least - self._due(from_s)
+        if lacking <= 0:
+            return from_s
+        soon_s = self._tick_s * self._stretch
+        growth = self._due(from_s + soon_s) - self._due(from_s)
+        return from_s + (lacking / growth * soon_s if growth > 0 else IDLE_CLOSE_S)
 
     def _trim(self) -> None:
         if self.instance.floor > self._trimmed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from elastic.connectors.base import Rate
 from elastic.coordinator.membership import Membership
 from elastic.plan import Plan
 from elastic.policies import InstanceLoad, OperatorLoad
@@ -27,6 +28,7 @@ class Loads:
         self._plan, self._members, self._period_s = plan, members, period_s
         self._newest: dict[int, _Reading] = {}
         self._before: dict[int, _Reading] = {}
+        self._spans: dict[int, tuple[_Reading, _Reading]] = {}
         self._due_s: float | None = None
 
     def report(self, report: WorkerReport) -> None:
@@ -41,7 +43,7 @@ class Loads:
         assert self._due_s is not None
         if now_s < self._due_s:
             return None
-        loads = self._measured()
+        loads = self._measured(now_s)
         self._begin(now_s)
         return loads
 
@@ -50,13 +52,16 @@ class Loads:
         self._newest = {id: r for id, r in self._newest.items() if id in self._members.instances}
         self._before = dict(self._newest)
 
-    def _measured(self) -> dict[str, OperatorLoad]:
-        spans = {id: (before, self._newest[id]) for id, before in self._before.items() if id in self._newest}
-        busy = {id: _share(*span) for id, span in spans.items() if span[1].at_s > span[0].at_s}
+    def _measured(self, now_s: float) -> dict[str, OperatorLoad]:
+        """An idle worker reports seldom: of whom nothing was heard in a period, what was measured last still holds."""
+        for id, before in self._before.items():
+            if id in self._newest and self._newest[id].at_s > before.at_s:
+                self._spans[id] = before, self._newest[id]
+        self._spans = spans = {id: span for id, span in self._spans.items() if id in self._members.instances}
+        busy = {id: _share(*span) for id, span in spans.items()}
         workers: defaultdict[int, float] = defaultdict(float)
         for id, share in busy.items():
-            if (record := self._members.instances.get(id)) is not None:
-                workers[record.worker] += share
+            workers[self._members.instances[id].worker] += share
         loads = {}
         for name, operator in self._plan.operators.items():
             records = [r for r in self._members.assignment(name) if r.id in busy]
@@ -68,10 +73,15 @@ class Loads:
                 for r in records
             ]  # fmt: skip
             limit = operator.logic.rate if operator.kind == "source" else None
-            offered = limit.per_second if limit is not None and limit.unit == "records" else None
+            offered = self._offered(limit, now_s) if limit is not None and limit.unit == "records" else None
             inputs = tuple(e.producer for e in self._plan.inputs(name))
             loads[name] = OperatorLoad(name, operator.kind, inputs, tuple(instances), offered)
         return loads
+
+    def _offered(self, rate: Rate, now_s: float) -> float:
+        """Records a second that a rate let through over the period that ends now."""
+        elapsed_s = now_s - self._members.plan.epoch_s
+        return (rate.due(elapsed_s) - rate.due(elapsed_s - self._period_s)) / self._period_s
 
 
 def _share(before: _Reading, after: _Reading) -> float:

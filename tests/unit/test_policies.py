@@ -242,6 +242,21 @@ def test_loads_are_what_changed_over_one_period() -> None:
     assert second["from_list"].offered_per_s is None
 
 
+def test_of_whom_nothing_was_heard_in_a_period_what_was_measured_last_holds() -> None:
+    coordinator = job()
+    found = Loads(coordinator.plan, coordinator.members, period_s=2.0)
+    found.over(9.0)
+    for at_s, busy_s in ((10.0, 1.0), (12.0, 1.5)):
+        for report in reported(coordinator.members, at_s, busy_s, 100):
+            found.report(report)
+        found.over(at_s + 1.1)
+
+    quiet = found.over(20.0)
+
+    assert quiet is not None
+    assert [i.busy for i in quiet["count"].instances] == [pytest.approx(0.25)] * 2
+
+
 def instances_on(members: Membership, worker: int) -> int:
     return sum(i.worker == worker for i in members.instances.values())
 
