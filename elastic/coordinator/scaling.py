@@ -63,6 +63,8 @@ class Scaling:
         if not plan.settings.checkpoint_ticks:
             return "checkpoints are off: what is cut to scale out is a checkpoint"
         now = len(self._members.assignment(operator))
+        if not now:
+            return "the job is still being started"
         if instances < 1:
             return f"{operator!r} needs at least one instance"
         if instances > plan.settings.key_groups:

@@ -90,6 +90,13 @@ def test_what_cannot_be_scaled_is_refused_with_the_reason(operator: str, instanc
     assert problem in str(warning.cause)
 
 
+def test_a_job_that_is_still_being_started_is_not_scaled() -> None:
+    query = Query("job")
+    query.source(sources.from_list([1])).key_by().count().sink(sinks.discard())
+
+    assert "still being started" in str(Coordinator(query.plan(workers=2), 2, 2).scaling.refusal("count", 3))
+
+
 def test_nothing_is_cut_where_there_are_no_checkpoints() -> None:
     assert "checkpoints are off" in str(job(checkpoint_ms=0).scaling.refusal("count", 3))
 
