@@ -14,6 +14,7 @@ from elastic.coordinator import reconfigure
 from elastic.instance import inputs, keyed
 from elastic.protocol import Hold, Send, Stored
 from elastic.state import backup, buffer, routing
+from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
 from elastic.testing import world
 from elastic.testing.faults import FaultKind
 from elastic.testing.jobs import TINY_BYTES, random_trial
@@ -159,10 +160,27 @@ def leave_unprotected(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reconfigure.Reconfigurer, "hold_elsewhere", hold_elsewhere)
 
 
+def lose_a_part(patch: pytest.MonkeyPatch) -> None:
+    """Of a checkpoint that is cut, the last part has no state."""
+    original = partition_checkpoint
+
+    def partition(checkpoint: Any, intervals: Any) -> list[Any]:
+        *parts, last = original(checkpoint, intervals)
+        return [*parts, replace(last, state=None)] if parts else [last]
+
+    patch.setattr(backup, "partition_checkpoint", partition)
+
+
+def forget_a_neighbour(patch: pytest.MonkeyPatch) -> None:
+    """Of checkpoints that are joined, only the first one counts."""
+    patch.setattr(backup, "join_checkpoints", lambda parts: join_checkpoints(parts[:1]))
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
 ENDS: tuple[FaultKind, ...] = ("crash at the end",)
+SCALING: tuple[FaultKind, ...] = ("scale out", "scale in")
 
 PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (trim_at_once, CRASHES),
@@ -178,6 +196,8 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (block_replays, CRASHES),
     (lose_credit, CRASHES),
     (leave_unprotected, CRASHES),
+    (lose_a_part, SCALING),
+    (forget_a_neighbour, SCALING),
 ]
 """Each with the faults that concern it, so that it is found soon."""
 
@@ -205,6 +225,6 @@ def test_the_simulator_finds_a_planted_bug(
     assert any(is_found(seed, kinds) for seed in range(SEEDS))
 
 
-@pytest.mark.parametrize("kinds", [CRASHES, ZOMBIES, LOSSES, ENDS], ids=lambda kinds: kinds[0])
+@pytest.mark.parametrize("kinds", [CRASHES, ZOMBIES, LOSSES, ENDS, SCALING], ids=lambda kinds: kinds[0])
 def test_without_a_planted_bug_nothing_is_found(kinds: tuple[FaultKind, ...]) -> None:
     assert not any(is_found(seed, kinds) for seed in range(5))
