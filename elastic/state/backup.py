@@ -93,8 +93,9 @@ class BackupStore:
         self._held.setdefault(message.instance, Held(message.fresh))
 
     def on_release(self, message: Release) -> None:
-        """Forget an instance."""
+        """Forget an instance, and a join that was to make its checkpoint: parts that still come belong to the next."""
         self._held.pop(message.instance, None)
+        self._joins = {id: j for id, j in self._joins.items() if j.order.successor != message.instance}
 
     def on_store(self, message: Store) -> list[Command]:
         """Keep a checkpoint and acknowledge it; refuse it from an instance not held for, or without its base."""

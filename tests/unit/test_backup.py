@@ -7,7 +7,21 @@ import pytest
 
 from elastic.batch import rows
 from elastic.keys import KeyInterval
-from elastic.protocol import Command, Cut, CutDone, Fetch, Hold, Part, Release, Send, Store, Stored, StoreRefused, Tell
+from elastic.protocol import (
+    Command,
+    Cut,
+    CutDone,
+    Fetch,
+    Hold,
+    Join,
+    Part,
+    Release,
+    Send,
+    Store,
+    Stored,
+    StoreRefused,
+    Tell,
+)
 from elastic.state.backup import BackupStore
 from elastic.state.checkpoint import Checkpoint
 from elastic.state.processing import StateTable
@@ -151,3 +165,39 @@ def test_deltas_that_outweigh_their_base_are_folded_when_there_is_time(store: Ba
     assert not store.tidy()
     assert store.size_bytes <= before
     assert contents(fetched(store, 5)) == {"a": 6, "b": 6, "c": 6}
+
+
+def test_checkpoints_of_neighbours_are_joined_once_those_of_other_holders_have_come() -> None:
+    store = joining(reconfigure=4, successor=9)
+
+    (done,) = answers(store.on_part(Part(2, checkpoint(5, None, b=2))))
+
+    assert done == CutDone(4, 5, lost=False)
+    assert contents(fetched(store, 9)) == {"a": 1, "b": 2}
+
+
+def test_a_part_of_another_tick_is_as_good_as_none() -> None:
+    (done,) = answers(joining(reconfigure=4, successor=9).on_part(Part(2, checkpoint(6, None, b=2))))
+
+    assert done == CutDone(4, 5, lost=True)
+
+
+def test_a_join_that_was_called_off_takes_no_part_of_the_next_one() -> None:
+    store = joining(reconfigure=4, successor=9)
+    store.on_release(Release(1, 9))
+    store.on_join(Join(1, 5, 0, 10, 5, ((1, 0), (2, 7))))
+
+    (done,) = answers(store.on_part(Part(2, checkpoint(5, None, b=2))))
+
+    assert done == CutDone(5, 5, lost=False)
+    assert contents(fetched(store, 10)) == {"a": 1, "b": 2}
+
+
+def joining(reconfigure: int, successor: int) -> BackupStore:
+    """Worker 0, which holds instance 1 at tick 5 and is waiting for what worker 7 holds of instance 2."""
+    store = BackupStore()
+    store.on_hold(Hold(1, 1, fresh=True))
+    store.on_store(Store(1, 3, checkpoint(5, None, a=1)))
+    asked = answers(store.on_join(Join(1, reconfigure, 0, successor, 5, ((1, 0), (2, 7)))))
+    assert asked == [Fetch(2, 0)]
+    return store
