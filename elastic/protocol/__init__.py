@@ -1,0 +1,80 @@
+"""The language of the core: messages between instances, holders, workers and the coordinator, and commands.
+
+A module for each conversation; this one hands out all their names. All are values: ``elastic.wire`` carries them
+between processes; ``elastic.testing`` carries the very same between parts of one process. Ticks, ids and versions are
+integers that never go back:
+
+* an *instance id* is given out once; each incarnation gets a new one;
+* a *version* counts the assignments of one operator; what carries an older one is refused;
+* an *epoch* counts the coordinator's incarnations; workers refuse commands of an older one;
+* a *serial* counts the subscriptions of one consumer, so that what was sent for an earlier one is recognised.
+"""
+
+from __future__ import annotations
+
+from elastic.protocol.assignment import (
+    Align,
+    Aligned,
+    AlignRefused,
+    CaughtUp,
+    Peers,
+    ProducerRef,
+    Retire,
+    Start,
+    Started,
+    View,
+)
+from elastic.protocol.backup import (
+    Cut,
+    CutDone,
+    Fetch,
+    Hold,
+    Join,
+    Part,
+    Protected,
+    Release,
+    SetHolder,
+    Store,
+    Stored,
+    StoreRefused,
+)
+from elastic.protocol.commands import (
+    Close,
+    Command,
+    Commit,
+    Open,
+    Send,
+    Tell,
+)
+from elastic.protocol.ending import (
+    Drain,
+    Exhausted,
+    Finish,
+    Finished,
+    Freeze,
+    Frozen,
+)
+from elastic.protocol.streams import (
+    Ack,
+    Credit,
+    Deliver,
+    Differs,
+    NeedCheckpoint,
+    Subscribe,
+    Want,
+)
+from elastic.protocol.trouble import (
+    Failed,
+    Fenced,
+    Nondeterministic,
+    Trimmed,
+)
+
+MESSAGES: tuple[type, ...] = (
+    Subscribe, Deliver, Credit, Ack, Want, NeedCheckpoint, Differs,
+    Store, Stored, StoreRefused, Fetch, Part,
+    View, Peers, Start, Retire, SetHolder, Hold, Release, Cut, Align, Join, Freeze, Finish, Drain,
+    ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected, Exhausted, Frozen, Finished, CaughtUp, Failed,
+    Fenced, Trimmed, Nondeterministic,
+)  # fmt: skip
+"""Every message that may cross a process border, in a fixed order."""

@@ -1,0 +1,120 @@
+"""Between the coordinator and workers: which instance runs where, for which key interval, fed by whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elastic.keys import KeyInterval
+from elastic.protocol.ending import Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Addresses of all live workers, by worker id."""
+
+    epoch: int
+    addresses: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerRef:
+    """One producer of an edge, as a consumer has to know it."""
+
+    instance: int
+    interval: KeyInterval
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Who produces an edge now: the whole assignment, which tiles all key groups."""
+
+    epoch: int
+    instance: int
+    edge: int
+    version: int
+    producers: tuple[ProducerRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run an instance.
+
+    Attributes:
+        generation: Raised at the input log and at the sink's target, so that the predecessor's writes are refused.
+        holder: Worker that keeps its checkpoints; None when they are off or nobody can.
+        part_at: Worker that has the part to restore from; None to start from tick 0.
+        views: The producers of every input.
+        final: The ``Finish`` of a source whose end is fixed already.
+    """
+
+    epoch: int
+    instance: int
+    operator: str
+    index: int
+    interval: KeyInterval
+    version: int
+    generation: int
+    holder: int | None
+    part_at: int | None
+    views: tuple[View, ...]
+    final: Finish | None = None
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An instance runs; ``keys`` of state were restored at ``tick``."""
+
+    instance: int
+    tick: int
+    keys: int
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """An instance that was started by a recovery has replayed all that its predecessor's consumers may have seen."""
+
+    instance: int
+    tick: int
+    replayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Stop an instance that is no longer in the assignment."""
+
+    epoch: int
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Align:
+    """An instance that is to be joined with others checkpoints at ``tick`` and not after it, until it is told a holder.
+
+    It answers ``Aligned`` when that checkpoint is stored, or ``AlignRefused`` if it is past the tick already.
+    """
+
+    epoch: int
+    reconfigure: int
+    instance: int
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """The checkpoint that was asked for is stored."""
+
+    reconfigure: int
+    instance: int
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlignRefused:
+    """The instance is past the tick, or has no holder; it stands at ``tick``."""
+
+    reconfigure: int
+    instance: int
+    tick: int
