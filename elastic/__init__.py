@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elastic.connectors import sinks, sources
     from elastic.operators.base import Context, Operator, ValueState
-    from elastic.query import KeyedStream, Query, Stream
+    from elastic.query import Query
     from elastic.report import Report
+    from elastic.streams import KeyedStream, Stream
 
 __all__ = ["Context", "KeyedStream", "Operator", "Query", "Report", "Stream", "ValueState", "sinks", "sources"]
 __version__ = "0.1.0"
@@ -21,11 +22,11 @@ if sys.platform == "win32":
 # Where each name lives; imported on first use, so that `import elastic` alone costs nothing.
 _HOMES = {
     "Context": "elastic.operators.base:Context",
-    "KeyedStream": "elastic.query:KeyedStream",
+    "KeyedStream": "elastic.streams:KeyedStream",
     "Operator": "elastic.operators.base:Operator",
     "Query": "elastic.query:Query",
     "Report": "elastic.report:Report",
-    "Stream": "elastic.query:Stream",
+    "Stream": "elastic.streams:Stream",
     "ValueState": "elastic.operators.base:ValueState",
     "sinks": "elastic.connectors.sinks",
     "sources": "elastic.connectors.sources",

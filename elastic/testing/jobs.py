@@ -15,7 +15,8 @@ from elastic.connectors.discard import DiscardSink
 from elastic.connectors.from_list import FromList, from_list
 from elastic.operators.base import ColumnState, Context, Operator, ValueState
 from elastic.plan import Settings
-from elastic.query import Query, Stream
+from elastic.query import Query
+from elastic.streams import Stream
 
 TINY_BYTES = 4 << 10
 """A worker's memory with which every credit window, queue and buffer is full all the time."""

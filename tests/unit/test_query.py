@@ -22,7 +22,8 @@ from elastic.functions import columnar, contains, equals, field, identity, lengt
 from elastic.keys import KeyInterval
 from elastic.operators.base import Context, Operator, ProcessorContext, ValueState
 from elastic.plan import Plan, Settings
-from elastic.query import KeyedStream, Query, Stream
+from elastic.query import Query
+from elastic.streams import KeyedStream, Stream
 
 HERE = Path(__file__).name
 LOCK = threading.Lock()

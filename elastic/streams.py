@@ -1,0 +1,193 @@
+"""Streams with and without keys, and what users write on them; each mistake is refused at the line that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from elastic.callables import caller, check_function, check_shippable, describe, shortened
+from elastic.connectors.base import Sink
+from elastic.errors import QueryError
+from elastic.graph import Graph, Path, check_emit
+from elastic.operators.base import Operator
+from elastic.plan import Step
+
+
+class _Streams:
+    """What streams with and without keys have in common: the paths that their rows take."""
+
+    def __init__(self, graph: Graph, paths: Sequence[Path], origin: str) -> None:
+        self._graph, self._paths, self._origin = graph, tuple(paths), origin
+        self._id = graph.next_id()
+        graph.opened(self._id, origin)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._origin}>"
+
+    def _read(self) -> tuple[Path, ...]:
+        """The paths, for something that goes on from here."""
+        self._graph.read(self._id)
+        return self._paths
+
+    def _united(self, others: Sequence[_Streams]) -> tuple[list[Path], str]:
+        """The paths of this stream and of the others, and what they are called together."""
+        kind = type(self).__name__
+        for other in others:
+            if type(other) is not type(self):
+                raise QueryError(f"{caller()}: union() of a {kind} takes others of its kind, not {shortened(other)}")
+            if other._graph is not self._graph:
+                names = f"{self._graph.query!r} and {other._graph.query!r}"
+                raise QueryError(f"{caller()}: union() of streams of two queries, {names}; build both from one query")
+        return [path for stream in (self, *others) for path in stream._read()], f"union ({caller()})"
+
+
+class Stream(_Streams):
+    """Rows without keys. Every method gives a new stream, and one stream may be read several times."""
+
+    def map(self, function: Callable[[Any], Any]) -> Stream:
+        """One row per row: what the function returns."""
+        return self._step("map", function)
+
+    def filter(self, function: Callable[[Any], Any]) -> Stream:
+        """The rows for which the function returns something true."""
+        return self._step("filter", function)
+
+    def flat_map(self, function: Callable[[Any], Any]) -> Stream:
+        """Any number of rows per row: all that the function returns or yields, in order."""
+        return self._step("flat_map", function)
+
+    def union(self, *others: Stream) -> Stream:
+        """The rows of all the streams."""
+        return Stream(self._graph, *self._united(others))
+
+    def key_by(self, function: Callable[[Any], Any] | None = None) -> KeyedStream:
+        """The same rows, each with the key that the function gives for it; without a function, the row is its own key.
+
+        Keys are None, bool, int, float, str, bytes and tuples of them; keys that Python calls equal are one key.
+        """
+        name = "key_by"
+        if function is not None:
+            check_function("key_by", function)
+            name = f"key_by({describe(function)})"
+        paths = [replace(path, keyed=True, key=function, key_name=name) for path in self._read()]
+        return KeyedStream(self._graph, paths, f"{name} ({caller()})")
+
+    def sink(self, sink: Sink, *, name: str | None = None) -> None:
+        """Every row goes to the sink; those that one key emitted, in order.
+
+        Raises:
+            QueryError: Not a sink, or the name is taken.
+        """
+        if not isinstance(sink, Sink):
+            raise QueryError(
+                f"{caller()}: sink() takes one of elastic.sinks, such as sinks.stdout(), not {shortened(sink)}"
+            )
+        check_shippable(f"sink {sink.name!r}", sink)
+        node = self._graph.add("sink", sink, verb="sink", name=name, default=sink.name)
+        self._graph.connect(node, self._read())
+
+    def _step(self, kind: Literal["map", "filter", "flat_map"], function: Callable[[Any], Any]) -> Stream:
+        check_function(kind, function, one_row=kind != "flat_map")
+        name = f"{kind}({describe(function)})"
+        # An identity per path, not per step: on two paths the same step has different rows before it.
+        paths = [
+            replace(path, steps=(*path.steps, Step(kind, name, function, self._graph.next_id())))
+            for path in self._read()
+        ]
+        return Stream(self._graph, paths, f"{name} ({caller()})")
+
+    if not TYPE_CHECKING:  # a type checker is to know only what there is
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in ("count", "sum", "min", "max", "reduce", "apply"):
+                raise QueryError(
+                    f"{caller()}: {name}() works per key, and this stream has none; "
+                    f"write .key_by().{name}(…), or .key_by(function).{name}(…)"
+                )
+            raise AttributeError(f"a Stream has no {name!r}", name=name, obj=self)
+
+
+class KeyedStream(_Streams):
+    """Rows with keys: to be aggregated, or given to an operator of your own.
+
+    Aggregates give ``(key, value)`` tuples: for each key that changed, one per period of ``emit`` (such as ``"1s"``),
+    per tick (``"tick"``) or at the end of the input only (``"end"``); and at the end what has changed since.
+    """
+
+    def count(self, *, emit: str = "1s", name: str | None = None) -> Stream:
+        """Number of rows per key."""
+        return self._aggregate("count", None, None, emit, name)
+
+    def sum(self, value: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None) -> Stream:
+        """Sum per key of what ``value`` gives for each row; without it, of the rows."""
+        return self._aggregate("sum", None, value, emit, name)
+
+    def min(self, value: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None) -> Stream:
+        """Smallest per key of what ``value`` gives for each row; without it, of the rows."""
+        return self._aggregate("min", None, value, emit, name)
+
+    def max(self, value: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None) -> Stream:
+        """Largest per key of what ``value`` gives for each row; without it, of the rows."""
+        return self._aggregate("max", None, value, emit, name)
+
+    def reduce(
+        self,
+        function: Callable[[Any, Any], Any],
+        value: Callable[[Any], Any] | None = None,
+        *,
+        emit: str = "1s",
+        name: str | None = None,
+    ) -> Stream:
+        """Per key ``function(so far, next)`` over what ``value`` gives for each row; without it, over the rows."""
+        check_function("reduce", function, arguments=2)
+        return self._aggregate("reduce", function, value, emit, name)
+
+    def apply(self, operator: Operator, *, name: str | None = None) -> Stream:
+        """What an operator of your own yields; it is named after its class.
+
+        Raises:
+            QueryError: Not an instance of a class derived from ``Operator``, or one that processes nothing.
+        """
+        if isinstance(operator, type):
+            raise QueryError(f"{caller()}: apply() takes an instance; write apply({operator.__name__}())")
+        kind = type(operator)
+        if not isinstance(operator, Operator):
+            raise QueryError(f"{caller()}: apply() takes an Operator, but {kind.__name__} is not derived from it")
+        if all(getattr(kind, m, None) is getattr(Operator, m, None) for m in ("process", "process_columns")):
+            raise QueryError(f"{caller()}: {kind.__name__} defines neither process() nor process_columns()")
+        check_shippable(f"operator {kind.__name__}", operator)
+        node = self._graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__)
+        self._graph.connect(node, self._read())
+        return Stream(self._graph, [Path(node.name)], str(node))
+
+    def union(self, *others: KeyedStream) -> KeyedStream:
+        """The rows of all the streams, each with its own key: the inputs 0, 1 … that ``ctx.input`` tells."""
+        return KeyedStream(self._graph, *self._united(others))
+
+    def _aggregate(
+        self,
+        verb: Literal["count", "sum", "min", "max", "reduce"],
+        function: Callable[[Any, Any], Any] | None,
+        value: Callable[[Any], Any] | None,
+        emit: str,
+        name: str | None,
+    ) -> Stream:
+        if value is not None:
+            check_function(verb, value)
+        check_emit(verb, emit)
+        node = self._graph.add("keyed", function, verb=verb, name=name, default=verb, emit=emit)
+        self._graph.connect(node, self._read(), value=value, combine=None if verb == "reduce" else verb)
+        return Stream(self._graph, [Path(node.name)], str(node))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in ("map", "filter", "flat_map", "sink"):
+                raise QueryError(
+                    f"{caller()}: {name}() does not follow key_by(); write it before, or after an aggregate, "
+                    f"as in .key_by(…).count().{name}(…)"
+                )
+            if name == "key_by":
+                raise QueryError(f"{caller()}: the stream has a key already, from {self._origin}")
+            raise AttributeError(f"a KeyedStream has no {name!r}", name=name, obj=self)
