@@ -66,6 +66,20 @@ class Rate:
         return max(speeds if self.cycle else [*speeds, self.per_second])
 
 
+class Malformed(NamedTuple):
+    """A record that could not be read, and that the error policy has left out of the rows.
+
+    Attributes:
+        record: As it stands in the input, shortened if it is long.
+        place: Where that is, such as ``orders.jsonl, line 12``.
+        cause: What is wrong with it, and what was expected.
+    """
+
+    record: str
+    place: str
+    cause: str
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """What one read gave.
@@ -76,6 +90,9 @@ class Chunk:
         size_bytes: Input bytes consumed.
         records: Records consumed, including those that a policy skipped.
         skipped: Records that the error policy dropped or repaired.
+        malformed: What there is to say of the skipped ones, or of the first of them.
+        kept: For a source that cannot be read again, what ``Reader.recall`` makes the rows from; the input log keeps
+            it. None for any other.
     """
 
     rows: Column
@@ -83,10 +100,17 @@ class Chunk:
     size_bytes: int
     records: int
     skipped: int = 0
+    malformed: tuple[Malformed, ...] = ()
+    kept: bytes | None = None
 
 
 class Reader(ABC):
-    """An open partition."""
+    """An open partition.
+
+    What was read has to be had again after a failure. So a reader keeps one of two promises: ``reread`` gives the same
+    records for the same two positions, for as long as the job lives; or every chunk has ``kept``, and ``recall`` makes
+    the same rows from it. ``elastic.testing.check_source`` holds a source to them.
+    """
 
     start: Position = 0
     """Where a new reader stands."""
@@ -100,15 +124,23 @@ class Reader(ABC):
 
     @abstractmethod
     def reread(self, start: Position, end: Position) -> Column:
-        """Exactly the records that a read from ``start`` to ``end`` gave. Does not move the reader.
+        """Exactly the records that reads from ``start`` to ``end`` gave. Does not move the reader.
 
         Raises:
             SourceError: The input is gone or has changed.
         """
 
-    def seek(self, position: Position) -> None:
-        """Go on reading from ``position``."""
+    def recall(self, kept: bytes) -> Column:
+        """The rows of a chunk from what the log kept of it; for a source that cannot be read again."""
         raise NotImplementedError
+
+    def seek(self, position: Position) -> None:
+        """Go on reading from ``position``, which another reader of the partition may have given."""
+        raise NotImplementedError
+
+    def notices(self) -> Sequence[str]:
+        """What the job's owner should know and was not told before: a lost connection, a truncated file."""
+        return ()
 
     def close(self) -> None:
         """Release files; further calls are not allowed."""
@@ -250,6 +282,7 @@ class LogEntry(NamedTuple):
         finished: Nothing follows in this partition.
         final: The last tick of the job: all sources close through it.
         cuts: Positions between ``start`` and ``end`` at which one chunk ended and the next began.
+        kept: What was kept of each chunk, if the source cannot be read again.
     """
 
     tick: int
@@ -261,12 +294,24 @@ class LogEntry(NamedTuple):
     finished: bool = False
     final: bool = False
     cuts: tuple[Position, ...] = ()
+    kept: tuple[bytes, ...] = ()
 
     @property
     def chunks(self) -> list[tuple[Position, Position]]:
         """Start and end of every chunk that was read; none if nothing was."""
         ends = (*self.cuts, self.end)
         return [] if self.start == self.end else list(zip((self.start, *self.cuts), ends, strict=True))
+
+
+def read_again(reader: Reader, entry: LogEntry) -> list[Column]:
+    """The rows of each chunk that an entry is about, in order.
+
+    Raises:
+        SourceError: The input is gone or has changed.
+    """
+    if entry.kept:
+        return [reader.recall(kept) for kept in entry.kept]
+    return [reader.reread(start, end) for start, end in entry.chunks]
 
 
 class SourceLog(Protocol):

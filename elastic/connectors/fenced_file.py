@@ -83,6 +83,11 @@ class FencedFile:
             self._look_back(start)
         self._end = end
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file as of this writer's newest record."""
+        return self._end
+
     def close(self) -> None:
         """Release the file."""
         os.close(self._file)

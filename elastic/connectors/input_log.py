@@ -20,6 +20,9 @@ from elastic.errors import SinkError
 SEGMENT_ENTRIES = 16_384
 """Entries in a segment: 0.8 MB, read in 30 ms; three minutes of ticks of 10 ms."""
 
+SEGMENT_BYTES = 32 << 20
+"""A segment that keeps records ends after so much: what a successor reads into memory at once."""
+
 _GOES_ON = None
 _FINISHED, _FINAL = 1, 2
 
@@ -90,10 +93,11 @@ class InputLog:
         last = self.last
         if last is not None and (entry.tick <= last.tick or entry.start != last.end):
             raise ValueError(f"{entry} does not follow {last}")
-        if self._entries >= self._segment_entries:
+        if self._entries >= self._segment_entries or self._file.size_bytes >= SEGMENT_BYTES:
             self._go_on()
         flags = _FINISHED * entry.finished | _FINAL * entry.final
-        self._file.append((*entry[:6], flags, *([list(entry.cuts)] if entry.cuts else [])))
+        more = (list(entry.cuts), list(entry.kept)) if entry.kept else (list(entry.cuts),) if entry.cuts else ()
+        self._file.append((*entry[:6], flags, *more))
         self._entries += 1
         self.last = entry
 
@@ -208,7 +212,7 @@ def _entries(rows: Iterable[Any]) -> list[LogEntry]:
             read_time_s,
             bool(flags & _FINISHED),
             bool(flags & _FINAL),
-            tuple(cuts[0]) if cuts else (),
+            *map(tuple, more),
         )
-        for tick, start, end, records, size_bytes, read_time_s, flags, *cuts in (r for r in rows if isinstance(r, list))
+        for tick, start, end, records, size_bytes, read_time_s, flags, *more in (r for r in rows if isinstance(r, list))
     ]

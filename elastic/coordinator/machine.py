@@ -39,6 +39,7 @@ from elastic.protocol import (
     Finished,
     Frozen,
     Nondeterministic,
+    Noticed,
     Peers,
     Protected,
     Release,
@@ -303,10 +304,8 @@ class Coordinator:
                 return self._protected(message)
             case Exhausted() | Frozen() | Finished():
                 return self._ending.heard(message)
-            case CaughtUp():
-                if (record := self.members.instances.get(message.instance)) is not None:
-                    text = f"{message.replayed} records up to tick {message.tick}"
-                    return [Record("replayed", record.operator, record.index, record.worker, text)]
+            case CaughtUp() | Noticed():
+                return self._news(message)
             case Failed():
                 restoring = any(message.instance in p.places for p in self.reconfigurer.running.values())
                 if restoring or message.instance in self.members.instances:
@@ -318,6 +317,16 @@ class Coordinator:
             case Nondeterministic():
                 return self._nondeterministic(message, now_s)
         return []
+
+    def _news(self, message: CaughtUp | Noticed) -> list[object]:
+        """What an instance has to say goes into the event log."""
+        record = self.members.instances.get(message.instance)
+        if record is None:
+            return []
+        if isinstance(message, Noticed):
+            return [Record("warning", record.operator, record.index, record.worker, message.text)]
+        text = f"{message.replayed} records up to tick {message.tick}"
+        return [Record("replayed", record.operator, record.index, record.worker, text)]
 
     def _started(self, message: Started) -> list[object]:
         record = self.members.instances.get(message.instance)

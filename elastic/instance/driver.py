@@ -13,11 +13,11 @@ from operator import itemgetter
 from typing import TypeAlias
 
 from elastic.batch import Column
-from elastic.connectors.base import Chunk, LogEntry, Reader, SourceLog
+from elastic.connectors.base import Chunk, LogEntry, Malformed, Reader, SourceLog, read_again
 from elastic.instance.source import CHUNK_BYTES, SourceInstance
 from elastic.keys import KeyInterval
 from elastic.plan import Plan
-from elastic.protocol import Command, Exhausted, Finish, Frozen, Tell
+from elastic.protocol import Command, Exhausted, Finish, Frozen, Noticed, Tell
 
 IDLE_CLOSE_S = 0.5
 """An idle source closes ticks twice a second unless a consumer waits: 4 sources and 4 consumers then cost 32 small
@@ -54,6 +54,12 @@ class PartitionFeed:
         """Log a tick, which is then durable."""
         self.log.append(entry)
         self.tick, self.position = entry.tick, entry.end
+
+    def resume(self) -> None:
+        """Have the reader go on where the log ends."""
+        self.reader.seek(self.position)
+        if self.log.last is not None and self.log.last.finished:
+            self.reader.finished = True  # a position need not tell: that of a connection that was closed does not
 
     def empty(self, tick: int, now_s: float, *, final: bool = False) -> LogEntry:
         """The entry that closes ticks through ``tick`` without rows."""
@@ -108,6 +114,7 @@ class SourceDriver:
         self._work_s = WORK_S if self._auto else self._tick_s
         self._wake = 0.0
         self.skipped = 0
+        self._malformed: list[Malformed] = []
 
     @property
     def wakes_at(self) -> float:
@@ -128,12 +135,12 @@ class SourceDriver:
         )
         for tick, group in groupby(entries, key=itemgetter(0)):
             same = [(self._feeds[n], entry) for _, n, entry in group]
-            rows = [(f.interval, f.reader.reread(*chunk)) for f, e in same for chunk in e.chunks]
+            rows = [(f.interval, column) for f, e in same for column in read_again(f.reader, e)]
             records, size_bytes = sum(e.records for _, e in same), sum(e.size_bytes for _, e in same)
             read_s, final = max(e.read_time_s for _, e in same), any(e.final for _, e in same)
             yield LogEntry(tick, 0, 0, records, size_bytes, read_s, final=final), rows
         for feed in self._feeds:
-            feed.reader.seek(feed.position)
+            feed.resume()
 
     def _replay_next(self) -> list[Command] | None:
         """The next logged tick; None when the logs are through and closed equally far."""
@@ -197,7 +204,14 @@ class SourceDriver:
         if not self._told_exhausted and all(feed.reader.finished for feed in self._feeds):
             self._told_exhausted = True
             commands.append(Tell(Exhausted(self.instance.id)))
-        return self._next_wake(now), commands
+        return self._next_wake(now), commands + self._notices()
+
+    def _notices(self) -> list[Command]:
+        """What readers have to say, and the first record that was malformed; the number of all is said in the end."""
+        texts = [text for feed in self._feeds for text in feed.reader.notices()]
+        texts += [f"{m.place}: {m.cause}: {m.record}" for m in self._malformed[:1]]
+        self._malformed = []
+        return [Tell(Noticed(self.instance.id, text)) for text in texts]
 
     def _is_wanted(self, tick: int) -> bool:
         wanted = self.instance.wanted
@@ -227,11 +241,14 @@ class SourceDriver:
             return feed.empty(tick, now), []
         records, size_bytes = sum(c.records for c in chunks), sum(c.size_bytes for c in chunks)
         self._taken[number] += records if self._by_records else size_bytes
+        self._malformed += [m for c in chunks for m in c.malformed] if not self.skipped else []
         self.skipped += sum(c.skipped for c in chunks)
         *cuts, end = (c.position for c in chunks)
+        kept = tuple(c.kept for c in chunks if c.kept is not None)
         entry = LogEntry(
-            tick, feed.position, end, records, size_bytes, now, finished=feed.reader.finished, cuts=tuple(cuts)
-        )
+            tick, feed.position, end, records, size_bytes, now,
+            finished=feed.reader.finished, cuts=tuple(cuts), kept=kept,
+        )  # fmt: skip
         return entry, [c.rows for c in chunks]
 
     def _allowance(self, feed: int, now: float) -> tuple[int, int | None]:

@@ -67,6 +67,7 @@ from elastic.protocol.trouble import (
     Failed,
     Fenced,
     Nondeterministic,
+    Noticed,
     Trimmed,
 )
 
@@ -75,6 +76,6 @@ MESSAGES: tuple[type, ...] = (
     Store, Stored, StoreRefused, Fetch, Part,
     View, Peers, Start, Retire, SetHolder, Hold, Release, Cut, Align, Join, Freeze, Finish, Drain,
     ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected, Exhausted, Frozen, Finished, CaughtUp, Failed,
-    Fenced, Trimmed, Nondeterministic,
+    Fenced, Trimmed, Nondeterministic, Noticed,
 )  # fmt: skip
 """Every message that may cross a process border, in a fixed order."""

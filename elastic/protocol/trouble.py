@@ -43,3 +43,11 @@ class Nondeterministic:
     key: str
     before: str
     now: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """A source instance has met something that does not stop it, and that the job's owner should know."""
+
+    instance: int
+    text: str

@@ -185,7 +185,7 @@ class Figures:
         durations = Durations(found.p50, found.p99)
         skipped = sum(f.skipped for f in self._instances.values())
         if skipped:
-            text = f"{skipped} records were not UTF-8 and were replaced or skipped, as the source's errors policy says"
+            text = f"{skipped} records were malformed and were repaired or skipped, as the source's errors policy says"
             self.events.append(JobEvent(now_s - self.epoch_s, "warning", cause=text))
         return JobOutcome(
             status=status,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from elastic.batch import Batch, Column, concat
-from elastic.connectors.base import LogEntry, Reader
+from elastic.connectors.base import LogEntry, Reader, read_again
 from elastic.connectors.input_log import read_log
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
@@ -137,9 +137,7 @@ class ReferenceRun:
 def _output(parts: Sequence[_SourceRows]) -> Output | None:
     columns: list[tuple[KeyInterval, Column]] = []
     for part in parts:
-        rows = part.reader.reread(part.entry.start, part.entry.end)
-        if len(rows):
-            columns.append((part.interval, rows))
+        columns += [(part.interval, rows) for rows in read_again(part.reader, part.entry) if len(rows)]
     if not columns:
         return None
     groups = np.repeat(np.array([i.low for i, _ in columns], np.uint16), [len(c) for _, c in columns])

@@ -211,3 +211,17 @@ def _seconds(log: InputLog, ticks: range) -> float:
     start = perf_counter()
     fill(log, ticks)
     return perf_counter() - start
+
+
+def test_what_was_kept_of_chunks_comes_back_and_fills_segments_by_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_log, "SEGMENT_BYTES", 1000)
+    entries = [LogEntry(n, n, n + 1, 2, 600, 1.5, kept=(b"x" * 300, b"\xff" * 300)) for n in range(1, 7)]
+    log = InputLog.open(tmp_path, "tcp", 0, 1)
+    for entry in entries:
+        log.append(entry)
+
+    assert len(list(tmp_path.rglob("*.log"))) == 3
+    assert InputLog.open(tmp_path, "tcp", 0, 2).entries(0) == entries
+    log.close()

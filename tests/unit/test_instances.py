@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from elastic import Context, Operator, Query, ValueState, sinks, sources
-from elastic.batch import Batch, rows
+from elastic.batch import Batch, Column, rows
+from elastic.connectors.base import Chunk, Malformed, Position, Reader
 from elastic.errors import FencedError
 from elastic.instance.driver import IDLE_CLOSE_S, PartitionFeed, SourceDriver
 from elastic.instance.keyed import KeyedInstance
@@ -28,6 +30,7 @@ from elastic.protocol import (
     Finished,
     Frozen,
     NeedCheckpoint,
+    Noticed,
     ProducerRef,
     Protected,
     Send,
@@ -292,12 +295,14 @@ def test_a_sink_that_is_drained_commits_even_ticks_without_rows() -> None:
 class Reading:
     """A source's driver over a log that outlives it, with a clock that is set."""
 
-    def __init__(self, store: LogStore | None = None, generation: int = 1, **settings: Any) -> None:
+    def __init__(
+        self, store: LogStore | None = None, generation: int = 1, reader: Reader | None = None, **settings: Any
+    ) -> None:
         self.plan, self.store = plan(**settings), store or LogStore()
         self.now = 0.0
         log = SimulatedLog(self.store, generation)
         self.instance = SourceInstance(self.plan, start("S", SOURCE), log.floor)
-        feed = PartitionFeed(ALL, self.plan.operators["S"].partitions[0].open(), log)
+        feed = PartitionFeed(ALL, reader or self.plan.operators["S"].partitions[0].open(), log)
         self.driver = SourceDriver(self.plan, self.instance, [feed], lambda: EPOCH_S + self.now, lambda _: None)
         self.instance.on_subscribe(Subscribe(0, SOURCE, ME, 3, ALL, log.floor, 1, 1, 1 << 20))
 
@@ -423,3 +428,54 @@ def test_the_log_is_trimmed_where_every_consumer_is_safe() -> None:
     source.step(0.10)
 
     assert source.store.floor == 5
+
+
+class Once(Reader):
+    """Gives numbers that it cannot give again; says aloud where it begins, and skips the first record."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def seek(self, position: Position) -> None:
+        assert isinstance(position, int)
+        self._next = position
+
+    def read(self, limit_bytes: int, limit_records: int | None = None) -> Chunk | None:
+        if self._next >= 4:
+            return None
+        number, self._next = self._next, self._next + 2
+        malformed = (Malformed("x", "line 1", "no number"),) if number == 0 else ()
+        rows = [number, number + 1][len(malformed) :]
+        self.finished = self._next == 4
+        return Chunk(rows, self._next, 8, 2, len(malformed), malformed, kept=repr(rows).encode())
+
+    def reread(self, start: Position, end: Position) -> Column:
+        raise AssertionError("it cannot")
+
+    def recall(self, kept: bytes) -> Column:
+        return json.loads(kept)  # type: ignore[no-any-return]
+
+    def notices(self) -> Sequence[str]:
+        return [f"at {self._next}"] if self._next == 2 else []
+
+
+def test_what_cannot_be_read_again_is_made_again_from_the_log() -> None:
+    first = Reading(reader=Once())
+    seen = sent(first.step(0.05) + first.step(0.10), Deliver)
+    assert [e.kept for e in first.store.entries] == [(b"[1]",), (b"[2, 3]",)]
+
+    successor = Reading(first.store, generation=2, reader=Once())
+    replayed = sent(successor.step(0.15) + successor.step(0.15), Deliver)
+
+    assert [(d.tick, d.fingerprint) for d in replayed] == [(d.tick, d.fingerprint) for d in seen]
+    assert len(sent(successor.step(0.15), Exhausted)) == 1
+
+
+def test_a_reader_that_has_something_to_say_is_heard_and_the_first_malformed_record_shown() -> None:
+    source = Reading(reader=Once())
+
+    told = sent(source.step(0.05), Noticed)
+
+    assert [m.text for m in told] == ["at 2", "line 1: no number: x"]
+    assert source.driver.skipped == 1
+    assert sent(source.step(0.10), Noticed) == []
