@@ -453,7 +453,7 @@ class Once(Reader):
         raise AssertionError("it cannot")
 
     def recall(self, kept: bytes) -> Column:
-        return json.loads(kept)  # type: ignore[no-any-return]
+        return list(json.loads(kept))
 
     def notices(self) -> Sequence[str]:
         return [f"at {self._next}"] if self._next == 2 else []
