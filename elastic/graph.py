@@ -25,13 +25,14 @@ _NAME = re.compile(r"\w[\w.-]*")
 
 @dataclass(frozen=True)
 class Path:
-    """Where rows come from and what happens to them on the way; ``key`` and ``key_name`` hold once they are keyed."""
+    """Where rows come from and what happens to them on the way; once they are keyed, the rest of it holds."""
 
     producer: str
     steps: tuple[Step, ...] = ()
     keyed: bool = False
     key: Callable[[Any], Any] | None = None
     key_name: str = "key_by"
+    value_steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ class Graph:
         for number, path in enumerate(paths):
             edge = Edge(
                 len(self._edges), path.producer, node.name, number, path.steps, path.key, path.key_name, path.keyed,
-                value, combine,
+                path.value_steps, value, combine,
             )  # fmt: skip
             self._edges.append(edge)
 
@@ -211,4 +212,5 @@ def _runs_user_code(node: Node) -> bool:
 
 def _calls_user_code(edge: Edge) -> bool:
     """Whether an edge's chain, which runs in its producer, calls a function of the user's."""
-    return not all(map(is_ours, (*(s.function for s in edge.steps), edge.key, edge.value)))
+    steps = (*edge.steps, *edge.value_steps)
+    return not all(map(is_ours, (*(s.function for s in steps), edge.key, edge.value)))

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from elastic.keys import KEY_GROUPS, KeyInterval, even_intervals
 from elastic.policies import Policy
+
+StepKind: TypeAlias = Literal["map", "filter", "flat_map", "map_values", "flat_map_values"]
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,14 @@ class Step:
     """One stateless step of a chain.
 
     Attributes:
-        kind: ``map`` gives one row per row, ``filter`` keeps rows, ``flat_map`` gives any number per row.
+        kind: ``map`` gives one row per row, ``filter`` keeps rows, ``flat_map`` gives any number per row;
+            ``map_values`` and ``flat_map_values`` do so with the second half of ``(key, value)`` rows.
         name: What the user sees in errors and reports, such as ``flat_map(split)``.
         function: Takes a row; a function of ``elastic.functions`` also takes a whole column.
         identity: Equal for the same step of the query on two edges, so that a shared prefix is computed once a tick.
     """
 
-    kind: Literal["map", "filter", "flat_map"]
+    kind: StepKind
     name: str
     function: Callable[[Any], Any]
     identity: int
@@ -43,6 +46,7 @@ class Edge:
         keyed: Whether rows are routed by key. On an edge without keys, they keep the group they were emitted from.
         key: Function from a row to its key; None where the row is its own key, and on an edge without keys.
         key_name: What the user sees of the key function.
+        value_steps: Stateless steps after the key, in order: each row keeps its key whatever they make of it.
         value: Function from a row to the value that the consumer gets; None hands the row itself over.
         combine: ``count``, ``sum``, ``min`` or ``max``: aggregate per key before the shuffle where that is exact.
     """
@@ -55,6 +59,7 @@ class Edge:
     key: Callable[[Any], Any] | None = None
     key_name: str = "key_by"
     keyed: bool = False
+    value_steps: tuple[Step, ...] = ()
     value: Callable[[Any], Any] | None = None
     combine: Literal["count", "sum", "min", "max"] | None = None
 

@@ -11,7 +11,7 @@ from elastic.connectors.base import Sink
 from elastic.errors import QueryError
 from elastic.graph import Graph, Path, check_emit
 from elastic.operators.base import Operator
-from elastic.plan import Step
+from elastic.plan import Step, StepKind
 
 
 class _Streams:
@@ -29,6 +29,11 @@ class _Streams:
         """The paths, for something that goes on from here."""
         self._graph.read(self._id)
         return self._paths
+
+    def _checked(self, verb: str, kind: StepKind, function: Callable[[Any], Any]) -> Step:
+        """A step that the user calls ``verb``, if the function can serve in it."""
+        check_function(verb, function, one_row=not kind.startswith("flat_map"))
+        return Step(kind, f"{verb}({describe(function)})", function, self._graph.next_id())
 
     def _united(self, others: Sequence[_Streams]) -> tuple[list[Path], str]:
         """The paths of this stream and of the others, and what they are called together."""
@@ -56,6 +61,14 @@ class Stream(_Streams):
     def flat_map(self, function: Callable[[Any], Any]) -> Stream:
         """Any number of rows per row: all that the function returns or yields, in order."""
         return self._step("flat_map", function)
+
+    def map_values(self, function: Callable[[Any], Any]) -> Stream:
+        """Of ``(key, value)`` rows, such as aggregates give: the same keys, each with what the function returns."""
+        return self._step("map_values", function)
+
+    def flat_map_values(self, function: Callable[[Any], Any]) -> Stream:
+        """Of ``(key, value)`` rows: the key with each value that the function returns or yields, in order."""
+        return self._step("flat_map_values", function)
 
     def union(self, *others: Stream) -> Stream:
         """The rows of all the streams."""
@@ -87,15 +100,13 @@ class Stream(_Streams):
         node = self._graph.add("sink", sink, verb="sink", name=name, default=sink.name)
         self._graph.connect(node, self._read())
 
-    def _step(self, kind: Literal["map", "filter", "flat_map"], function: Callable[[Any], Any]) -> Stream:
-        check_function(kind, function, one_row=kind != "flat_map")
-        name = f"{kind}({describe(function)})"
+    def _step(self, kind: StepKind, function: Callable[[Any], Any]) -> Stream:
+        step = self._checked(kind, kind, function)
         # An identity per path, not per step: on two paths the same step has different rows before it.
         paths = [
-            replace(path, steps=(*path.steps, Step(kind, name, function, self._graph.next_id())))
-            for path in self._read()
+            replace(path, steps=(*path.steps, replace(step, identity=self._graph.next_id()))) for path in self._read()
         ]
-        return Stream(self._graph, paths, f"{name} ({caller()})")
+        return Stream(self._graph, paths, f"{step.name} ({caller()})")
 
     if not TYPE_CHECKING:  # a type checker is to know only what there is
 
@@ -114,6 +125,18 @@ class KeyedStream(_Streams):
     Aggregates give ``(key, value)`` tuples: for each key that changed, one per period of ``emit`` (such as ``"1s"``),
     per tick (``"tick"``) or at the end of the input only (``"end"``); and at the end what has changed since.
     """
+
+    def map_values(self, function: Callable[[Any], Any]) -> KeyedStream:
+        """One row per row, with the same key: what the function returns."""
+        return self._value_step("map_values", "map", function)
+
+    def filter(self, function: Callable[[Any], Any]) -> KeyedStream:
+        """The rows for which the function returns something true, with their keys."""
+        return self._value_step("filter", "filter", function)
+
+    def flat_map_values(self, function: Callable[[Any], Any]) -> KeyedStream:
+        """Any number of rows per row, with the same key: all that the function returns or yields, in order."""
+        return self._value_step("flat_map_values", "flat_map", function)
 
     def count(self, *, emit: str = "1s", name: str | None = None) -> Stream:
         """Number of rows per key."""
@@ -165,6 +188,11 @@ class KeyedStream(_Streams):
         """The rows of all the streams, each with its own key: the inputs 0, 1 … that ``ctx.input`` tells."""
         return KeyedStream(self._graph, *self._united(others))
 
+    def _value_step(self, verb: str, kind: StepKind, function: Callable[[Any], Any]) -> KeyedStream:
+        step = self._checked(verb, kind, function)
+        paths = [replace(path, value_steps=(*path.value_steps, step)) for path in self._read()]
+        return KeyedStream(self._graph, paths, f"{step.name} ({caller()})")
+
     def _aggregate(
         self,
         verb: Literal["count", "sum", "min", "max", "reduce"],
@@ -183,10 +211,15 @@ class KeyedStream(_Streams):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            if name in ("map", "filter", "flat_map", "sink"):
+            if name in ("map", "flat_map"):
                 raise QueryError(
-                    f"{caller()}: {name}() does not follow key_by(); write it before, or after an aggregate, "
-                    f"as in .key_by(…).count().{name}(…)"
+                    f"{caller()}: {name}() would lose the key; write .{name}_values(…), which keeps it, "
+                    f"or .{name}(…) before key_by()"
+                )
+            if name == "sink":
+                raise QueryError(
+                    f"{caller()}: sink() takes rows without keys; write it before key_by(), or after an aggregate, "
+                    "as in .key_by(…).count().sink(…)"
                 )
             if name == "key_by":
                 raise QueryError(f"{caller()}: the stream has a key already, from {self._origin}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +15,12 @@ from elastic.errors import UserCodeError
 from elastic.keys import key_group
 from elastic.operators.base import Output
 from elastic.operators.stateless import Chain
-from elastic.plan import Edge, Step
+from elastic.plan import Edge, Step, StepKind
 
 GROUPS = 16
 
 
-def steps(*described: tuple[Literal["map", "filter", "flat_map"], Callable[[Any], Any]]) -> tuple[Step, ...]:
+def steps(*described: tuple[StepKind, Callable[[Any], Any]]) -> tuple[Step, ...]:
     return tuple(Step(kind, f"{kind}(f)", function, n) for n, (kind, function) in enumerate(described))
 
 
@@ -147,6 +147,67 @@ def test_edges_that_begin_alike_share_the_result_of_their_common_steps() -> None
     run(forward(("map", noted), ("filter", bool)), LINES, memo=memo)
 
     assert calls == LINES
+
+
+@pytest.mark.parametrize(
+    "values", [[("a", 1), ("b", 2), ("a", 3)], Pairs(pa.array(["a", "b", "a"]), pa.array([1, 2, 3]))]
+)
+def test_values_of_pairs_change_and_their_keys_and_groups_stay(values: Column) -> None:
+    mapped = ran(forward(("map_values", lambda n: n * 10)), values, [0, 3, 5])
+    unrolled = ran(forward(("flat_map_values", lambda n: range(n - 1))), values, [0, 3, 5])
+
+    assert rows(mapped.values) == [("a", 10), ("b", 20), ("a", 30)]
+    assert mapped.groups.tolist() == [0, 3, 5]
+    assert rows(unrolled.values) == [("b", 0), ("a", 0), ("a", 1)]
+    assert unrolled.groups.tolist() == [3, 5, 5]
+
+
+def test_a_column_function_is_given_the_column_of_values() -> None:
+    pairs = Pairs(pa.array(["k", "l"]), pa.array(["a b", "c"]))
+
+    assert rows(ran(forward(("map_values", functions.upper())), pairs).values) == [("k", "A B"), ("l", "C")]
+    assert rows(ran(forward(("flat_map_values", functions.split())), pairs).values) == [
+        ("k", "a"),
+        ("k", "b"),
+        ("l", "c"),
+    ]
+
+
+@pytest.mark.parametrize("row", ["ab", ("a",), ("a", 1, 2), ["a", 1], None])
+@pytest.mark.parametrize("kind", ["map_values", "flat_map_values"])
+def test_a_row_that_is_no_pair_has_no_value_to_change(kind: Any, row: Any) -> None:
+    with pytest.raises(UserCodeError, match=r"rows must be \(key, value\) tuples here") as caught:
+        run(forward((kind, lambda value: [value])), [("a", 1), row])
+
+    assert (caught.value.operator, caught.value.record) == (f"{kind}(f)", repr(row))
+
+
+@pytest.mark.parametrize("values", [LINES, pa.array(LINES)])
+@pytest.mark.parametrize("split", [functions.split(), lambda line: line.split()])
+def test_steps_after_the_key_keep_it(values: Column, split: Callable[[Any], Any]) -> None:
+    after = steps(("filter", lambda line: line), ("flat_map", split), ("map", lambda word: word * 2))
+    edge = keyed(key=len, value_steps=after)
+
+    batch = ran(edge, values)
+
+    found = sorted(zip(rows(batch.keys), rows(batch.values), strict=True))
+    assert found == [(1, "cc"), (3, "aa"), (3, "bb"), (5, "aa"), (5, "bb"), (5, "bb")]
+    assert run(keyed(key=len, value_steps=steps(("filter", lambda line: False))), values) is None
+
+
+def test_counts_after_a_filter_of_values_count_what_is_left() -> None:
+    batch = ran(keyed(key=len, value_steps=steps(("filter", functions.contains("a"))), combine="count"), LINES)
+
+    assert sorted(zip(rows(batch.keys), rows(batch.values), strict=True)) == [(3, 1), (5, 1)]
+
+
+def test_a_bad_key_is_named_with_what_the_steps_after_it_made_of_its_row() -> None:
+    edge = keyed(key=lambda row: [row], value_steps=steps(("filter", lambda row: row > 1), ("map", str)))
+
+    with pytest.raises(UserCodeError, match="cannot be a key") as caught:
+        run(edge, [1, 2, 3])
+
+    assert caught.value.record == "'2'"
 
 
 def fails_on_c(line: str) -> str:

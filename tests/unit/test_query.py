@@ -329,9 +329,30 @@ def test_an_aggregate_without_a_key_is_refused(verb: str) -> None:
     assert f"write .key_by().{verb}(…)" in refusal(partial(getattr, lines(), verb))
 
 
-@pytest.mark.parametrize("verb", ["map", "filter", "flat_map", "sink"])
-def test_a_step_on_a_keyed_stream_is_refused(verb: str) -> None:
-    assert "does not follow key_by()" in refusal(partial(getattr, lines().key_by(), verb))
+@pytest.mark.parametrize("verb", ["map", "flat_map"])
+def test_a_step_that_would_lose_the_key_is_refused_with_the_one_that_keeps_it(verb: str) -> None:
+    assert f"would lose the key; write .{verb}_values(…)" in refusal(partial(getattr, lines().key_by(), verb))
+
+
+def test_a_sink_of_a_keyed_stream_is_refused() -> None:
+    assert "write it before key_by(), or after an aggregate" in refusal(partial(getattr, lines().key_by(), "sink"))
+
+
+def test_steps_after_the_key_are_kept_apart_from_those_before_it() -> None:
+    query = Query("job")
+    keyed = query.source(Lines()).map(parse).key_by(field("user")).filter(bool).map_values(parse)
+    keyed.flat_map_values(pairs).count().map_values(parse).sink(Out())
+
+    shuffle, output = query.plan().edges
+
+    assert [s.name for s in shuffle.steps] == ["map(parse)"]
+    assert [(s.kind, s.name) for s in shuffle.value_steps] == [
+        ("filter", "filter(bool)"),
+        ("map", "map_values(parse)"),
+        ("flat_map", "flat_map_values(pairs)"),
+    ]
+    assert [(s.kind, s.name) for s in output.steps] == [("map_values", "map_values(parse)")]
+    assert query.plan().operators["lines"].user_code
 
 
 def test_a_second_key_is_refused_with_the_first() -> None:
@@ -354,6 +375,9 @@ def test_what_is_no_method_is_an_attribute_error() -> None:
         (lambda s: s.map(lambda: 1), "is called with one row"),
         (lambda s: s.key_by().reduce(parse), "reduce(parse) is called with two values"),
         (lambda s: s.flat_map(split), "write flat_map(split(…))"),
+        (lambda s: s.map_values(pairs), "map_values(pairs) yields"),
+        (lambda s: s.key_by().map_values(3), "map_values() takes a function, not 3 (int)"),
+        (lambda s: s.key_by().filter(pairs), "filter(pairs) yields"),
         (lambda s: s.sink(print), "takes one of elastic.sinks"),
         (lambda s: s.key_by().apply(Sessions), "write apply(Sessions())"),
         (lambda s: s.key_by().apply(parse), "function is not derived from it"),

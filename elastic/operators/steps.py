@@ -1,0 +1,207 @@
+"""The stateless steps of a chain: what each makes of the rows of one tick, in columns where it can.
+
+Where a function knows columns and the rows are one, it gets the column; else it is mapped over the rows by loops that
+run in C. What goes with each row, its key and the group that it was emitted from, is masked and repeated with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from operator import length_hint, truth
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elastic.batch import Column, Groups, Indices, Pairs, columnar, mask, rows, take
+from elastic.functions import apply_column, row_form
+from elastic.operators.failure import shortened, user_error
+from elastic.plan import Step
+
+T = TypeVar("T")
+
+_SIZED: frozenset[type] = frozenset({list, tuple})
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Rows between two steps.
+
+    Attributes:
+        column: The rows.
+        groups: Key group that each was emitted from, where that is tracked.
+        keys: Key of each, once it has one.
+    """
+
+    column: Column
+    groups: Groups | None = None
+    keys: Column | None = None
+
+    def kept(self, flags: np.ndarray[Any, np.dtype[np.bool_]]) -> Flow:
+        """The rows whose flag is set."""
+        groups, keys = self.groups, self.keys
+        return Flow(
+            mask(self.column, flags),
+            None if groups is None else groups[flags],
+            None if keys is None else mask(keys, flags),
+        )
+
+    def unrolled(self, column: Column, lengths: Indices) -> Flow:
+        """Rows of which the first ``lengths[0]`` came of the first row here, and so on."""
+        groups, keys = self.groups, self.keys
+        return Flow(
+            column,
+            None if groups is None else np.repeat(groups, lengths),
+            None if keys is None else take(keys, np.repeat(np.arange(len(lengths)), lengths)),
+        )
+
+
+def stepped(step: Step, flow: Flow, tick: int) -> Flow:
+    """What the step makes of the rows.
+
+    Raises:
+        UserCodeError: Its function raised, or returned what the step cannot use.
+    """
+    return _STEPS[step.kind](step, flow, tick)
+
+
+def mapped(name: str, function: Callable[[Any], Any], column: Column, tick: int) -> Column:
+    """The function's result for each row.
+
+    Raises:
+        UserCodeError: The function raised.
+    """
+    result = _by_column(name, function, column, tick)
+    return _by_row(name, function, rows(column), tick) if result is None else result
+
+
+def _map(step: Step, flow: Flow, tick: int) -> Flow:
+    return replace(flow, column=mapped(step.name, step.function, flow.column, tick))
+
+
+def _filter(step: Step, flow: Flow, tick: int) -> Flow:
+    """What is kept is decided by truth, as Python's own ``filter`` does it."""
+    function = row_form(step.function)
+    keep = _by_column(step.name, step.function, flow.column, tick)
+    if keep is None:
+        source = rows(flow.column)
+        if flow.groups is None and flow.keys is None:
+            return Flow(_traced(step.name, source, source, tick, lambda it: list(filter(function, it))))
+        flow = replace(flow, column=source)
+        keep = _traced(step.name, source, source, tick, lambda it: list(map(truth, map(function, it))))
+    if isinstance(keep, pa.Array) and pa.types.is_boolean(keep.type):
+        return flow.kept(np.asarray(pc.fill_null(keep, False)))
+    return flow.kept(np.fromiter(map(truth, rows(keep)), bool, len(keep)))
+
+
+def _flat_map(step: Step, flow: Flow, tick: int) -> Flow:
+    """Lists, tuples and any other iterable are unrolled, except a str or bytes, which is taken for a mistake."""
+    column, lengths = _unrolled(step, flow.column, tick, needed=flow.groups is not None or flow.keys is not None)
+    return Flow(column) if lengths is None else flow.unrolled(column, lengths)
+
+
+def _unrolled(step: Step, column: Column, tick: int, *, needed: bool) -> tuple[Column, Indices | None]:
+    """All rows that the function gives, and how many for each; the numbers only if they are needed."""
+    results = _by_column(step.name, step.function, column, tick)
+    if isinstance(results, pa.ListArray | pa.LargeListArray) and not results.null_count:
+        return results.flatten(), np.asarray(pc.list_value_length(results)) if needed else None
+    source = rows(column)
+    lists = _by_row(step.name, step.function, source, tick) if results is None else rows(results)
+    if not _SIZED.issuperset(map(type, lists)):
+        lists = _traced(step.name, lists, source, tick, lambda it: list(map(_listed, it)))
+    lengths = np.fromiter(map(len, lists), np.int64, len(lists)) if needed else None
+    return list(chain.from_iterable(lists)), lengths
+
+
+def _map_values(step: Step, flow: Flow, tick: int) -> Flow:
+    pairs = pairs_of(step.name, flow.column, tick)
+    return replace(flow, column=Pairs(pairs.keys, _one(mapped(step.name, step.function, pairs.values, tick))))
+
+
+def _flat_map_values(step: Step, flow: Flow, tick: int) -> Flow:
+    pairs = pairs_of(step.name, flow.column, tick)
+    values, lengths = _unrolled(step, pairs.values, tick, needed=True)
+    assert lengths is not None
+    unrolled = flow.unrolled(values, lengths)
+    keys = take(pairs.keys, np.repeat(np.arange(len(lengths)), lengths))
+    return replace(unrolled, column=Pairs(_one(keys), _one(values)))
+
+
+def pairs_of(name: str, column: Column, tick: int) -> Pairs:
+    """The rows, which must be ``(key, value)`` tuples, as two columns.
+
+    Raises:
+        UserCodeError: A row is none; the error names it, and ``name`` as the step that met it.
+    """
+    if isinstance(column, Pairs):
+        return column
+    tuples = rows(column)
+    for row in tuples:
+        if type(row) is not tuple or len(row) != 2:
+            problem = TypeError(
+                f"rows must be (key, value) tuples here, as aggregates give them, and this one is {shortened(row)}; "
+                "write .key_by(function) before it, or .map(lambda row: (key, value))"
+            )
+            raise user_error(name, tick, row, problem)
+    return Pairs(columnar([key for key, _ in tuples]), columnar([value for _, value in tuples]))
+
+
+def _one(column: Column) -> list[Any] | pa.Array:
+    """A column that can be one of two; pairs become tuples."""
+    return rows(column) if isinstance(column, Pairs) else column
+
+
+_STEPS: dict[str, Callable[[Step, Flow, int], Flow]] = {
+    "map": _map, "filter": _filter, "flat_map": _flat_map,
+    "map_values": _map_values, "flat_map_values": _flat_map_values,
+}  # fmt: skip
+
+
+def _listed(result: Any) -> list[Any]:
+    """The rows that a function returned for one row of a ``flat_map``."""
+    kind = type(result).__name__
+    if isinstance(result, str | bytes):
+        raise TypeError(
+            f"flat_map got the {kind} {shortened(result)}, and would cut it up; return a list of rows, such as [text], "
+            "or list(text) if that is what is meant"
+        )
+    try:
+        each = iter(result)
+    except TypeError:
+        raise TypeError(
+            f"flat_map needs an iterable of rows for each row, and got {kind}; return a list, an empty one for no rows"
+        ) from None
+    return list(each)
+
+
+def _by_column(name: str, function: Callable[[Any], Any], column: Column, tick: int) -> Column | None:
+    """The function's result for the whole column; None if it wants rows."""
+    try:
+        return apply_column(function, column)
+    except Exception as error:
+        _by_row(name, function, rows(column), tick)  # names the row, if it is the row's fault
+        raise user_error(name, tick, f"column of {len(column)} rows", error) from error
+
+
+def _by_row(name: str, function: Callable[[Any], Any], source: list[Any], tick: int) -> list[Any]:
+    by_row = row_form(function)
+    return _traced(name, source, source, tick, lambda it: list(map(by_row, it)))
+
+
+def _traced(name: str, source: list[Any], records: Sequence[Any], tick: int, loop: Callable[[Iterator[Any]], T]) -> T:
+    """What ``loop`` makes of ``source``; if it raises, the error names the record at the place that it had come to.
+
+    The good case pays nothing for it: a list's iterator knows how much is left of it.
+    """
+    items = iter(source)
+    try:
+        result = loop(items)
+    except Exception as error:
+        raise user_error(name, tick, records[len(source) - length_hint(items) - 1], error) from error
+    if left := length_hint(items):  # a StopIteration of the user's ends a loop in C without a sound
+        problem = RuntimeError("the function raised StopIteration, which would have dropped all rows after this one")
+        raise user_error(name, tick, records[len(source) - left - 1], problem)
+    return result
