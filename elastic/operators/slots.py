@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from elastic.batch import Column, Indices, columnar
 from elastic.keys import hash_column
+from elastic.operators.integers import grown
 from elastic.state.processing import dict_keys
 
 WORTH_IT_ROWS = 500
@@ -35,8 +36,10 @@ class KeySlots:
 
     def __init__(self) -> None:
         self.keys: list[Any] = []
-        self._numbers: defaultdict[Any, int] = defaultdict(count().__next__)  # a missing key gets the next slot
+        self._slots: defaultdict[Any, int] = defaultdict(count().__next__)  # a missing key gets the next slot
         self._table = _Table(pa.array([], pa.string()), np.empty(0, np.int64))
+        self._numbers: npt.NDArray[np.int64] | None = np.empty(0, np.int64)  # the first keys while all are int64
+        self._numbered = 0  # how many of them
         self._missed = 0  # keys handed out since, that were not in the table
         self._covered = 0  # keys below this slot are in the table if a column of text can hold them
 
@@ -45,6 +48,8 @@ class KeySlots:
 
     def take(self, slots: Indices) -> Column:
         """The keys at some slots, as they were first seen."""
+        if len(slots) and (numbers := self._as_numbers()) is not None:
+            return pa.array(numbers[slots])
         if len(slots) and int(slots.max()) >= self._covered:
             self._missed += len(slots)
         if self._missed > len(self.keys):  # by now covering all of them costs less than what was spent on lists
@@ -67,10 +72,22 @@ class KeySlots:
         return slots
 
     def _by_dict(self, keys: Column) -> Indices:
-        slots = np.fromiter(map(self._numbers.__getitem__, dict_keys(keys)), np.int64, len(keys))
-        if new := len(self._numbers) - len(self.keys):
-            self.keys += reversed(list(islice(reversed(self._numbers), new)))
+        slots = np.fromiter(map(self._slots.__getitem__, dict_keys(keys)), np.int64, len(keys))
+        if new := len(self._slots) - len(self.keys):
+            self.keys += reversed(list(islice(reversed(self._slots), new)))
         return slots
+
+    def _as_numbers(self) -> npt.NDArray[np.int64] | None:
+        """All keys as a column, if they are int and fit; a random access to so many objects would leave the caches."""
+        if self._numbers is not None and self._numbered < len(self.keys):
+            fresh = columnar(self.keys[self._numbered :])
+            if isinstance(fresh, pa.Array) and pa.types.is_integer(fresh.type):
+                self._numbers = grown(self._numbers, len(self.keys))
+                self._numbers[self._numbered : len(self.keys)] = np.asarray(fresh)
+                self._numbered = len(self.keys)
+            else:
+                self._numbers = None
+        return self._numbers
 
     def _cover(self) -> None:
         """Put the keys that are new since the last time into the table; each is put there about four times in all."""

@@ -8,7 +8,7 @@ neither be stored nor acknowledged (invariant 9).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from elastic.protocol import (
     Command,
@@ -26,6 +26,7 @@ from elastic.protocol import (
     Tell,
 )
 from elastic.state.checkpoint import Checkpoint, fold_checkpoint, join_checkpoints, partition_checkpoint
+from elastic.state.folding import FoldingTable
 
 
 @dataclass(slots=True)
@@ -34,32 +35,50 @@ class Held:
 
     Attributes:
         fresh: Nothing was ever acknowledged before it was held here, so an empty copy means tick 0.
-        whole: The newest full checkpoint; None before the first.
-        deltas: What came since, oldest first.
+        newest: The newest checkpoint, all of it but the state; None before the first.
+        state: Its processing state; None where nothing was ever written.
     """
 
     fresh: bool
-    whole: Checkpoint | None = None
-    deltas: list[Checkpoint] = field(default_factory=list)
+    newest: Checkpoint | None = None
+    state: FoldingTable | None = None
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint | None, *, fresh: bool) -> Held:
+        """What is kept of a full checkpoint, or of none."""
+        held = cls(fresh)
+        if checkpoint is not None:
+            held.keep(checkpoint)
+        return held
 
     @property
     def tick(self) -> int | None:
         """The tick of the newest checkpoint; None before the first."""
-        newest = self.deltas[-1] if self.deltas else self.whole
-        return None if newest is None else newest.tick
+        return None if self.newest is None else self.newest.tick
 
     @property
-    def is_heavy(self) -> bool:
-        """Whether the deltas weigh as much as the full checkpoint, or are very many."""
-        if self.whole is None or len(self.deltas) < 2:
-            return False
-        return len(self.deltas) > MAX_DELTAS or sum(d.size_bytes for d in self.deltas) >= self.whole.size_bytes
+    def size_bytes(self) -> int:
+        """Memory of the checkpoint, and of what is to be folded yet."""
+        buffers = 0 if self.newest is None else self.newest.size_bytes
+        return buffers + (0 if self.state is None else self.state.size_bytes)
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Take a checkpoint in: a full one, or a delta on the newest."""
+        state, rest = checkpoint.state, replace(checkpoint, state=None)
+        if checkpoint.base is None:
+            self.newest, self.state = rest, None
+        elif self.newest is not None:
+            self.newest = fold_checkpoint(self.newest, [rest])
+        if state is not None and self.state is None:
+            self.state = FoldingTable(state)
+        elif state is not None and self.state is not None:
+            self.state.add(state)
 
     def fold(self) -> Checkpoint | None:
         """The newest checkpoint as a full one."""
-        if self.whole is not None and self.deltas:
-            self.whole, self.deltas = fold_checkpoint(self.whole, self.deltas), []
-        return self.whole
+        if self.newest is None or self.state is None:
+            return self.newest
+        return replace(self.newest, state=self.state.whole())
 
 
 @dataclass(slots=True)
@@ -81,12 +100,12 @@ class BackupStore:
     @property
     def size_bytes(self) -> int:
         """Memory of everything held."""
-        return sum(c.size_bytes for h in self._held.values() for c in (h.whole, *h.deltas) if c is not None)
+        return sum(held.size_bytes for held in self._held.values())
 
     def has_copy(self, instance: int) -> bool:
         """Whether a checkpoint of the instance lies here."""
         held = self._held.get(instance)
-        return held is not None and held.whole is not None
+        return held is not None and held.newest is not None
 
     def on_hold(self, message: Hold) -> None:
         """Begin to hold for an instance; nothing changes if it is held already."""
@@ -102,22 +121,15 @@ class BackupStore:
         held, checkpoint = self._held.get(message.instance), message.checkpoint
         if held is None or (checkpoint.base is not None and checkpoint.base != held.tick):
             return [Send(message.worker, StoreRefused(message.instance, checkpoint.tick))]
-        if checkpoint.base is None:
-            held.whole, held.deltas = checkpoint, []
-        else:
-            held.deltas.append(checkpoint)
+        held.keep(checkpoint)
         return [Send(message.worker, Stored(message.instance, checkpoint.tick))]
 
     def tidy(self) -> bool:
-        """Fold one instance's deltas once they outweigh its full checkpoint: so a delta's share of folding is constant.
+        """Fold a piece of some instance's deltas, if they outweigh what they change; whether there was such a one.
 
-        Returns whether there was anything to do; a host calls it when it has nothing better to do.
+        A host calls it when it has nothing better to do.
         """
-        for held in self._held.values():
-            if held.is_heavy:
-                held.fold()
-                return True
-        return False
+        return any(held.state is not None and held.state.fold_some() for held in self._held.values())
 
     def on_cut(self, message: Cut) -> list[Command]:
         """Fence the instance and keep one part per successor; the same reconfigure again gives the same answer."""
@@ -129,7 +141,7 @@ class BackupStore:
             if whole is not None:
                 parts = list(partition_checkpoint(whole, [interval for _, interval in message.parts]))
             for (successor, _), part in zip(message.parts, parts, strict=True):
-                self._held[successor] = Held(fresh=whole is None and not lost, whole=part)
+                self._held[successor] = Held.of(part, fresh=whole is None and not lost)
             done = CutDone(message.reconfigure, 0 if whole is None else whole.tick, lost)
             self._cuts[message.reconfigure] = done
         return [Tell(done)]
@@ -166,7 +178,7 @@ class BackupStore:
         whole = [p for p in parts if p is not None and p.tick == order.tick]
         lost = len(whole) < len(parts)
         if not lost:
-            self._held[order.successor] = Held(fresh=False, whole=join_checkpoints(whole))
+            self._held[order.successor] = Held.of(join_checkpoints(whole), fresh=False)
         done = CutDone(order.reconfigure, order.tick, lost)
         self._cuts[order.reconfigure] = done
         return [Tell(done)]
@@ -176,6 +188,3 @@ class BackupStore:
         held = self._held.get(message.instance)
         return [] if held is None else [Send(message.worker, Part(message.instance, held.fold()))]
 
-
-MAX_DELTAS = 64
-"""However small they are: each keeps the buffer entries of its own checkpoint."""

@@ -147,5 +147,6 @@ def _last_positions(keys: Column) -> Indices:
     encoded = keys.dictionary_encode(null_encoding="encode")
     last = np.zeros(len(encoded.dictionary), np.int64)
     np.maximum.at(last, np.asarray(encoded.indices), np.arange(len(keys)))
-    last.sort()
-    return last
+    is_last = np.zeros(len(keys), bool)
+    is_last[last] = True
+    return np.flatnonzero(is_last)

@@ -13,7 +13,7 @@ import pytest
 from elastic.coordinator import reconfigure
 from elastic.instance import inputs, keyed
 from elastic.protocol import Hold, Send, Stored
-from elastic.state import backup, buffer, routing
+from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
 from elastic.testing import world
 from elastic.testing.faults import FaultKind
@@ -105,7 +105,7 @@ def let_zombies_log(patch: pytest.MonkeyPatch) -> None:
 
 def restart_from_nothing(patch: pytest.MonkeyPatch) -> None:
     """The cut loses what was written since the last full checkpoint."""
-    patch.setattr(backup.Held, "fold", lambda self: self.whole)
+    patch.setattr(folding.FoldingTable, "add", lambda self, delta: None)
 
 
 def lose_the_buffer(patch: pytest.MonkeyPatch) -> None:
