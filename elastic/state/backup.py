@@ -187,4 +187,3 @@ class BackupStore:
         """Hand out the newest checkpoint of an instance, whole; no answer if it was cut meanwhile: a zombie asks."""
         held = self._held.get(message.instance)
         return [] if held is None else [Send(message.worker, Part(message.instance, held.fold()))]
-

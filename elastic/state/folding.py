@@ -6,6 +6,7 @@ thousand entries: it fits into a core's cache, which makes a fold four times as 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -106,7 +107,7 @@ def _cut_up(piece: _Piece) -> list[_Piece]:
     wanted = np.arange(1, count) * len(piece.table) // count
     low, high = piece.interval
     bounds = np.unique([low, *np.clip(np.searchsorted(before, wanted) + 1, low, high).tolist(), high]).tolist()
-    return [_Piece(KeyInterval(a, b), piece.table, is_cut=False) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [_Piece(KeyInterval(a, b), piece.table, is_cut=False) for a, b in pairwise(bounds)]
 
 
 def _by_group(table: StateTable) -> StateTable:

@@ -52,7 +52,7 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     ),
 )
 def test_however_deltas_and_folding_take_turns_the_whole_is_what_one_fold_gives(
-    typed: bool, base: dict[int, int], steps: list[Any]
+    *, typed: bool, base: dict[int, int], steps: list[Any]
 ) -> None:
     first = table(base, set(), typed=typed)
     expected, held = StateTable(first.groups, first.keys, first.fields), FoldingTable(first)
