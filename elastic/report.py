@@ -52,6 +52,9 @@ EVENT_KINDS: Mapping[EventKind, str] = MappingProxyType(
 
 Status: TypeAlias = Literal["done", "failed", "interrupted"]
 
+Failure: TypeAlias = Literal["state_lost", "nondeterminism"]
+"""Failures that have an error of their own: ``StateLostError``, ``NondeterminismError``."""
+
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
@@ -214,6 +217,7 @@ class JobOutcome:
 
     Attributes:
         error: The text to show where the status is ``failed``.
+        failure: Which kind of failure it is, where there is a name for it.
         wall_s: From tick 0 to the last commit; where the job failed or was interrupted, to its end.
         records_in: Records that sources read.
         records_out: Rows that sinks committed.
@@ -221,6 +225,7 @@ class JobOutcome:
 
     status: Status
     error: str | None = None
+    failure: Failure | None = None
     wall_s: float = 0.0
     records_in: int = 0
     records_out: int = 0
@@ -253,6 +258,7 @@ class Report:
     model: str
     status: Status
     error: str | None
+    failure: Failure | None
     cores: int
     wall_s: float
     records_in: int

@@ -213,11 +213,10 @@ class JobControl:
         seen = self._progress
         return JobOutcome(
             "interrupted",
-            None,
-            seen.at_s,
-            seen.records_in,
-            seen.records_out,
-            seen.bytes_in,
+            wall_s=seen.at_s,
+            records_in=seen.records_in,
+            records_out=seen.records_out,
+            bytes_in=seen.bytes_in,
             events=self._events,
             operators=seen.operators,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from elastic.policies import OperatorLoad
+from elastic.report import Failure, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,14 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class EndJob:
-    """The job is over. ``status`` is ``done``, ``failed`` or ``interrupted``."""
+    """The job is over.
 
-    status: str
+    Attributes:
+        status: ``done``, ``failed`` or ``interrupted``.
+        error: What to show, where it failed.
+        failure: Which kind of failure it is, where there is a name for it.
+    """
+
+    status: Status
     error: str | None = None
+    failure: Failure | None = None

@@ -49,6 +49,7 @@ from elastic.protocol import (
 )
 
 MAX_FALSE_STARTS = 5
+"""So many workers may end one after another before they have joined."""
 
 
 class Coordinator:
@@ -72,6 +73,7 @@ class Coordinator:
         self._deployed = self._announced = False
         self._heir: dict[int, int] = {}
         self._never: set[int] = set()
+        self._false_starts = 0
         self._loops, self._differences = CrashLoops(), Differences(plan)
         self.ended: EndJob | None = None
 
@@ -101,7 +103,7 @@ class Coordinator:
         actions += self._progress(now_s)
         ends = [action for action in actions if isinstance(action, EndJob)]
         if (verdict := self._differences.verdict(now_s, ending=bool(ends))) is not None:
-            ends = [EndJob("failed", verdict)]
+            ends = [EndJob("failed", verdict, "nondeterminism")]
             actions = [a for a in actions if not isinstance(a, EndJob)] + ends
         self.ended = ends[0] if ends else None
         return actions
@@ -112,7 +114,7 @@ class Coordinator:
         if event.worker in self._never or event.worker in self.members.workers:
             return []
         self.members.workers[event.worker] = Worker(event.worker, event.address)
-        self._spawning = max(0, self._spawning - 1)
+        self._spawning, self._false_starts = max(0, self._spawning - 1), 0
         addresses = {w: self.members.workers[w].address for w in self.members.live}
         actions: list[object] = [Journal("worker", {"id": event.worker, "address": event.address})]
         actions += [Send(w, Peers(self._epoch, addresses)) for w in self.members.live]
@@ -177,8 +179,9 @@ class Coordinator:
         if event.worker in self._never:
             return []
         self._never.add(event.worker)  # its hello may still be under way
+        self._false_starts += 1
         text = f"a worker ended before it joined: {event.reason}"
-        if len(self._never) > MAX_FALSE_STARTS:
+        if self._false_starts > MAX_FALSE_STARTS:
             return [EndJob("failed", f"{text}; so did {MAX_FALSE_STARTS} others: see their logs in the job directory")]
         return [Record("warning", worker=event.worker, cause=text), SpawnWorker(text)]
 
@@ -235,7 +238,7 @@ class Coordinator:
             why = f"and worker {record.holder}, which was to keep its checkpoints from then on, had none yet"
         else:
             why = f"and its only checkpoint went with worker {record.holder}: two losses at once are not survived"
-        return EndJob("failed", f"the state of {what} is lost: {cause}, {why}")
+        return EndJob("failed", f"the state of {what} is lost: {cause}, {why}", "state_lost")
 
     # -- procedures ----------------------------------------------------------------------------------------------------
 
@@ -382,7 +385,7 @@ class Coordinator:
             f"{consumer.operator}#{consumer.index} needs {producer.operator}'s output after tick {message.after}, "
             f"which was dropped through tick {message.floor}: its newest checkpoint was lost"
         )
-        return [EndJob("failed", text)]
+        return [EndJob("failed", text, "state_lost")]
 
     def _nondeterministic(self, message: Nondeterministic, now_s: float) -> list[object]:
         if self.plan.settings.nondeterminism == "fail":

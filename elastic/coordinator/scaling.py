@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
-from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Reconfigurer
+from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.keys import KeyInterval
 from elastic.policies import OperatorLoad
 
@@ -82,9 +82,21 @@ class Scaling:
         if (problem := self.refusal(operator, instances)) is not None:
             return [Record("warning", operator, cause=f"not scaled: {problem}")]
         before = len(self._members.assignment(operator))
-        if instances != before:
+        self._targets.pop(operator, None)
+        actions = self._call_off(operator) if instances == before else []
+        if instances != before or self._changes(operator):
             self._targets[operator] = Target(instances, before, now_s)
-        return []
+        return actions
+
+    def _changes(self, operator: str) -> list[Procedure]:
+        """What is under way that changes the operator's number of instances."""
+        return [p for p in self._reconfigurer.running.values() if p.scales and p.old.operator == operator]
+
+    def _call_off(self, operator: str) -> list[object]:
+        """An operator stays as it is: off with all that can still be called off, which is all but recoveries."""
+        workers = self._members.workers
+        alive = [p for p in self._changes(operator) if not any(workers[old.worker].lost for old in p.olds)]
+        return [action for procedure in alive for action in self._reconfigurer.abort(procedure)]
 
     def measured(self, loads: Mapping[str, OperatorLoad], now_s: float) -> list[object]:
         """Ask the policy, and aim at what it says as far as spares go; a policy that raises is asked no more."""
@@ -93,10 +105,11 @@ class Scaling:
         try:
             wanted = dict(self._policy.decide(loads))
         except Exception as error:  # noqa: BLE001 (it may be a class of the user's)
-            self._policy = None
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}"
-            return [Record("warning", cause=f"the scaling policy raised, and is asked no more: {where}")]
+            return self._dismiss(f"raised: {frame.filename}, line {frame.lineno}: {type(error).__name__}: {error}")
+        for name, number in wanted.items():
+            if not isinstance(number, int):
+                return self._dismiss(f"decided {number!r} for {name!r}: expected a whole number")
         actions: list[object] = []
         self._low = Counter({name: self._low[name] for name in wanted})
         for operator, instances in wanted.items():
@@ -105,6 +118,11 @@ class Scaling:
                 continue
             actions += self._aim(load, min(instances, self._policy.at_most), now_s)
         return actions
+
+    def _dismiss(self, why: str) -> list[object]:
+        """A policy that does not work is asked no more: a job goes on without it."""
+        self._policy = None
+        return [Record("warning", cause=f"the scaling policy is asked no more, since it {why}")]
 
     def _aim(self, load: OperatorLoad, instances: int, now_s: float) -> list[object]:
         """Aim at so many instances, or as many as spares allow; what stands in the way is said once."""
@@ -160,6 +178,8 @@ class Scaling:
         return actions
 
     def _reached(self, operator: str, target: Target, now_s: float) -> list[object]:
+        if target.instances == target.before:  # a change that could not be called off was undone
+            return []
         took_s = now_s - target.since_s
         body = {"operator": operator, "from": target.before, "to": target.instances}
         text = f"{target.before} to {target.instances} instances in {took_s:.2f} s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -11,9 +12,9 @@ from pydantic import ValidationError
 
 from elastic.connectors.stdout import StdoutSink
 from elastic.dashboard.lines import LineProgress, NoProgress
-from elastic.errors import JobFailedError, QueryError
+from elastic.errors import JobFailedError, NondeterminismError, QueryError, StateLostError
 from elastic.query import Query
-from elastic.report import Report
+from elastic.report import Failure, Report
 from elastic.scenario.assemble import Overrides, run_of_query
 from elastic.scenario.control import StartJob, Watcher
 from elastic.scenario.models import Cluster, Elastic, Scenario
@@ -21,6 +22,12 @@ from elastic.scenario.runner import Run, execute, prepare
 from elastic.scenario.wording import problem
 
 Display: TypeAlias = Literal["auto", "lines", "none"]
+
+FAILURES: Mapping[Failure | None, type[JobFailedError]] = {
+    "state_lost": StateLostError,
+    "nondeterminism": NondeterminismError,
+}
+"""What ``Query.run`` raises for a failure that has a name."""
 
 
 def run_query(
@@ -49,6 +56,8 @@ def run_query(
     Raises:
         QueryError: A mistake in the query or in an argument.
         JobFailedError: The job failed; what it committed stays.
+        StateLostError: The kind of it for state of which every copy is gone.
+        NondeterminismError: The kind of it for a replay that gave other rows than the first time.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
     """
     cluster, section = _checked({"workers": workers, "spares": spares, "memory": memory}, settings)
@@ -57,7 +66,7 @@ def run_query(
     run = run_of_query(query, overrides, settings=section.settings(cluster.memory))
     report = launch(run, display="auto" if display else "none")
     if report.status == "failed":
-        raise JobFailedError(report.error or "the job failed")
+        raise FAILURES.get(report.failure, JobFailedError)(report.error or "the job failed")
     if report.status == "interrupted":
         raise KeyboardInterrupt
     return report

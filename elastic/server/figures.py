@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from elastic.coordinator.events import Journal, Record
+from elastic.coordinator.events import EndJob, Journal, Record
 from elastic.coordinator.membership import Membership
 from elastic.plan import Plan
 from elastic.protocol import CaughtUp, Started
@@ -19,7 +19,6 @@ from elastic.report import (
     PeakMemory,
     Progress,
     ScaleOut,
-    Status,
 )
 from elastic.server.latency import LatencyHistogram, LatencyTracker
 from elastic.server.recoveries import Recoveries
@@ -177,10 +176,10 @@ class Figures:
             finished=finished,
         )
 
-    def outcome(self, status: Status, error: str | None, now_s: float) -> JobOutcome:
+    def outcome(self, end: EndJob, now_s: float) -> JobOutcome:
         """How the job ended."""
         self.recoveries.finish()
-        end_s = max(self._last_commit_s, self.epoch_s) if status == "done" else now_s
+        end_s = max(self._last_commit_s, self.epoch_s) if end.status == "done" else now_s
         found = self._durations.percentiles()
         durations = Durations(found.p50, found.p99)
         skipped = sum(f.skipped for f in self._instances.values())
@@ -188,8 +187,9 @@ class Figures:
             text = f"{skipped} records were malformed and were repaired or skipped, as the source's errors policy says"
             self.events.append(JobEvent(now_s - self.epoch_s, "warning", cause=text))
         return JobOutcome(
-            status=status,
-            error=error,
+            status=end.status,
+            error=end.error,
+            failure=end.failure,
             wall_s=end_s - self.epoch_s if self.epoch_s else 0.0,
             records_in=self.records_in,
             records_out=sum(f.rows_out for f in self._instances.values()),

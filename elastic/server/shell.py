@@ -275,7 +275,7 @@ class Server:
         progress = self._figures.progress(now, finished=self._end is not None)
         outcome = None
         if self._end is not None:
-            outcome = pickle.dumps(self._figures.outcome(self._end.status, self._end.error, now))  # type: ignore[arg-type]
+            outcome = pickle.dumps(self._figures.outcome(self._end, now))
         owners = tuple((i.operator, i.index, i.worker) for i in self._machine.members.instances.values() if i.running)
         self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, pickle.dumps(progress), owners, outcome))
 

@@ -175,32 +175,34 @@ class Simulation:
         self._faults.schedule(faults, within_s)
         if stop_at_s is not None:
             self.world.at(stop_at_s, lambda: self._handle(StopRequested()))
-        concerned = None
+        concerned: str | None = None
+        status: str
         try:
             self._tick()
             self.world.run(DEADLINE_S, lambda: self._end is not None)
-            end = self._end
-            if end is None:
+            if self._end is not None:
+                status, said = self._end.status, self._end.error
+            else:
                 concerned, positions = self._positions()
-                end = EndJob("stalled", f"not ended after {DEADLINE_S:g} s: {positions}")
+                status, said = "stalled", f"not ended after {DEADLINE_S:g} s: {positions}"
         except InvariantError as error:
-            end = EndJob("broken", str(error))
+            status, said = "broken", str(error)
         except Exception:  # noqa: BLE001 (a bug anywhere is to be told with the seed that finds it)
-            end = EndJob("broken", traceback.format_exc())
-        return self._judge(end, faults, concerned)
+            status, said = "broken", traceback.format_exc()
+        return self._judge(status, said, faults, concerned)
 
-    def _judge(self, end: EndJob, faults: int, concerned: str | None) -> SimulationResult:
-        targets, error = self.machine.targets, end.error or ""
+    def _judge(self, status: str, said: str | None, faults: int, concerned: str | None) -> SimulationResult:
+        targets, error = self.machine.targets, said or ""
         sinks = {name: store.rows() for name, store in targets.items()}
         expected = {}
-        if end.status in {"done", "interrupted"}:
-            expected = expected_rows(self.plan, self.machine.logs, targets, stopped=end.status == "interrupted")
-        excused = end.status == "failed" and self._copies.excuse(error, self._watch)
+        if status in {"done", "interrupted"}:
+            expected = expected_rows(self.plan, self.machine.logs, targets, stopped=status == "interrupted")
+        excused = status == "failed" and self._copies.excuse(error, self._watch)
         named = concerned or next(
             (o for o in reversed(self.plan.operators) if f"{o}#" in error or f" {o} " in error), None
         )
         return SimulationResult(
-            self.seed, end.status, end.error, sinks, expected, faults, excused, named, self.world.story
+            self.seed, status, said, sinks, expected, faults, excused, named, self.world.story
         )  # fmt: skip
 
     def _tick(self) -> None:

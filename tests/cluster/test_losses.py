@@ -28,7 +28,7 @@ def kill_instance_and_its_neighbour(running: Running) -> bool:
 def test_losing_an_instance_with_its_backup_ends_the_job_and_says_what_was_lost(tmp_path: Path) -> None:
     outcome = drive(chain(tmp_path), tmp_path, kill_instance_and_its_neighbour, checkpoint_ms=200)
 
-    assert outcome.status == "failed"
+    assert (outcome.status, outcome.failure) == ("failed", "state_lost")
     what = r"the state of chain#0 \(key groups \[0, 85\)\) is lost: worker \d killed by SIGKILL"
     # Which of the two is seen first is chance; a worker that is to keep the next checkpoint does not have it at once.
     why = r"and (its only checkpoint went with worker \d: two losses at once are not survived|worker \d.*had none yet)"

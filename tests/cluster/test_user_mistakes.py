@@ -134,6 +134,7 @@ def test_code_that_is_not_deterministic_is_named_with_tick_and_key(tmp_path: Pat
 
     assert outcome.status == "failed"
     assert re.search(r"operator 'restless'.* is not deterministic: tick \d+, key \d+ gave \(\d+", str(outcome.error))
+    assert outcome.failure == "nondeterminism"
     assert "nondeterminism" in kinds(outcome)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from elastic import Query, sinks, sources
 from elastic.coordinator.events import EndJob, Heard, SpawnWorker, WorkerBack, WorkerJoined, WorkerLost
 from elastic.coordinator.judgement import MAX_DEATHS
-from elastic.coordinator.machine import Coordinator
+from elastic.coordinator.machine import MAX_FALSE_STARTS, Coordinator
 from elastic.plan import Plan, Settings
 from elastic.protocol import Cut, CutDone, Hold, Send, SetHolder, Start, Started, View
 
@@ -99,6 +99,21 @@ def test_a_worker_that_was_lost_before_its_hello_arrived_never_joins() -> None:
 
     assert coordinator.handle(WorkerJoined(9, "w9"), 1.1) == []
     assert 9 not in coordinator.members.live
+
+
+def lose_unborn(coordinator: Coordinator, workers: range) -> list[Any]:
+    return [a for n in workers for a in coordinator.handle(WorkerLost(n, "was killed", 1.0), 1.0)]
+
+
+def test_workers_that_end_before_they_join_end_the_job_only_if_none_joins_between() -> None:
+    coordinator, _ = deployed()
+
+    actions = lose_unborn(coordinator, range(10, 10 + MAX_FALSE_STARTS))
+    coordinator.handle(WorkerJoined(20, "w20"), 1.0)
+    actions += lose_unborn(coordinator, range(30, 30 + MAX_FALSE_STARTS))
+
+    assert not [a for a in actions if isinstance(a, EndJob)]
+    assert isinstance(lose_unborn(coordinator, range(40, 41))[-1], EndJob)
 
 
 def test_an_instance_that_dies_again_and_again_at_one_tick_ends_the_job() -> None:

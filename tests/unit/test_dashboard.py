@@ -10,8 +10,8 @@ from rich.console import Console
 from elastic.dashboard import launch
 from elastic.dashboard.lines import LineProgress, status_line
 from elastic.dashboard.live import LiveProgress, screen
-from elastic.errors import JobFailedError, QueryError
-from elastic.report import JobEvent, JobOutcome, OperatorReport, Progress
+from elastic.errors import JobFailedError, NondeterminismError, QueryError, StateLostError
+from elastic.report import Failure, JobEvent, JobOutcome, OperatorReport, Progress
 from elastic.scenario import runner
 from tests.unit.scenario_fakes import Start, count_query
 
@@ -132,6 +132,16 @@ def test_a_query_runs_from_a_script_and_returns_its_report(start: Start) -> None
 def test_a_wrong_argument_is_refused(start: Start, settings: dict[str, object], error: str) -> None:
     with pytest.raises(QueryError, match=error):
         launch.run_query(count_query(), display=False, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("failure", "kind"), [("state_lost", StateLostError), ("nondeterminism", NondeterminismError)])
+def test_a_failure_that_has_a_name_raises_an_error_of_its_own(
+    start: Start, failure: Failure, kind: type[JobFailedError]
+) -> None:
+    start._settings["result"] = JobOutcome("failed", "no", failure)
+
+    with pytest.raises(kind, match="no"):
+        launch.run_query(count_query(), display=False)
 
 
 def test_a_failed_query_raises_and_an_interrupted_one_interrupts_the_script(start: Start) -> None:

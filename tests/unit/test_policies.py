@@ -174,9 +174,24 @@ def test_a_policy_that_raises_is_named_with_its_line_and_asked_no_more() -> None
 
     (text,) = warnings(measured(coordinator, 0.9, 0.8))
 
-    assert "the scaling policy raised, and is asked no more" in text
+    assert "the scaling policy is asked no more, since it raised" in text
     assert __file__ in text
     assert "ZeroDivisionError" in text
+    assert measured(coordinator, 0.9, 0.8) == []
+
+
+@pytest.mark.parametrize("decided", [{"count": "3"}, {"count": 2.5}])
+def test_a_policy_that_decides_what_is_no_number_is_named_and_asked_no_more(decided: Any) -> None:
+    class Odd(Policy):
+        def decide(self, loads: Mapping[str, OperatorLoad]) -> Mapping[str, int]:
+            return decided  # type: ignore[no-any-return]
+
+    coordinator = job(scaling=Odd())
+
+    (text,) = warnings(measured(coordinator, 0.9, 0.8))
+
+    ((name, number),) = decided.items()
+    assert f"decided {number!r} for {name!r}: expected a whole number" in text
     assert measured(coordinator, 0.9, 0.8) == []
 
 

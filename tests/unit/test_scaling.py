@@ -197,6 +197,37 @@ def test_the_widest_instances_are_cut_first() -> None:
     assert widths == [8, 8]
 
 
+def test_the_present_number_calls_off_what_is_under_way() -> None:
+    coordinator = job()
+    old, message, _ = cut(coordinator)
+
+    actions = coordinator.handle(ScaleRequested("count", 2), 1.2)
+
+    assert {m.instance for _, m in sent(actions, Retire) if isinstance(m, Retire)} == {id for id, _ in message.parts}
+    assert old in count(coordinator)
+    for event in (Heard(old.worker, Started(message.parts[0][0], 7, 5, "")), ClockTick()):
+        assert sent(coordinator.handle(event, 1.3), Cut) == []
+    assert len(count(coordinator)) == 2
+
+
+def test_a_cut_that_has_become_a_recovery_is_undone_afterwards() -> None:
+    coordinator = job()
+    ((holder, message),) = sent(coordinator.handle(ScaleRequested("count", 3), 1.0), Cut)
+    assert isinstance(message, Cut)
+    old = next(i for i in count(coordinator) if i.id == message.instance)
+    coordinator.handle(WorkerLost(old.worker, "was killed", 1.1), 1.1)
+
+    coordinator.handle(ScaleRequested("count", 2), 1.2)
+    coordinator.handle(Heard(holder, CutDone(message.reconfigure, 7, lost=False)), 1.3)
+    assert len(count(coordinator)) == 3
+    actions: list[object] = []
+    for record in count(coordinator):
+        record.protected = True
+        actions += coordinator.handle(Heard(record.worker, Started(record.id, 7, 5, record.cause)), 1.4)
+
+    assert len(sent(actions, Align)) == 2
+
+
 # -- scaling in --------------------------------------------------------------------------------------------------------
 
 
