@@ -83,6 +83,8 @@ class Figures:
         """A procedure began because of a loss; or an assignment changed."""
         if entry.kind == "reconfigure":
             self.recoveries.replacing(entry.body["cause"])
+        if entry.kind == "finish" and entry.body["final"]:
+            self.latency.end(entry.body["tick"])
         if entry.kind == "scaled":
             body = entry.body
             at_s = body["since_s"] - self.epoch_s
@@ -124,7 +126,7 @@ class Figures:
             self._last_commit_s = max(self._last_commit_s, at_s)
         for instance, _, size_bytes, duration_s in report.checkpoints:
             self._checkpoints += 1
-            self._durations.add(duration_s * 1000, 1)
+            self._durations.add([duration_s * 1000], [1])
             self._checkpoint_bytes += size_bytes
             self._stored_s[instance] = report.at_s
         total = sum(self._memory.values())

@@ -1,16 +1,16 @@
 """Latency and lag, from what sources read and how far sinks got.
 
 The latency of a record counts from its read to the commit of the tick in which its effect leaves the job: a keyed
-aggregate that emits every n ticks holds it back to the next multiple of n. Weighted by records. Lag is the age of the
-newest tick that every sink has settled: it also grows when nothing is read.
+aggregate that emits every n ticks holds it back to the next multiple of n, or to the end. Weighted by records. Lag is
+the age of the newest tick that every sink has settled: it also grows when nothing is read.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from heapq import merge
+from typing import Any
 
 import numpy as np
 
@@ -44,11 +44,12 @@ class LatencyHistogram:
         self._weights = np.zeros(1200, np.int64)
         self._max_ms = 0.0
 
-    def add(self, latency_ms: float, records: int) -> None:
-        """Count ``records`` records of this latency."""
-        bucket = int(np.log(max(latency_ms, self.BASE_MS) / self.BASE_MS) / np.log(self.STEP))
-        self._weights[min(bucket, len(self._weights) - 1)] += records
-        self._max_ms = max(self._max_ms, latency_ms)
+    def add(self, latencies_ms: Sequence[float] | np.ndarray[Any, Any], records: Sequence[int]) -> None:
+        """Count so many records of each of these latencies."""
+        found = np.maximum(latencies_ms, 0.0)
+        buckets = (np.log(np.maximum(found, self.BASE_MS) / self.BASE_MS) / np.log(self.STEP)).astype(np.int64)
+        np.add.at(self._weights, np.minimum(buckets, len(self._weights) - 1), np.asarray(records, np.int64))
+        self._max_ms = max(self._max_ms, float(found.max(initial=0.0)))
 
     def percentiles(self) -> Percentiles:
         """Of everything counted."""
@@ -64,13 +65,6 @@ class LatencyHistogram:
         return Percentiles(at(0.5), at(0.95), at(0.99), self._max_ms)
 
 
-@dataclass(slots=True)
-class _Read:
-    visible: int
-    read_s: float
-    records: int
-
-
 class LatencyTracker:
     """Joins reads with settles.
 
@@ -84,7 +78,8 @@ class LatencyTracker:
         self._visible, self._tick_s = visible_tick(plan), plan.settings.tick_ms / 1000
         self.epoch_s = plan.epoch_s
         self.histogram = LatencyHistogram()
-        self._reads: deque[_Read] = deque()
+        self._waiting: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)  # (time, records) by visible tick
+        self._final: int | None = None
         self._marks: dict[tuple[str, int], deque[tuple[int, float]]] = {s: deque(maxlen=20_000) for s in sinks}
         self._timeline: dict[tuple[str, int], deque[tuple[float, int]]] = {s: deque() for s in sinks}
         self._newest: dict[tuple[str, int], int] = dict.fromkeys(sinks, 0)
@@ -98,7 +93,11 @@ class LatencyTracker:
 
     def read(self, tick: int, read_s: float, records: int) -> None:
         """A source read records in a tick."""
-        self._reads.append(_Read(self._visible(tick), read_s, records))
+        self._waiting[self._visible(tick)].append((read_s, records))
+
+    def end(self, tick: int) -> None:
+        """The stream ends with a tick: whatever would have been visible later is visible there."""
+        self._final = tick
 
     def settle(self, sink: tuple[str, int], tick: int, at_s: float) -> None:
         """A sink instance settled everything through a tick."""
@@ -126,21 +125,17 @@ class LatencyTracker:
 
     def _match(self) -> None:
         """Latencies of all reads whose visible tick every sink has settled."""
-        kept: deque[_Read] = deque()
-        reads = sorted(self._reads, key=lambda r: r.visible)
-        for n, read in enumerate(reads):
-            if read.visible > self.frontier:
-                kept.extend(reads[n:])
-                break
+        due = [t for t in self._waiting if min(t, self._final or t) <= self.frontier]
+        for visible in sorted(due):
+            read_s, records = zip(*self._waiting.pop(visible), strict=True)
             times = []
             for marks in self._marks.values():
-                while marks and marks[0][0] < read.visible:
+                while marks and marks[0][0] < min(visible, self._final or visible):
                     marks.popleft()
                 if marks:
                     times.append(marks[0][1])
             if times:
-                self.histogram.add(max(0.0, max(times) - read.read_s) * 1000, read.records)
-        self._reads = kept
+                self.histogram.add((max(times) - np.array(read_s)) * 1000, records)
 
     @property
     def lag_s(self) -> float:
