@@ -17,7 +17,7 @@ from elastic.callables import caller, is_ours, shortened
 from elastic.errors import QueryError
 from elastic.operators.aggregates import Aggregate
 from elastic.operators.custom import Apply
-from elastic.plan import Edge, OperatorPlan, Plan, Settings, Step
+from elastic.plan import MAIN, Edge, OperatorPlan, Plan, Settings, Step
 from elastic.units import UnitError, parse_duration_ms
 
 _NAME = re.compile(r"\w[\w.-]*")
@@ -25,7 +25,11 @@ _NAME = re.compile(r"\w[\w.-]*")
 
 @dataclass(frozen=True)
 class Path:
-    """Where rows come from and what happens to them on the way; once they are keyed, the rest of it holds."""
+    """Where rows come from and what happens to them on the way; once they are keyed, the rest of it holds.
+
+    Attributes:
+        output: Which of the producer's outputs.
+    """
 
     producer: str
     steps: tuple[Step, ...] = ()
@@ -33,6 +37,7 @@ class Path:
     key: Callable[[Any], Any] | None = None
     key_name: str = "key_by"
     value_steps: tuple[Step, ...] = ()
+    output: str = MAIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,11 @@ class Node:
     verb: Any
     line: str
     emit: str | None = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of its outputs beside the main one."""
+        return tuple(getattr(self.logic, "outputs", ()))
 
     def __str__(self) -> str:
         return f"{self.name!r} ({self.line})"
@@ -116,7 +126,7 @@ class Graph:
         for number, path in enumerate(paths):
             edge = Edge(
                 len(self._edges), path.producer, node.name, number, path.steps, path.key, path.key_name, path.keyed,
-                path.value_steps, value, combine,
+                path.value_steps, value, combine, path.output,
             )  # fmt: skip
             self._edges.append(edge)
 
@@ -173,6 +183,23 @@ def check_name(what: str, name: Any) -> None:
             f"{caller()}: {shortened(name)} is not a name for {what}; "
             f"letters, digits, '_', '-' and '.' make one, such as {better!r}"
         )
+
+
+def check_outputs(operator: str, outputs: Any) -> None:
+    """Return if ``outputs`` names an operator's outputs beside the main one.
+
+    Raises:
+        QueryError: It is not a sequence of different names.
+    """
+    if isinstance(outputs, str) or not isinstance(outputs, Sequence):
+        better = (outputs,) if isinstance(outputs, str) else ("errors",)
+        given = f"{operator}.outputs is {shortened(outputs)}"
+        raise QueryError(f"{caller()}: {given}, not a sequence of names; write outputs = {better!r}")
+    for name in outputs:
+        check_name("an output", name)
+        if name == MAIN or list(outputs).count(name) > 1:
+            problem = "twice" if name != MAIN else "which is the output that apply() gives"
+            raise QueryError(f"{caller()}: {operator}.outputs names {name!r}, {problem}; give each a name of its own")
 
 
 def check_emit(verb: str, emit: Any) -> None:

@@ -14,7 +14,10 @@ from typing import Any, Literal, TypeAlias
 from elastic.keys import KEY_GROUPS, KeyInterval, even_intervals
 from elastic.policies import Policy
 
-StepKind: TypeAlias = Literal["map", "filter", "flat_map", "map_values", "flat_map_values"]
+StepKind: TypeAlias = Literal["map", "filter", "flat_map", "map_values", "flat_map_values", "split", "rest"]
+
+MAIN = "main"
+"""The output of an operator that ``apply`` gives; what it emits without naming an output goes there."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Step:
 
     Attributes:
         kind: ``map`` gives one row per row, ``filter`` keeps rows, ``flat_map`` gives any number per row;
-            ``map_values`` and ``flat_map_values`` do so with the second half of ``(key, value)`` rows.
+            ``map_values`` and ``flat_map_values`` do so with the second half of ``(key, value)`` rows. ``split`` is a
+            filter, and ``rest``, whose function is not called, gives what the split right before it did not keep.
         name: What the user sees in errors and reports, such as ``flat_map(split)``.
         function: Takes a row; a function of ``elastic.functions`` also takes a whole column.
         identity: Equal for the same step of the query on two edges, so that a shared prefix is computed once a tick.
@@ -49,6 +53,7 @@ class Edge:
         value_steps: Stateless steps after the key, in order: each row keeps its key whatever they make of it.
         value: Function from a row to the value that the consumer gets; None hands the row itself over.
         combine: ``count``, ``sum``, ``min`` or ``max``: aggregate per key before the shuffle where that is exact.
+        output: Which output of the producer it carries.
     """
 
     id: int
@@ -62,6 +67,7 @@ class Edge:
     value_steps: tuple[Step, ...] = ()
     value: Callable[[Any], Any] | None = None
     combine: Literal["count", "sum", "min", "max"] | None = None
+    output: str = MAIN
 
 
 @dataclass(frozen=True)

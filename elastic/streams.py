@@ -9,16 +9,24 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from elastic.callables import caller, check_function, check_shippable, describe, shortened
 from elastic.connectors.base import Sink
 from elastic.errors import QueryError
-from elastic.graph import Graph, Path, check_emit
+from elastic.functions import identity
+from elastic.graph import Graph, Node, Path, check_emit, check_outputs
 from elastic.operators.base import Operator
-from elastic.plan import Step, StepKind
+from elastic.plan import MAIN, Step, StepKind
 
 
 class _Streams:
-    """What streams with and without keys have in common: the paths that their rows take."""
+    """What streams with and without keys have in common: the paths that their rows take.
 
-    def __init__(self, graph: Graph, paths: Sequence[Path], origin: str) -> None:
-        self._graph, self._paths, self._origin = graph, tuple(paths), origin
+    Args:
+        graph: Of the query.
+        paths: The ways by which rows come here.
+        origin: What the stream is called in errors.
+        node: The operator whose main output this is; None of a stream that is further on.
+    """
+
+    def __init__(self, graph: Graph, paths: Sequence[Path], origin: str, node: Node | None = None) -> None:
+        self._graph, self._paths, self._origin, self._node = graph, tuple(paths), origin, node
         self._id = graph.next_id()
         graph.opened(self._id, origin)
 
@@ -74,6 +82,54 @@ class Stream(_Streams):
         """The rows of all the streams."""
         return Stream(self._graph, *self._united(others))
 
+    def branch(self, **predicates: Callable[[Any], Any] | None) -> dict[str, Stream]:
+        """Streams by name; each row goes to the first whose function returns something true for it.
+
+        A stream that is given None takes what is left, and comes last. Without one, what is left is dropped.
+
+        Raises:
+            QueryError: There is no predicate, one is no function, or a None comes before others.
+        """
+        if not predicates:
+            raise QueryError(
+                f"{caller()}: branch() takes predicates by name, such as branch(large=is_large, rest=None)"
+            )
+        *_, last = predicates
+        branches: dict[str, Stream] = {}
+        left = self._read()
+        for name, function in predicates.items():
+            origin = f"branch {name} ({caller()})"
+            if function is None:
+                if name != last:
+                    raise QueryError(f"{caller()}: {name}=None takes all that is left, so it must come last")
+                branches[name] = Stream(self._graph, left, origin)
+                continue
+            taken = self._stepped(left, self._checked(f"branch({name})", "split", function))
+            branches[name] = Stream(self._graph, taken, origin)
+            left = tuple(self._stepped(taken, Step("rest", f"after {name}", identity(), 0)))
+        return branches
+
+    def output(self, name: str) -> Stream:
+        """A named output of the operator that gives this stream: one that its class declares.
+
+        Nothing need read the main output then.
+
+        Raises:
+            QueryError: The stream does not come straight from an operator, or that has no such output.
+        """
+        node = self._node
+        if node is None:
+            raise QueryError(
+                f"{caller()}: output() follows the operator itself, as in .apply(…).output({name!r}); "
+                f"this stream is {self._origin}"
+            )
+        if name not in (MAIN, *node.outputs):
+            known = ", ".join(map(repr, node.outputs))
+            hint = f"it has {known}" if known else f"its class declares none; write outputs = ({name!r},) there"
+            raise QueryError(f"{caller()}: operator {node} has no output {shortened(name)}; {hint}")
+        self._read()
+        return Stream(self._graph, [Path(node.name, output=name)], f"output {name!r} of {node}")
+
     def key_by(self, function: Callable[[Any], Any] | None = None) -> KeyedStream:
         """The same rows, each with the key that the function gives for it; without a function, the row is its own key.
 
@@ -102,11 +158,14 @@ class Stream(_Streams):
 
     def _step(self, kind: StepKind, function: Callable[[Any], Any]) -> Stream:
         step = self._checked(kind, kind, function)
-        # An identity per path, not per step: on two paths the same step has different rows before it.
-        paths = [
-            replace(path, steps=(*path.steps, replace(step, identity=self._graph.next_id()))) for path in self._read()
-        ]
-        return Stream(self._graph, paths, f"{step.name} ({caller()})")
+        return Stream(self._graph, self._stepped(self._read(), step), f"{step.name} ({caller()})")
+
+    def _stepped(self, paths: Sequence[Path], step: Step) -> list[Path]:
+        """The paths with one more step.
+
+        An identity per path, not per step: on two paths the same step has different rows before it.
+        """
+        return [replace(p, steps=(*p.steps, replace(step, identity=self._graph.next_id()))) for p in paths]
 
     if not TYPE_CHECKING:  # a type checker is to know only what there is
 
@@ -180,9 +239,10 @@ class KeyedStream(_Streams):
         if all(getattr(kind, m, None) is getattr(Operator, m, None) for m in ("process", "process_columns")):
             raise QueryError(f"{caller()}: {kind.__name__} defines neither process() nor process_columns()")
         check_shippable(f"operator {kind.__name__}", operator)
+        check_outputs(kind.__name__, operator.outputs)
         node = self._graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__)
         self._graph.connect(node, self._read())
-        return Stream(self._graph, [Path(node.name)], str(node))
+        return Stream(self._graph, [Path(node.name)], str(node), node)
 
     def union(self, *others: KeyedStream) -> KeyedStream:
         """The rows of all the streams, each with its own key: the inputs 0, 1 … that ``ctx.input`` tells."""

@@ -60,11 +60,8 @@ class KeyedInstance:
 
     def __init__(self, plan: Plan, start: Start, worker: int, checkpoint: Checkpoint | None) -> None:
         settings = plan.settings
-        context = ProcessorContext(
-            start.operator, start.interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed
-        )
         self.id, self.operator, self.interval = start.instance, start.operator, start.interval
-        self.processor = plan.operators[start.operator].logic(context)
+        self.processor = plan.operators[start.operator].logic(ProcessorContext.of(plan, start.operator, start.interval))
         self.tau = 0 if checkpoint is None else checkpoint.tick
         if checkpoint is not None and checkpoint.state is not None:
             self.processor.restore(checkpoint.state)
@@ -204,8 +201,7 @@ class KeyedInstance:
         self.records_in += count
         if self._replaying:
             self.replayed_rows += count
-        output = self.processor.process(TickInput(tick, slices, last))
-        return self.outputs.emit(tick, [] if output is None else [output])
+        return self.outputs.emit(tick, self.processor.process(TickInput(tick, slices, last)))
 
     def serve(self) -> list[Command]:
         """What is due to consumers now."""

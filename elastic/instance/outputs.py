@@ -30,7 +30,7 @@ class Outputs:
     ) -> None:
         groups = plan.settings.key_groups
         edges = plan.outputs(operator)
-        self._chains = {e.id: Chain(e, groups, tracked=not e.keyed) for e in edges}
+        self._chains = {e.id: (e.output, Chain(e, groups, tracked=not e.keyed)) for e in edges}
         self.buffers = {e.id: BufferState(groups, buffers.get(e.id)) for e in edges}
         self._routes = {e.id: RoutingState(e.id, instance, self.buffers[e.id]) for e in edges}
         self._instance = instance
@@ -43,17 +43,17 @@ class Outputs:
     # -- what the instance emits ---------------------------------------------------------------------------------------
 
     def emit(self, tick: int, outputs: Sequence[Output]) -> list[Command]:
-        """Run the chains over a tick's output, in one piece or several, and keep the result as buffer state.
+        """Run the chains over a tick's outputs, each in one piece or several, and keep the result as buffer state.
 
         Raises:
             UserCodeError: A function of a chain raised. Nothing was kept for the edge concerned.
         """
         found: list[Command] = []
         pieces: list[tuple[Output, dict[tuple[int, ...], object]]] = [(o, {}) for o in outputs if len(o.groups)]
-        for edge, chain in self._chains.items():
+        for edge, (name, chain) in self._chains.items():
             if tick <= self.buffers[edge].floor:
                 continue  # a replay of what every consumer is past
-            batches = [chain.run(output, tick, memo) for output, memo in pieces]
+            batches = [chain.run(output, tick, memo) for output, memo in pieces if output.name == name]
             kept = [b for b in batches if b is not None and len(b)]
             batch = merge(kept) if kept else None
             if batch is not None:

@@ -7,7 +7,7 @@ can see it: so none is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,13 +76,13 @@ class AggregateProcessor(Processor):
     def __len__(self) -> int:
         return len(self._slots)
 
-    def process(self, tick: TickInput) -> Output | None:
+    def process(self, tick: TickInput) -> Sequence[Output]:
         """Aggregate the rows; emit what is pending if it is the tick for it."""
         for batch in joined([batch for _, batch in tick.slices]):
             self._add(batch, tick.tick)
         every = self._emit_ticks
         if not tick.final and (every == 0 or tick.tick % every):
-            return None
+            return []
         return self._emitted((tick.tick - 1) // every * every if every else -1)
 
     def due_after(self, tick: int) -> int | None:
@@ -133,14 +133,14 @@ class AggregateProcessor(Processor):
             self._groups[slots[fresh]] = groups[fresh]
         return slots
 
-    def _emitted(self, after: int) -> Output | None:
+    def _emitted(self, after: int) -> list[Output]:
         """Every key that changed after the tick, with its value now, in canonical order."""
         slots = np.flatnonzero(self._changed[: len(self)] > after)
         if not len(slots):
-            return None
+            return []
         slots = self._in_order(slots)
         keys = self._slots.take(slots)
-        return Output(self._groups[slots], Pairs(keys, self._values.results(keys, slots)), keys)
+        return [Output(self._groups[slots], Pairs(keys, self._values.results(keys, slots)), keys)]
 
     def _in_order(self, slots: Indices) -> Indices:
         """The slots in canonical order of their keys; sorting is saved where the ranks of all of them are known."""

@@ -13,12 +13,17 @@ import numpy.typing as npt
 
 from elastic.batch import Batch, Column, Groups, merge
 from elastic.keys import KeyInterval
+from elastic.plan import MAIN, Plan
 from elastic.state.processing import StateTable
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessorContext:
-    """What an instance gives its processor when it is made; all of it a function of the plan and the interval."""
+    """What an instance gives its processor when it is made; all of it a function of the plan and the interval.
+
+    Attributes:
+        read: The operator's outputs that something reads; what is emitted on another is dropped at once.
+    """
 
     operator: str
     interval: KeyInterval
@@ -26,6 +31,13 @@ class ProcessorContext:
     tick_ms: int
     epoch_s: float
     seed: int
+    read: frozenset[str] = frozenset({MAIN})
+
+    @classmethod
+    def of(cls, plan: Plan, operator: str, interval: KeyInterval) -> ProcessorContext:
+        """The context of an operator's instance that owns the interval."""
+        settings, read = plan.settings, frozenset(edge.output for edge in plan.outputs(operator))
+        return cls(operator, interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed, read)
 
     def now(self, tick: int) -> float:
         """Unix time of a tick, seconds: the only clock that an operator has."""
@@ -60,17 +72,19 @@ class TickInput:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Rows that an operator emitted in one tick.
+    """Rows that an operator emitted in one tick on one of its outputs.
 
     Attributes:
         groups: The emitting key group of each row, ascending.
         values: The rows.
         keys: The emitting key of each row where the operator knows it cheaply; used to name it in an error only.
+        name: Which output.
     """
 
     groups: Groups
     values: Column
     keys: Column | None = None
+    name: str = MAIN
 
 
 class Processor(ABC):
@@ -82,8 +96,8 @@ class Processor(ABC):
     """
 
     @abstractmethod
-    def process(self, tick: TickInput) -> Output | None:
-        """Apply one tick's rows and return what is emitted at its close; None for nothing."""
+    def process(self, tick: TickInput) -> Sequence[Output]:
+        """Apply one tick's rows and return what is emitted at its close, each output at most once, in any order."""
 
     def due_after(self, tick: int) -> int | None:
         """The first tick after ``tick`` that must be processed though no row comes; None if there is none."""
@@ -162,13 +176,37 @@ class Context:
         """Randomness of this tick and key group, the same whenever and wherever the tick is processed."""
         raise NotImplementedError
 
+    def emit(self, output: str, value: Any) -> None:
+        """Emit a row on one of the operator's named outputs, from the key that is being processed.
+
+        Rows of one key and output keep their order. What nobody reads is dropped.
+
+        Raises:
+            ValueError: The operator does not declare the output.
+        """
+        raise NotImplementedError
+
+    def emit_columns(self, output: str, keys: Column, values: Column) -> None:
+        """Emit pairs of keys and values on a named output, under the rules of what ``process_columns`` returns.
+
+        Raises:
+            ValueError: The operator does not declare the output, a key had no row in the tick, or the columns differ in
+                length.
+        """
+        raise NotImplementedError
+
 
 class Operator:
     """Base class of a user's own keyed operator; override ``process`` (row by row) or ``process_columns``.
 
     Every instance works on a copy of the object that the query was built with, which is thrown away with the instance:
     attributes are for what ``__init__`` sets once. What must survive a crash belongs into the state.
+
+    Attributes:
+        outputs: Names of its outputs beside the main one, which ``ctx.emit`` emits on and ``Stream.output`` hands out.
     """
+
+    outputs: Sequence[str] = ()
 
     def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterable[Any] | None:
         """Handle one row; yield, or return a list of, any number of output rows.

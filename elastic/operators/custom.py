@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -20,6 +21,7 @@ from elastic.operators.base import (
     TickInput,
 )  # fmt: skip
 from elastic.operators.failure import user_error
+from elastic.operators.named import NamedOutputs
 from elastic.operators.snapshot import copied
 from elastic.operators.user_state import AllKeys, CurrentKey, KeyedValues, TickContext, as_column
 from elastic.state.processing import StateTable, dict_keys
@@ -47,20 +49,22 @@ class _UserProcessor(Processor):
         self._operator = operator
         self._context = context
         self._kept = KeyedValues()
-        self._ctx = TickContext(context)
+        self._named = NamedOutputs(context.operator, operator.outputs, context.read)
+        self._ctx = TickContext(context, self._named)
 
-    def process(self, tick: TickInput) -> Output | None:
+    def process(self, tick: TickInput) -> Sequence[Output]:
         """Call the user's code on the tick's rows in canonical order."""
         merged = tick.merged()
         if merged is None:
-            return None
+            return []
         batch, streams = merged
         self._ctx.enter(tick.tick, streams)
-        return self._process(batch)
+        main = self._process(batch)
+        return [*([] if main is None else [main]), *self._named.take()]
 
     @abstractmethod
     def _process(self, batch: Batch) -> Output | None:
-        """Call the user's code on the rows."""
+        """Call the user's code on the rows; what it emits on the main output."""
 
     def delta(self) -> StateTable:
         """Entries that user code has set or deleted, or could have changed in place."""
@@ -87,6 +91,7 @@ class RowProcessor(_UserProcessor):
 
     def _process(self, batch: Batch) -> Output | None:
         process, state, ctx, kept = self._operator.process, self._state, self._ctx, self._kept
+        named = self._named.pending
         keys, values = dict_keys(_of(batch.keys)), rows(_of(batch.values))
         out: list[Any] = []
         ends: list[int] = []  # length of the output after each row
@@ -100,6 +105,8 @@ class RowProcessor(_UserProcessor):
                     if kept.aliased:
                         start = ends[-1] if ends else 0
                         out[start:] = copied(self._context.operator, [key] * (len(out) - start), out[start:])
+                if named:
+                    self._named.keep(group, key, copy=kept.aliased)
                 ends.append(len(out))
         except Exception as error:
             if isinstance(error, TypeError) and result is not None and not hasattr(result, "__iter__"):
@@ -126,21 +133,29 @@ class ColumnProcessor(_UserProcessor):
             given = dict_keys(given)  # so that user code, too, takes every NaN for one key
         try:
             result = self._operator.process_columns(given, _of(batch.values), self._state, self._ctx)
+            for name, emitted in self._named.pending:
+                self._named.keep_columns(name, *self._emitted(batch, f"ctx.emit_columns({name!r})", emitted))
+            self._named.pending.clear()
             if result is None:
                 return None
-            keys, values = _checked(result)
-            groups = self._groups(batch, keys)
+            groups, keys, values = self._emitted(batch, "process_columns", result)
         except Exception as error:
             raise user_error(operator, tick, f"columns of {len(batch)} rows", error) from error
         if not len(groups):
             return None
-        if self._kept.aliased and isinstance(values, list):
-            values = copied(operator, rows(keys), values)
         order = sort_order(groups, keys)
         keys, values = take(keys, order), take(values, order)
         return Output(groups[order], Pairs(keys, values), keys)
 
-    def _groups(self, batch: Batch, keys: Column) -> Groups:
+    def _emitted(self, batch: Batch, call: str, result: Any) -> tuple[Groups, Column, Column]:
+        """Groups, keys and values of what a call gave, if it may; values as they are now."""
+        keys, values = _checked(call, result)
+        groups = self._groups(batch, call, keys)
+        if self._kept.aliased and isinstance(values, list):
+            values = copied(self._context.operator, rows(keys), values)
+        return groups, keys, values
+
+    def _groups(self, batch: Batch, call: str, keys: Column) -> Groups:
         """The groups that emit the rows: those of their keys, which must be groups that the batch has rows of."""
         groups = groups_of(keys, self._context.key_groups)
         given = np.zeros(self._context.key_groups, bool)
@@ -148,7 +163,7 @@ class ColumnProcessor(_UserProcessor):
         if not given[groups].all():
             key = rows(keys)[int(np.argmin(given[groups]))]
             raise ValueError(
-                f"process_columns returned the key {key!r}, of which the tick had no row; return only keys that were "
+                f"{call} gives the key {key!r}, of which the tick had no row; emit only keys that were "
                 "given, or key the stream by the other key after this operator"
             )
         return groups
@@ -171,12 +186,10 @@ def _not_rows(result: Any) -> TypeError:
     )
 
 
-def _checked(result: Any) -> tuple[Column, Column]:
+def _checked(call: str, result: Any) -> tuple[Column, Column]:
     if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(
-            f"process_columns returned a {type(result).__name__}; return (keys, values), or None for no rows"
-        )
+        raise TypeError(f"{call} gives a {type(result).__name__}; return (keys, values), or None for no rows")
     keys, values = map(as_column, result)
     if len(keys) != len(values):
-        raise ValueError(f"process_columns returned {len(keys)} keys for {len(values)} values; return one key for each")
+        raise ValueError(f"{call} gives {len(keys)} keys for {len(values)} values; give one key for each")
     return keys, values

@@ -13,6 +13,7 @@ from operator import length_hint, truth
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,13 +35,15 @@ class Flow:
         column: The rows.
         groups: Key group that each was emitted from, where that is tracked.
         keys: Key of each, once it has one.
+        rest: After a split, gives the rows that it did not keep.
     """
 
     column: Column
     groups: Groups | None = None
     keys: Column | None = None
+    rest: Callable[[], Flow] | None = None
 
-    def kept(self, flags: np.ndarray[Any, np.dtype[np.bool_]]) -> Flow:
+    def kept(self, flags: npt.NDArray[np.bool_]) -> Flow:
         """The rows whose flag is set."""
         groups, keys = self.groups, self.keys
         return Flow(
@@ -84,17 +87,34 @@ def _map(step: Step, flow: Flow, tick: int) -> Flow:
 
 def _filter(step: Step, flow: Flow, tick: int) -> Flow:
     """What is kept is decided by truth, as Python's own ``filter`` does it."""
-    function = row_form(step.function)
     keep = _by_column(step.name, step.function, flow.column, tick)
+    if keep is None and flow.groups is None and flow.keys is None:
+        source, function = rows(flow.column), row_form(step.function)
+        return Flow(_traced(step.name, source, source, tick, lambda it: list(filter(function, it))))
+    flow, flags = _flags(step, flow, keep, tick)
+    return flow.kept(flags)
+
+
+def _split(step: Step, flow: Flow, tick: int) -> Flow:
+    """A filter that can also tell what it did not keep."""
+    flow, flags = _flags(step, flow, _by_column(step.name, step.function, flow.column, tick), tick)
+    return replace(flow.kept(flags), rest=lambda: flow.kept(~flags))
+
+
+def _rest(_step: Step, flow: Flow, _tick: int) -> Flow:
+    assert flow.rest is not None, "a rest follows a split"
+    return flow.rest()
+
+
+def _flags(step: Step, flow: Flow, keep: Column | None, tick: int) -> tuple[Flow, npt.NDArray[np.bool_]]:
+    """The rows in the form that was looked at, and which of them to keep; ``keep`` is what a column gave."""
     if keep is None:
-        source = rows(flow.column)
-        if flow.groups is None and flow.keys is None:
-            return Flow(_traced(step.name, source, source, tick, lambda it: list(filter(function, it))))
+        source, function = rows(flow.column), row_form(step.function)
         flow = replace(flow, column=source)
         keep = _traced(step.name, source, source, tick, lambda it: list(map(truth, map(function, it))))
     if isinstance(keep, pa.Array) and pa.types.is_boolean(keep.type):
-        return flow.kept(np.asarray(pc.fill_null(keep, False)))
-    return flow.kept(np.fromiter(map(truth, rows(keep)), bool, len(keep)))
+        return flow, np.asarray(pc.fill_null(keep, False))
+    return flow, np.fromiter(map(truth, rows(keep)), bool, len(keep))
 
 
 def _flat_map(step: Step, flow: Flow, tick: int) -> Flow:
@@ -156,7 +176,7 @@ def _one(column: Column) -> list[Any] | pa.Array:
 
 _STEPS: dict[str, Callable[[Step, Flow, int], Flow]] = {
     "map": _map, "filter": _filter, "flat_map": _flat_map,
-    "map_values": _map_values, "flat_map_values": _flat_map_values,
+    "map_values": _map_values, "flat_map_values": _flat_map_values, "split": _split, "rest": _rest,
 }  # fmt: skip
 
 

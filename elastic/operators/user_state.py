@@ -12,6 +12,7 @@ import pyarrow as pa
 from elastic.batch import Column, Pairs, columnar, rows
 from elastic.keys import groups_of
 from elastic.operators.base import ColumnState, Context, ProcessorContext, ValueState
+from elastic.operators.named import NamedOutputs
 from elastic.operators.snapshot import IMMUTABLE, all_immutable, freeze, is_immutable, thaw
 from elastic.state.processing import StateTable, dict_keys
 
@@ -126,10 +127,12 @@ class TickContext(Context):
 
     Attributes:
         group: Key group of the row being processed; None where there is more than one.
+        named: What is emitted on named outputs.
     """
 
-    def __init__(self, context: ProcessorContext) -> None:
+    def __init__(self, context: ProcessorContext, named: NamedOutputs) -> None:
         self.group: int | None = None
+        self.named = named
         self._context = context
         self._random = Random(0)
         self._seeded: tuple[int, int] | None = None
@@ -150,6 +153,20 @@ class TickContext(Context):
             self._seeded = (self.tick, self.group)
             self._random = Random(f"{self._context.seed}/{self._context.operator}/{self.tick}/{self.group}")
         return self._random
+
+    def emit(self, output: str, value: Any) -> None:
+        """Emit a row on a named output, from the key that is being processed."""
+        if self.group is None:
+            raise TypeError("ctx.emit belongs to one key, and process_columns is given many; use ctx.emit_columns")
+        if self.named.wants(output):
+            self.named.pending.append((output, value))
+
+    def emit_columns(self, output: str, keys: Column, values: Column) -> None:
+        """Emit pairs of keys and values on a named output."""
+        if self.group is not None:
+            raise TypeError("ctx.emit_columns is for process_columns; use ctx.emit")
+        if self.named.wants(output):
+            self.named.pending.append((output, (keys, values)))
 
 
 def as_column(column: Any) -> Column:

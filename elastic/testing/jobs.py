@@ -32,6 +32,22 @@ class Fold(Operator):
         yield key, folded
 
 
+class Sorter(Operator):
+    """A fold that emits every third value on an output of its own, and each value a second time on another."""
+
+    outputs = ("thirds", "all")
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[tuple[Any, int]]:
+        """Emit the new hash on the main output or on the other."""
+        folded = crc32(repr((state.get() or 0, ctx.tick, value)).encode())
+        state.set(folded)
+        ctx.emit("all", (key, folded))
+        if folded % 3:
+            yield key, folded
+        else:
+            ctx.emit("thirds", (key, folded))
+
+
 class Visits(Operator):
     """Counts by columns, and forgets a key at every fourth row: deletions travel in checkpoints too."""
 
@@ -70,7 +86,7 @@ def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
     chance = random.Random(f"job {seed}")
     seconds = chance.choice((0.6, 0.7, 0.8, 0.9, 3.0))
-    query = chance.choice((_diamond, _diamond, _two_sources, _two_sinks))(chance, seconds)
+    query = chance.choice((_diamond, _two_sources, _two_sinks, _outputs))(chance, seconds)
     memory = chance.choice((512 << 20, 512 << 20, TINY_BYTES))
     checkpoint = chance.choice((60, 100, 200))
     settings = Settings(tick_ms=10, checkpoint_ms=checkpoint, key_groups=16, memory_bytes=memory, seed=seed)
@@ -113,6 +129,18 @@ def _two_sinks(chance: random.Random, seconds: float) -> Query:
     twice = visits.key_by(_first_of_seven).union(visits.key_by(_first_of_five)).apply(Fold(), name="B")
     twice.key_by(_first).reduce(_mixed, _second, emit=_period(chance), name="R").sink(DiscardSink(), name="K")
     twice.sink(DiscardSink(), name="L")
+    return query
+
+
+def _outputs(chance: random.Random, seconds: float) -> Query:
+    """Named outputs of one operator, read under other keys, branched, and folded together again."""
+    query = Query("outputs")
+    sorter = query.source(_records(chance, seconds, 80), name="S").key_by(_first).apply(Sorter(), name="A")
+    thirds = sorter.output("thirds").key_by(_first_of_seven).count(emit=_period(chance), name="C")
+    odd, even = sorter.output("all").branch(odd=_is_odd, even=None).values()
+    both = thirds.key_by(_first_of_five).union(odd.key_by(_first_of_five)).apply(Fold(), name="B")
+    both.union(even).sink(DiscardSink(), name="K")
+    sorter.sink(DiscardSink(), name="L")
     return query
 
 

@@ -60,9 +60,7 @@ class ReferenceRun:
         self._plan, settings = plan, plan.settings
         whole = KeyInterval(0, settings.key_groups)
         self._processors: dict[str, Processor] = {
-            name: operator.logic(
-                ProcessorContext(name, whole, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed)
-            )
+            name: operator.logic(ProcessorContext.of(plan, name, whole))
             for name, operator in plan.operators.items()
             if operator.kind == "keyed"
         }
@@ -109,21 +107,21 @@ class ReferenceRun:
     def _process(self, tick: int, sources: Mapping[str, Output], *, final: bool) -> None:
         arrived: dict[str, list[tuple[int, Batch]]] = {name: [] for name in self._plan.operators}
         for name, operator in self._plan.operators.items():
-            output = self._output_of(name, operator, tick, sources, arrived[name], final=final)
-            if output is None or not len(output.groups):
-                continue
-            memo: dict[tuple[int, ...], object] = {}
-            for edge in self._plan.outputs(name):
-                batch = self._chains[edge.id].run(output, tick, memo)
-                if batch is not None and len(batch):
-                    arrived[edge.consumer].append((edge.input, batch))
+            for output in self._outputs_of(name, operator, tick, sources, arrived[name], final=final):
+                if not len(output.groups):
+                    continue
+                memo: dict[tuple[int, ...], object] = {}
+                for edge in self._plan.outputs(name):
+                    batch = self._chains[edge.id].run(output, tick, memo) if edge.output == output.name else None
+                    if batch is not None and len(batch):
+                        arrived[edge.consumer].append((edge.input, batch))
 
-    def _output_of(
+    def _outputs_of(
         self, name: str, operator: OperatorPlan, tick: int, sources: Mapping[str, Output],
         arrived: list[tuple[int, Batch]], *, final: bool,
-    ) -> Output | None:  # fmt: skip
+    ) -> Sequence[Output]:  # fmt: skip
         if operator.kind == "source":
-            return sources.get(name)
+            return [sources[name]] if name in sources else []
         slices = sorted(arrived, key=lambda item: item[0])
         if operator.kind == "keyed":
             processor = self._processors[name]
@@ -131,7 +129,7 @@ class ReferenceRun:
                 return processor.process(TickInput(tick, slices, final))
         elif (merged := TickInput(tick, slices).merged()) is not None:
             self.sinks[name].append((tick, merged[0]))
-        return None
+        return []
 
 
 def _output(parts: Sequence[_SourceRows]) -> Output | None:

@@ -66,7 +66,7 @@ def _public(module: Any) -> list[str]:
 
 METHODS: dict[str, Any] = {
     f"{kind.__name__}.{name}": value
-    for kind in (Query, Stream, KeyedStream, Operator, ValueState, ColumnState)
+    for kind in (Query, Stream, KeyedStream, Operator, ValueState, ColumnState, Context)
     for base in reversed(kind.__mro__[:-1])
     for name, value in vars(base).items()
     if inspect.isfunction(value) and not name.startswith("_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -29,7 +29,7 @@ from elastic.operators.base import (
 )
 from elastic.operators.custom import Apply
 from elastic.operators.stateless import Chain
-from elastic.plan import Edge
+from elastic.plan import MAIN, Edge
 from elastic.state.processing import StateTable, cut_table, fold, join_tables
 
 GROUPS = 8
@@ -105,7 +105,7 @@ class Cluster:
         self._done: list[tuple[int, list[Batch], bool]] = []
 
     def _fresh(self, interval: KeyInterval) -> Processor:
-        return self._make(ProcessorContext("op", interval, GROUPS, 10, 1000.0, 7))
+        return self._make(ProcessorContext("op", interval, GROUPS, 10, 1000.0, 7, frozenset({MAIN, "late", "full"})))
 
     def process(self, tick: int, batches: list[Batch], *, final: bool) -> Emitted:
         self._done.append((tick, batches, final))
@@ -145,13 +145,15 @@ class Cluster:
         return [row for t, b, f in done if t > after for row in self.process(t, b, final=f)]
 
 
-def emitted(tick: int, output: Output | None) -> Emitted:
-    if output is None:
-        return []
-    assert output.keys is not None
-    assert len(output.groups) == len(output.values) == len(output.keys)
-    assert output.groups.tolist() == sorted(output.groups.tolist())
-    return [(tick, int(g), repr(row)) for g, row in zip(output.groups, rows(output.values), strict=True)]
+def emitted(tick: int, outputs: Sequence[Output]) -> Emitted:
+    found: Emitted = []
+    for output in sorted(outputs, key=lambda output: output.name):
+        assert output.keys is not None
+        assert len(output.groups) == len(output.values) == len(output.keys)
+        assert output.groups.tolist() == sorted(output.groups.tolist())
+        named = "" if output.name == MAIN else f"{output.name}: "
+        found += [(tick, int(g), f"{named}{row!r}") for g, row in zip(output.groups, rows(output.values), strict=True)]
+    return found
 
 
 def batches(edge: Edge, story: Story, tick: int, given: list[Row]) -> Iterator[Batch]:
@@ -235,7 +237,12 @@ def test_an_aggregate_emits_what_plain_python_computes(ticks: list[list[Row]]) -
 
 
 class Ledger(Operator):
-    """Depends on order, tick, time and chance, keeps a list that it changes in place, and forgets at times."""
+    """Depends on order, tick, time and chance, keeps a list that it changes in place, and forgets at times.
+
+    It emits the list on a named output before it changes it again.
+    """
+
+    outputs = ("full", "late", "unread")
 
     def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[Any]:
         seen = state.get()
@@ -245,13 +252,20 @@ class Ledger(Operator):
         seen.append((value, ctx.tick, ctx.now))
         if len(seen) == 3:
             yield "full", key, ctx.random.random()
+            ctx.emit("full", seen)
+            ctx.emit("unread", key)
+        if value == 5:
+            ctx.emit("late", (value, ctx.tick))
+            ctx.emit("late", seen)
         if len(seen) > 4:
             state.clear()
         yield key, seen
 
 
 class Totals(Operator):
-    """The same in columns: a running total in the state, deleted when it gets large."""
+    """The same in columns: a running total in the state, deleted when it gets large; large ones on an output."""
+
+    outputs = ("full", "late")
 
     def process_columns(self, keys: Column, values: Column, state: ColumnState, ctx: Context) -> Any:
         assert len(ctx.inputs) == len(keys)
@@ -261,6 +275,10 @@ class Totals(Operator):
             totals[key] = totals.get(key, old or 0) * 3 + value
             out.append((totals[key], value))
         state.set_many(list(totals), [t if abs(t) < 50 else None for t in totals.values()])
+        large = {key: total for key, total in totals.items() if abs(total) >= 50}
+        ctx.emit_columns("full", list(large), list(large.values()))
+        for key in large:
+            ctx.emit_columns("late", [key], [[ctx.tick]])
         return keys, out
 
 

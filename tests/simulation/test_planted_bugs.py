@@ -12,7 +12,7 @@ import pytest
 
 from elastic.coordinator import reconfigure
 from elastic.instance import inputs, keyed
-from elastic.protocol import Hold, Send, Stored
+from elastic.protocol import Hold, Send, Store, Stored
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
 from elastic.testing import world
@@ -176,6 +176,26 @@ def forget_a_neighbour(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(backup, "join_checkpoints", lambda parts: join_checkpoints(parts[:1]))
 
 
+def mix_up_outputs(patch: pytest.MonkeyPatch) -> None:
+    """A checkpoint keeps one buffer for all outputs of an operator: what the first edge was to be sent."""
+    original = keyed.KeyedInstance.checkpoint
+
+    def checkpoint(self: keyed.KeyedInstance) -> list[Any]:
+        return [
+            replace(c, message=replace(c.message, checkpoint=_with_one_buffer(c.message.checkpoint)))
+            if isinstance(c, Send) and isinstance(c.message, Store)
+            else c
+            for c in original(self)
+        ]
+
+    patch.setattr(keyed.KeyedInstance, "checkpoint", checkpoint)
+
+
+def _with_one_buffer(checkpoint: Any) -> Any:
+    entries = next(iter(checkpoint.buffers.values())).entries
+    return replace(checkpoint, buffers={e: replace(b, entries=entries) for e, b in checkpoint.buffers.items()})
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
@@ -196,6 +216,7 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (block_replays, CRASHES),
     (lose_credit, CRASHES),
     (leave_unprotected, CRASHES),
+    (mix_up_outputs, CRASHES),
     (lose_a_part, SCALING),
     (forget_a_neighbour, SCALING),
 ]

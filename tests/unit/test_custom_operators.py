@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,11 @@ def batch(*pairs: tuple[Any, Any]) -> Batch:
 
 
 def add(target: Processor, tick: int, *pairs: tuple[Any, Any]) -> list[Any]:
-    output = target.process(TickInput(tick, [(0, batch(*pairs))]))
-    return [] if output is None else rows(output.values)
+    return [row for output in process(target, tick, *pairs) for row in rows(output.values)]
+
+
+def process(target: Processor, tick: int, *pairs: tuple[Any, Any]) -> Sequence[Output]:
+    return target.process(TickInput(tick, [(0, batch(*pairs))]))
 
 
 class Calls(Operator):
@@ -79,9 +82,8 @@ def test_equal_keys_share_their_state() -> None:
 def test_every_row_knows_the_group_and_the_key_that_emitted_it() -> None:
     target = made(lambda key, value, state, ctx: [value] * value)
 
-    output = target.process(TickInput(1, [(0, batch(("a", 2), ("b", 0), ("c", 1)))]))
+    (output,) = process(target, 1, ("a", 2), ("b", 0), ("c", 1))
 
-    assert isinstance(output, Output)
     assert output.keys is not None
     assert output.groups.tolist() == [key_group(key, GROUPS) for key in rows(output.keys)]
     assert sorted(zip(rows(output.keys), rows(output.values), strict=True)) == [("a", 2), ("a", 2), ("c", 1)]
@@ -225,10 +227,9 @@ class Totals(Operator):
 def test_an_operator_may_take_whole_columns() -> None:
     target = Apply(Totals()).make(CONTEXT)
 
-    first = target.process(TickInput(1, [(0, batch((1, 10), (2, 20), (1, 30)))]))
+    (first,) = process(target, 1, (1, 10), (2, 20), (1, 30))
     assert sorted(add(target, 2, (1, 1))) == [(1, 41)]
 
-    assert isinstance(first, Output)
     assert sorted(rows(first.values)) == [(1, 40), (2, 20)]
     assert first.groups.tolist() == sorted(key_group(key, GROUPS) for key in (1, 2))
     assert dict(zip(rows(target.full().keys), rows(target.full().fields["value"]), strict=True)) == {1: 41, 2: 20}
