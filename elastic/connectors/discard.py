@@ -41,9 +41,11 @@ class DiscardSink(Sink):
         return DiscardWriter(self, context, interval, generation)
 
     def contents(self, context: SinkContext) -> Any:
-        return sum(
-            (Tally(*entry.payload) for entry in CommitLogReader(log_path(context, context.directory)).read()), Tally()
-        )
+        newest = {
+            (entry.interval, entry.generation): Tally(*entry.payload)
+            for entry in CommitLogReader(log_path(context, context.directory)).read()
+        }
+        return sum(newest.values(), Tally())
 
     def expected(self, batches: Sequence[Batch]) -> Any:
         return sum(map(tally, batches), Tally())
@@ -57,11 +59,16 @@ class DiscardSink(Sink):
 
 
 class DiscardWriter(Writer):
-    """Counts the rows of one key interval; its commits are records in the job directory, several ticks in each."""
+    """Counts the rows of one key interval; its commits are records in the job directory, several ticks in each.
+
+    A record says how much this writer has counted in all: of its earlier ones none is needed.
+    """
 
     def __init__(self, sink: DiscardSink, context: SinkContext, interval: KeyInterval, generation: int) -> None:
         self._log = CommitLog(log_path(context, context.directory), interval, generation)
         self._through = min(tick for _, tick in self._log.committed())
+        mine = [e for e in self._log.commits if (e.interval, e.generation) == (interval, generation)]
+        self._total = Tally(*mine[0].payload) if mine else Tally()
         self._progress_ticks = progress_ticks(context.tick_ms)
         self._pause = _pacer(sink.rate)
 
@@ -71,10 +78,11 @@ class DiscardWriter(Writer):
     def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
         if not ticks and through < self._through + self._progress_ticks and not final:
             return self._through
-        total = sum((tally(batch) for _, batch in ticks), Tally())
-        self._pause(total.rows)
+        new = sum((tally(batch) for _, batch in ticks), Tally())
+        self._pause(new.rows)
+        total = self._total + new
         self._log.commit(through, [total.rows, total.checksum])
-        self._through = through
+        self._through, self._total = through, total
         return through
 
     def close(self) -> None:

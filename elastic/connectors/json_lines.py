@@ -19,7 +19,8 @@ from typing import Any, BinaryIO
 from elastic.batch import Batch, Column, rows
 from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.connectors.claims import progress_ticks
-from elastic.connectors.commit_log import CommitLog, CommitLogReader, Entry, file_stem, log_path
+from elastic.connectors.commit_log import CommitLog, CommitLogReader, file_stem, log_path
+from elastic.connectors.commit_record import Entry
 from elastic.connectors.shapes import fields, shortened
 from elastic.errors import ElasticError, SinkError
 from elastic.keys import KeyInterval

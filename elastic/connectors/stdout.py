@@ -13,6 +13,10 @@ from elastic.connectors.claims import progress_ticks
 from elastic.connectors.commit_log import CommitLog, CommitLogReader, log_path
 from elastic.keys import KeyInterval
 
+KEPT_SEGMENTS = 16
+"""Lines that were shown are kept in so many segments of the log, to be verified: 64 MiB. Older ones are deleted, and of
+a job that has printed more, what it printed cannot be held against anything."""
+
 
 @dataclass(frozen=True)
 class StdoutSink(Sink):
@@ -25,11 +29,18 @@ class StdoutSink(Sink):
         return StdoutWriter(context, interval, generation)
 
     def display(self, context: SinkContext) -> Callable[[], Sequence[str]]:
-        reader = CommitLogReader(log_path(context, context.directory))
-        return lambda: [line for entry in reader.read() for line in entry.payload]
+        reader = CommitLogReader(log_path(context, context.directory), whole=True)
+
+        def lines_since() -> Sequence[str]:
+            found = [line for entry in reader.read() for line in entry.payload]
+            reader.drop_read(KEPT_SEGMENTS)
+            return found
+
+        return lines_since
 
     def contents(self, context: SinkContext) -> Any:
-        return Counter(self.display(context)())
+        reader = CommitLogReader(log_path(context, context.directory), whole=True)
+        return Counter(line for entry in reader.read() for line in entry.payload) if reader.complete else None
 
     def expected(self, batches: Sequence[Batch]) -> Any:
         return Counter(line for batch in batches for line in lines(batch))
@@ -42,7 +53,7 @@ class StdoutWriter(Writer):
     """Records lines in the job directory: a tick and its lines are one append."""
 
     def __init__(self, context: SinkContext, interval: KeyInterval, generation: int) -> None:
-        self._log = CommitLog(log_path(context, context.directory), interval, generation)
+        self._log = CommitLog(log_path(context, context.directory), interval, generation, keep=True)
         self._through = min(tick for _, tick in self._log.committed())
         self._progress_ticks = progress_ticks(context.tick_ms)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,32 +61,47 @@ def test_claims_over_intervals_are_what_every_group_would_keep_for_itself(
             assert all(model[g][1] == tick for piece, tick in pieces for g in range(*piece))
 
 
-@given(calls, st.integers(0, 4))
+def newest(commits: Iterable[tuple[KeyInterval, int, int]]) -> dict[tuple[KeyInterval, int], int]:
+    """The last commit of every writer."""
+    return {(interval, generation): number for interval, generation, number in commits}
+
+
+@given(calls=calls, torn=st.integers(0, 4), segment_bytes=st.sampled_from([1, 100, 400, 10_000]), keep=st.booleans())
 def test_every_reader_of_a_commit_log_agrees_with_what_its_writers_were_told(
-    calls: list[tuple[str, KeyInterval, int, int]], torn: int
+    *, calls: list[tuple[str, KeyInterval, int, int]], torn: int, segment_bytes: int, keep: bool
 ) -> None:
-    """Also where a killed process has left the beginning of a record behind every ``torn``-th call."""
+    """Also where a killed process has left the beginning of a record behind every ``torn``-th call.
+
+    And however short its segments are, so that writers find theirs ended, and deleted.
+    """
     with TemporaryDirectory() as directory:
         path = Path(directory) / "log"
-        writers, told = list[tuple[CommitLog, KeyInterval, int]](), list[int]()
-        follower = CommitLogReader(path)
-        followed = list[int]()
+        writers, told = list[tuple[CommitLog, KeyInterval, int]](), list[tuple[KeyInterval, int, int]]()
+        follower, followed = CommitLogReader(path, whole=True), list[int]()
         for number, (kind, interval, generation, tick) in enumerate(calls):
             if torn and number % (torn + 1) == torn:
-                with path.open("ab") as file:
-                    file.write(b'\n01234567 [1,"commit",0,12,')
+                for segment in Path(directory).iterdir():
+                    with segment.open("ab") as file:
+                        file.write(b'\n01234567 [1,"commit",0,12,')
             try:
                 if kind == "open":
-                    writers.append((CommitLog(path, interval, generation), interval, generation))
+                    log = CommitLog(path, interval, generation, keep=keep, segment_bytes=segment_bytes)
+                    writers.append((log, interval, generation))
+                    assert newest((e.interval, e.generation, e.payload) for e in log.commits) == newest(told)
                 elif writers:
-                    writers[tick % len(writers)][0].commit(tick, number)
-                    told.append(number)
+                    log, *writer = writers[tick % len(writers)]
+                    log.commit(tick, number)
+                    told.append((*writer, number))  # type: ignore[arg-type]
             except FencedError:
                 pass
             followed += [entry.payload for entry in follower.read()]
 
         reader = CommitLogReader(path)
-        assert [entry.payload for entry in reader.read()] == told == followed
+        assert newest((e.interval, e.generation, e.payload) for e in reader.read()) == newest(told)
+        if keep:
+            assert followed == [number for _, _, number in told]
+        elif segment_bytes == 1:
+            assert len(list(Path(directory).iterdir())) <= 1
         for log, interval, generation in writers:
             if by_group(reader.claims).get(interval.low, (0, 0))[0] > generation:
                 with pytest.raises(FencedError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from elastic.batch import Batch, Column, Pairs
-from elastic.connectors import sinks
-from elastic.connectors.base import SinkContext
+from elastic.connectors import commit_log, sinks
+from elastic.connectors.base import Sink, SinkContext
 from elastic.errors import FencedError, QueryError, SinkError
 from elastic.keys import KeyInterval
 
@@ -61,6 +62,27 @@ def test_a_line_that_is_still_being_written_is_shown_when_it_is_whole(context: S
 
     log.write_bytes(data)
     assert shown() == ["whole"]
+
+
+@pytest.mark.parametrize("make", [sinks.stdout, sinks.discard])
+def test_the_record_of_a_long_job_stays_short(
+    context: SinkContext, make: Callable[[], Sink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_log, "SEGMENT_BYTES", 1000)
+    sink, shown = make(), list[str]()
+    display = sink.display(context) or list
+    for generation in (1, 2):
+        with closing(sink.open(context, ALL, generation)) as writer:
+            for tick in range(generation * 1000, generation * 1000 + 500):
+                writer.commit([(tick, batch(["row"]))], tick, final=False)
+                shown += display()
+
+    assert sum(path.stat().st_size for path in context.directory.iterdir()) < 30_000
+    if make is sinks.discard:
+        assert sink.compare(sink.expected([batch(["row"] * 1000)]), sink.contents(context)) == (0, 0)
+    else:
+        assert shown == ["row"] * 1000
+        assert sink.contents(context) is None, "what was shown long ago is kept by nobody"
 
 
 @pytest.mark.parametrize(
