@@ -59,7 +59,7 @@ class WordCount(KeyedJob):
         """Counted in the block. The block is cut as one text, since a newline is white space too."""
         words = apply_column(self._split, _column(block, np.array([0, len(block)], np.int32)))
         assert isinstance(words, pa.ListArray)
-        pairs = combined("count", words.flatten(), None)
+        pairs = combined("count", words.flatten(), None, operator="count", tick=0)
         assert pairs is not None
         return sorted_batch(groups_of(pairs.keys), pairs.keys, pairs.values, partial=True)
 

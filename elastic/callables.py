@@ -54,13 +54,16 @@ def shortened(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def check_function(call: str, function: Any, *, arguments: int = 1, one_row: bool = True) -> None:
+def check_function(
+    call: str, function: Any, *, called: str = "one row", arguments: int = 1, one_row: bool = True
+) -> None:
     """Refuse, in the user's words, what cannot serve as the function of a step.
 
     Args:
         call: How the step is named in the error, such as ``map``.
         function: Whatever the user gave.
-        arguments: With how many positional arguments it will be called.
+        called: With what it will be called, in words.
+        arguments: With how many positional arguments that is.
         one_row: It must return one value: a generator function is a slip there.
 
     Raises:
@@ -85,7 +88,6 @@ def check_function(call: str, function: Any, *, arguments: int = 1, one_row: boo
     except ValueError:  # a built-in without a signature
         pass
     except TypeError as error:
-        called = "one row" if arguments == 1 else "two values"
         raise QueryError(
             f"{caller()}: {call}({name}) is called with {called}, but {name} takes others: {error}"
         ) from None

@@ -17,7 +17,7 @@ from elastic.callables import caller, is_ours, shortened
 from elastic.errors import QueryError
 from elastic.operators.aggregates import Aggregate
 from elastic.operators.custom import Apply
-from elastic.plan import MAIN, Edge, OperatorPlan, Plan, Settings, Step
+from elastic.plan import MAIN, Combine, Edge, Folding, OperatorPlan, Plan, Settings, Step
 from elastic.units import UnitError, parse_duration_ms
 
 _NAME = re.compile(r"\w[\w.-]*")
@@ -120,7 +120,7 @@ class Graph:
         paths: Sequence[Path],
         *,
         value: Callable[[Any], Any] | None = None,
-        combine: Literal["count", "sum", "min", "max"] | None = None,
+        combine: Combine | None = None,
     ) -> None:
         """Let every path end at the node, as one edge each: its inputs 0, 1 … in the order given."""
         for number, path in enumerate(paths):
@@ -240,4 +240,6 @@ def _runs_user_code(node: Node) -> bool:
 def _calls_user_code(edge: Edge) -> bool:
     """Whether an edge's chain, which runs in its producer, calls a function of the user's."""
     steps = (*edge.steps, *edge.value_steps)
+    if isinstance(edge.combine, Folding):
+        return True
     return not all(map(is_ours, (*(s.function for s in steps), edge.key, edge.value)))

@@ -40,6 +40,27 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Folding:
+    """The functions of a user's ``aggregate``, as they are described there.
+
+    Attributes:
+        init: Makes a new accumulator.
+        add: (accumulator, row) to accumulator.
+        merge: (accumulator, accumulator) to accumulator; given only where it is exact and commutative.
+        result: Accumulator to what is emitted; the accumulator itself if None.
+    """
+
+    init: Callable[[], Any]
+    add: Callable[[Any, Any], Any]
+    merge: Callable[[Any, Any], Any] | None = None
+    result: Callable[[Any], Any] | None = None
+
+
+Combine: TypeAlias = Literal["count", "sum", "mean", "min", "max"] | Folding
+"""Aggregates that can be begun before the shuffle, key by key and tick by tick, where that is exact."""
+
+
+@dataclass(frozen=True)
 class Edge:
     """A stream between two operators, with the chain that runs on its producer's side.
 
@@ -52,7 +73,7 @@ class Edge:
         key_name: What the user sees of the key function.
         value_steps: Stateless steps after the key, in order: each row keeps its key whatever they make of it.
         value: Function from a row to the value that the consumer gets; None hands the row itself over.
-        combine: ``count``, ``sum``, ``min`` or ``max``: aggregate per key before the shuffle where that is exact.
+        combine: Aggregate per key before the shuffle, where that is exact.
         output: Which output of the producer it carries.
     """
 
@@ -66,7 +87,7 @@ class Edge:
     keyed: bool = False
     value_steps: tuple[Step, ...] = ()
     value: Callable[[Any], Any] | None = None
-    combine: Literal["count", "sum", "min", "max"] | None = None
+    combine: Combine | None = None
     output: str = MAIN
 
 

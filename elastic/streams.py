@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from elastic.callables import caller, check_function, check_shippable, describe, shortened
 from elastic.connectors.base import Sink
 from elastic.errors import QueryError
 from elastic.functions import identity
 from elastic.graph import Graph, Node, Path, check_emit, check_outputs
+from elastic.operators.aggregates import Kind
 from elastic.operators.base import Operator
-from elastic.plan import MAIN, Step, StepKind
+from elastic.plan import MAIN, Combine, Folding, Step, StepKind
 
 
 class _Streams:
@@ -170,7 +171,7 @@ class Stream(_Streams):
     if not TYPE_CHECKING:  # a type checker is to know only what there is
 
         def __getattr__(self, name: str) -> NoReturn:
-            if name in ("count", "sum", "min", "max", "reduce", "apply"):
+            if name in ("count", "sum", "mean", "min", "max", "reduce", "aggregate", "apply"):
                 raise QueryError(
                     f"{caller()}: {name}() works per key, and this stream has none; "
                     f"write .key_by().{name}(…), or .key_by(function).{name}(…)"
@@ -213,6 +214,10 @@ class KeyedStream(_Streams):
         """Largest per key of what ``value`` gives for each row; without it, of the rows."""
         return self._aggregate("max", None, value, emit, name)
 
+    def mean(self, value: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None) -> Stream:
+        """Mean per key of what ``value`` gives for each row; without it, of the rows."""
+        return self._aggregate("mean", None, value, emit, name)
+
     def reduce(
         self,
         function: Callable[[Any, Any], Any],
@@ -222,8 +227,36 @@ class KeyedStream(_Streams):
         name: str | None = None,
     ) -> Stream:
         """Per key ``function(so far, next)`` over what ``value`` gives for each row; without it, over the rows."""
-        check_function("reduce", function, arguments=2)
+        check_function("reduce", function, called="two values", arguments=2)
         return self._aggregate("reduce", function, value, emit, name)
+
+    def aggregate(
+        self,
+        init: Callable[[], Any],
+        add: Callable[[Any, Any], Any],
+        *,
+        merge: Callable[[Any, Any], Any] | None = None,
+        result: Callable[[Any], Any] | None = None,
+        emit: str = "1s",
+        name: str | None = None,
+    ) -> Stream:
+        """Per key ``add(accumulator, row)`` over its rows, from ``init()`` on; emitted is ``result(accumulator)``.
+
+        With ``merge(accumulator, accumulator)``, rows are added up before they cross to another worker. So give it only
+        if the accumulator is the same in whatever order and groups rows are added: not for sums of floats, say.
+        """
+        if not callable(init):
+            raise QueryError(
+                f"{caller()}: init makes a new accumulator for each key, so it is a function: "
+                f"write aggregate(lambda: {shortened(init)}, …)"
+            )
+        check_function("aggregate: init", init, called="nothing", arguments=0)
+        check_function("aggregate: add", add, called="an accumulator and a row", arguments=2)
+        if merge is not None:
+            check_function("aggregate: merge", merge, called="two accumulators", arguments=2)
+        if result is not None:
+            check_function("aggregate: result", result, called="an accumulator")
+        return self._aggregate("aggregate", Folding(init, add, merge, result), None, emit, name)
 
     def apply(self, operator: Operator, *, name: str | None = None) -> Stream:
         """What an operator of your own yields; it is named after its class.
@@ -255,8 +288,8 @@ class KeyedStream(_Streams):
 
     def _aggregate(
         self,
-        verb: Literal["count", "sum", "min", "max", "reduce"],
-        function: Callable[[Any, Any], Any] | None,
+        verb: Kind,
+        function: Callable[[Any, Any], Any] | Folding | None,
         value: Callable[[Any], Any] | None,
         emit: str,
         name: str | None,
@@ -265,7 +298,7 @@ class KeyedStream(_Streams):
             check_function(verb, value)
         check_emit(verb, emit)
         node = self._graph.add("keyed", function, verb=verb, name=name, default=verb, emit=emit)
-        self._graph.connect(node, self._read(), value=value, combine=None if verb == "reduce" else verb)
+        self._graph.connect(node, self._read(), value=value, combine=_combine(verb, function))
         return Stream(self._graph, [Path(node.name)], str(node))
 
     if not TYPE_CHECKING:
@@ -284,3 +317,13 @@ class KeyedStream(_Streams):
             if name == "key_by":
                 raise QueryError(f"{caller()}: the stream has a key already, from {self._origin}")
             raise AttributeError(f"a KeyedStream has no {name!r}", name=name, obj=self)
+
+
+def _combine(verb: Kind, function: Callable[[Any, Any], Any] | Folding | None) -> Combine | None:
+    """How an aggregate can be begun before the shuffle."""
+    match verb:
+        case "reduce":
+            return None
+        case "aggregate":
+            return function if isinstance(function, Folding) and function.merge is not None else None
+    return verb

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from elastic.batch import merge
 from elastic.operators.base import Output
-from elastic.operators.stateless import Chain
+from elastic.operators.stateless import Chain, Memo
 from elastic.plan import Plan
 from elastic.protocol import Ack, Command, Credit, NeedCheckpoint, Send, Subscribe, Tell, Trimmed, Want
 from elastic.state.buffer import BufferState
@@ -49,13 +48,11 @@ class Outputs:
             UserCodeError: A function of a chain raised. Nothing was kept for the edge concerned.
         """
         found: list[Command] = []
-        pieces: list[tuple[Output, dict[tuple[int, ...], object]]] = [(o, {}) for o in outputs if len(o.groups)]
+        pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups)]
         for edge, (name, chain) in self._chains.items():
             if tick <= self.buffers[edge].floor:
                 continue  # a replay of what every consumer is past
-            batches = [chain.run(output, tick, memo) for output, memo in pieces if output.name == name]
-            kept = [b for b in batches if b is not None and len(b)]
-            batch = merge(kept) if kept else None
+            batch = chain.run([piece for piece in pieces if piece[0].name == name], tick)
             if batch is not None:
                 self.buffers[edge].append(tick, batch)
             found += self._routes[edge].check(tick, batch)

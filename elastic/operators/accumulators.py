@@ -1,4 +1,4 @@
-"""What an aggregate keeps per key: columns by slot, added to by whole batches.
+"""What the aggregates of numbers keep per key: columns by slot, added to by whole batches.
 
 Every accumulator is given a key's values in canonical order, some of them perhaps combined by the sender, and gives the
 same result however they were cut into batches and whichever integers were combined.
@@ -7,8 +7,8 @@ same result however they were cut into batches and whichever integers were combi
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from decimal import Context, Decimal
 from operator import gt, length_hint, lt
 from typing import Any, Literal
 
@@ -16,40 +16,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elastic.batch import Batch, Column, Indices, columnar, rows
+from elastic.batch import Batch, Column, Indices, Pairs, columnar, rows
+from elastic.operators.accumulator import MISSING, Accumulator, failure_at, values_at
 from elastic.operators.failure import row_at, user_error
-from elastic.operators.integers import INT64_END, Integers, exact, grown
+from elastic.operators.integers import INT64_END, Integers, comparable, exact, grown
 from elastic.operators.snapshot import copied, freeze, thaw
 
-_MISSING: Any = object()
+_DECIMALS = Context()
+"""Python's default arithmetic of decimals, 28 digits, whatever user code sets for its own thread."""
 
-
-class Accumulator(ABC):
-    """The values of one aggregate in one instance, by slot."""
-
-    @abstractmethod
-    def grow(self, size: int) -> None:
-        """Make room for slots below ``size``; new ones hold nothing yet."""
-
-    @abstractmethod
-    def add(self, slots: Indices, batch: Batch, tick: int) -> None:
-        """Add each row of the batch to its slot, in order.
-
-        Raises:
-            UserCodeError: A value cannot be added, or the user's function raised.
-        """
-
-    @abstractmethod
-    def results(self, keys: Column, slots: Indices) -> Column:
-        """The aggregates at the slots of the keys; nothing that happens later changes them."""
-
-    @abstractmethod
-    def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
-        """The fields of a state table for the keys at ``slots``."""
-
-    @abstractmethod
-    def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
-        """Take over what ``table`` gave, for slots that hold nothing yet."""
+_EXACT_DOUBLES = 2**53
+"""Integers below it are doubles, so that NumPy divides them as Python does."""
 
 
 class Counts(Accumulator):
@@ -76,17 +53,19 @@ class Counts(Accumulator):
 
 
 class Sums(Accumulator):
-    """Sums of int and float: integers exactly, floats in canonical order, and the two apart until somebody asks.
+    """Sums of int, float and Decimal: integers exactly, the others in canonical order, and all apart until asked for.
 
     Apart, because integers may come combined by the sender: if floats were added in between, the sum's last digits
-    would depend on who combined what.
+    would depend on who combined what. A key that has both float and Decimal is refused, as Python refuses their sum.
     """
 
-    def __init__(self, operator: str) -> None:
+    def __init__(self, operator: str, verb: str = "sum") -> None:
         self._operator = operator
+        self._verb = verb
         self._integers = Integers()
         self._floats = np.empty(0)
         self._has_float = np.empty(0, bool)
+        self._decimals: dict[int, Decimal] = {}
 
     def grow(self, size: int) -> None:
         self._integers.grow(size)
@@ -99,18 +78,33 @@ class Sums(Accumulator):
         if isinstance(values, pa.Array) and not values.null_count:
             if pa.types.is_signed_integer(values.type):
                 return self._integers.add(slots, np.asarray(values).astype(np.int64, copy=False))
-            if pa.types.is_floating(values.type):
+            if pa.types.is_floating(values.type) and not self._decimals:
                 return self._add_floats(slots, np.asarray(values))
         numbers = rows(values)
         whole = np.fromiter((isinstance(n, int) for n in numbers), bool, len(numbers))
         for i in np.flatnonzero(~whole).tolist():
-            if not isinstance(numbers[i], float):
-                kind = type(numbers[i]).__name__
-                error = TypeError(f"sum adds int and float, and got {kind}; for other types use reduce(operator.add)")
-                raise user_error(self._operator, tick, numbers[i], error, key=row_at(batch.keys, i))
+            try:
+                self._add_apart(int(slots[i]), numbers[i])
+            except Exception as error:
+                raise user_error(self._operator, tick, numbers[i], error, key=row_at(batch.keys, i)) from error
         self._integers.add(slots[whole], exact([int(n) for n in numbers if isinstance(n, int)]))
-        self._add_floats(slots[~whole], np.array([n for n in numbers if not isinstance(n, int)], np.float64))
+        floats = np.fromiter((isinstance(n, float) for n in numbers), bool, len(numbers))
+        self._add_floats(slots[floats], np.array([n for n in numbers if isinstance(n, float)], np.float64))
         return None
+
+    def _add_apart(self, slot: int, number: Any) -> None:
+        """Add a decimal; note that a float is about to be added; refuse anything else."""
+        if not isinstance(number, float | Decimal):
+            kind, verb = type(number).__name__, self._verb
+            hint = "; leave such rows out with a filter" if number is None else ""
+            other = "" if verb == "mean" or number is None else "; for other types use reduce(operator.add)"
+            raise TypeError(f"{verb} adds int, float and Decimal, and got {kind}{hint}{other}")
+        if self._has_float[slot] if isinstance(number, Decimal) else slot in self._decimals:
+            raise TypeError(f"{self._verb} has both float and Decimal values for this key, which Python does not add")
+        if isinstance(number, Decimal):
+            self._decimals[slot] = _DECIMALS.add(self._decimals.get(slot, Decimal(0)), number)
+        else:
+            self._has_float[slot] = True
 
     def _add_floats(self, slots: Indices, numbers: npt.NDArray[np.floating[Any]]) -> None:
         with np.errstate(all="ignore"):  # inf and nan come out as in Python
@@ -119,6 +113,8 @@ class Sums(Accumulator):
 
     def results(self, keys: Column, slots: Indices) -> Column:
         integers, has_float = self._integers.at(slots), self._has_float[slots]
+        if self._decimals:
+            return self._with_decimals(rows(integers), slots)
         if not has_float.any():
             return integers
         if isinstance(integers, pa.Array):
@@ -130,16 +126,65 @@ class Sums(Accumulator):
             sums = np.array([_nearest(n) for n in rows(integers)]) + self._floats[slots]
         return [f if is_float else n for n, f, is_float in zip(rows(integers), sums.tolist(), has_float, strict=True)]
 
+    def _with_decimals(self, integers: list[int], slots: Indices) -> list[Any]:
+        found: list[Any] = []
+        for slot, integer in zip(slots.tolist(), integers, strict=True):
+            if (decimal := self._decimals.get(slot)) is not None:
+                found.append(_DECIMALS.add(decimal, Decimal(integer)))
+            else:
+                found.append(_nearest(integer) + float(self._floats[slot]) if self._has_float[slot] else integer)
+        return found
+
     def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
         has_float = self._has_float[slots]
         floats = pa.array(self._floats[slots], mask=~has_float) if has_float.any() else pa.nulls(len(slots))
-        return {"integer": self._integers.at(slots), "float": floats}
+        decimals = list(map(self._decimals.get, slots.tolist())) if self._decimals else pa.nulls(len(slots))
+        return {"integer": self._integers.at(slots), "float": floats, "decimal": decimals}
 
     def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
         self._integers.put(slots, fields["integer"])
         floats = rows(fields["float"])
         self._has_float[slots] = [f is not None for f in floats]
         self._floats[slots] = [f or 0.0 for f in floats]
+        decimals = zip(slots.tolist(), rows(fields["decimal"]), strict=True)
+        self._decimals = {slot: decimal for slot, decimal in decimals if decimal is not None}
+
+
+class Means(Accumulator):
+    """Sums, and how many numbers each is the sum of; they are divided when somebody asks, as Python's ``/`` does."""
+
+    def __init__(self, operator: str) -> None:
+        self._sums = Sums(operator, "mean")
+        self._counts = Integers()
+
+    def grow(self, size: int) -> None:
+        self._sums.grow(size)
+        self._counts.grow(size)
+
+    def add(self, slots: Indices, batch: Batch, tick: int) -> None:
+        counts = np.ones(len(slots), np.int64)
+        if batch.partial:
+            assert isinstance(batch.values, Pairs)
+            counts = np.asarray(batch.values.values)
+            batch = Batch(batch.groups, batch.keys, batch.values.keys)
+        self._sums.add(slots, batch, tick)
+        self._counts.add(slots, counts)
+
+    def results(self, keys: Column, slots: Indices) -> Column:
+        sums, counts = self._sums.results(keys, slots), self._counts.at(slots)
+        if isinstance(sums, pa.Array) and isinstance(counts, pa.Array):
+            numbers = np.asarray(sums)
+            if numbers.dtype == np.float64 or np.abs(numbers).max(initial=0) < _EXACT_DOUBLES:
+                with np.errstate(all="ignore"):
+                    return pa.array(numbers / np.asarray(counts))
+        return columnar(list(map(_divided, rows(sums), rows(counts))))
+
+    def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
+        return {"count": self._counts.at(slots), **self._sums.table(keys, slots)}
+
+    def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
+        self._counts.put(slots, fields["count"])
+        self._sums.restore(slots, fields)
 
 
 class Extremes(Accumulator):
@@ -151,6 +196,7 @@ class Extremes(Accumulator):
 
     def __init__(self, operator: str, kind: Literal["min", "max"]) -> None:
         self._operator = operator
+        self._verb = kind
         self._better: Callable[[Any, Any], Any] = lt if kind == "min" else gt
         self._fold: np.ufunc = np.minimum if kind == "min" else np.maximum
         self._sign = 1 if kind == "min" else -1
@@ -160,13 +206,13 @@ class Extremes(Accumulator):
     def grow(self, size: int) -> None:
         self._size = size
         if isinstance(self._values, list):
-            self._values += [_MISSING] * (size - len(self._values))
+            self._values += [MISSING] * (size - len(self._values))
         else:
             self._values = grown(self._values, size, self._worst(self._values.dtype))
 
     def add(self, slots: Indices, batch: Batch, tick: int) -> None:
         assert batch.values is not None
-        numbers = _comparable(batch.values)
+        numbers = comparable(batch.values)
         if numbers is not None and not self._held:
             self._values = np.full(self._size, self._worst(numbers.dtype))
         if numbers is not None and isinstance(self._values, np.ndarray) and numbers.dtype == self._values.dtype:
@@ -177,15 +223,23 @@ class Extremes(Accumulator):
 
     def _compare(self, slots: Indices, batch: Batch, tick: int) -> None:
         if isinstance(self._values, np.ndarray):
-            self._values = self._values[: self._held].tolist() + [_MISSING] * (self._size - self._held)
+            self._values = self._values[: self._held].tolist() + [MISSING] * (self._size - self._held)
         best, better = self._values, self._better
         values = iter(rows(batch.values))
         try:
             for slot, value in zip(slots.tolist(), values, strict=True):
-                if (so_far := best[slot]) is _MISSING or better(value, so_far):
+                if (so_far := best[slot]) is MISSING:
+                    best[slot] = self._first(value)
+                elif better(value, so_far):
                     best[slot] = value
         except Exception as error:
-            raise _failure(self._operator, tick, batch, length_hint(values), error) from error
+            raise failure_at(self._operator, tick, batch, length_hint(values), error) from error
+
+    def _first(self, value: Any) -> Any:
+        """A key's first value, which nothing has been compared with yet."""
+        if value is None:
+            raise TypeError(f"{self._verb} compares values, and got None; leave such rows out with a filter")
+        return value
 
     def _worst(self, dtype: np.dtype[Any]) -> Any:
         if dtype == np.float64:
@@ -195,56 +249,24 @@ class Extremes(Accumulator):
     def results(self, keys: Column, slots: Indices) -> Column:
         if isinstance(self._values, np.ndarray):
             return pa.array(self._values[slots])
-        return columnar(copied(self._operator, rows(keys), _at(self._values, slots)))
+        return columnar(copied(self._operator, rows(keys), values_at(self._values, slots)))
 
     def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
         if isinstance(self._values, np.ndarray):
             return {"value": pa.array(self._values[slots])}
-        return {"value": freeze(self._operator, rows(keys), _at(self._values, slots))}
+        return {"value": freeze(self._operator, rows(keys), values_at(self._values, slots))}
 
     def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
         values = columnar(thaw(fields["value"]))
-        numbers = _comparable(values)
+        numbers = comparable(values)
         if numbers is None:
-            self._values = [_MISSING] * self._size
+            self._values = [MISSING] * self._size
             for slot, value in zip(slots.tolist(), rows(values), strict=True):
                 self._values[slot] = value
         else:
             self._values = np.empty(self._size, numbers.dtype)
             self._values[slots] = numbers
         self._held = self._size
-
-
-class Reductions(Accumulator):
-    """What a function of the user's makes of the value so far and the next one, from a key's first value on."""
-
-    def __init__(self, operator: str, function: Callable[[Any, Any], Any]) -> None:
-        self._operator = operator
-        self._function = function
-        self._values: list[Any] = []
-
-    def grow(self, size: int) -> None:
-        self._values += [_MISSING] * (size - len(self._values))
-
-    def add(self, slots: Indices, batch: Batch, tick: int) -> None:
-        values, function, missing = self._values, self._function, _MISSING
-        news = iter(rows(batch.values))
-        try:
-            for slot, new in zip(slots.tolist(), news, strict=True):
-                so_far = values[slot]
-                values[slot] = new if so_far is missing else function(so_far, new)
-        except Exception as error:
-            raise _failure(self._operator, tick, batch, length_hint(news), error) from error
-
-    def results(self, keys: Column, slots: Indices) -> Column:
-        return columnar(copied(self._operator, rows(keys), _at(self._values, slots)))
-
-    def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
-        return {"value": freeze(self._operator, rows(keys), _at(self._values, slots))}
-
-    def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
-        for slot, value in zip(slots.tolist(), thaw(fields["value"]), strict=True):
-            self._values[slot] = value
 
 
 def _nearest(number: int) -> float:
@@ -254,27 +276,10 @@ def _nearest(number: int) -> float:
         return math.inf if number > 0 else -math.inf
 
 
-def _at(values: list[Any], slots: Indices) -> list[Any]:
-    return list(map(values.__getitem__, slots.tolist()))
-
-
-def _comparable(column: Column) -> npt.NDArray[Any] | None:
-    """int64 or float64 that NumPy orders as Python does; None if the column is anything else."""
-    if isinstance(column, list):
-        column = columnar(column)
-    if not isinstance(column, pa.Array) or column.null_count:
-        return None
-    if pa.types.is_signed_integer(column.type):
-        return np.asarray(column).astype(np.int64, copy=False)
-    if not pa.types.is_floating(column.type):
-        return None
-    numbers = np.asarray(column).astype(np.float64, copy=False)
-    odd = np.isnan(numbers) | ((numbers == 0) & np.signbit(numbers))
-    return None if odd.any() else numbers
-
-
-def _failure(operator: str, tick: int, batch: Batch, left: int, error: Exception) -> Exception:
-    """The error of a user's function on the row after which ``left`` rows were left."""
-    at = len(batch) - left - 1
-    assert batch.values is not None
-    return user_error(operator, tick, row_at(batch.values, at), error, key=row_at(batch.keys, at))
+def _divided(total: Any, count: int) -> Any:
+    if isinstance(total, Decimal):
+        return _DECIMALS.divide(total, Decimal(count))
+    try:
+        return total / count
+    except OverflowError:
+        return math.inf if total > 0 else -math.inf

@@ -1,4 +1,4 @@
-"""Keyed aggregates: count, sum, min, max, reduce; state as columns, one slot per key.
+"""Keyed aggregates: count, sum, mean, min, max, reduce, aggregate; state as columns, one slot per key.
 
 A key's rows reach it in canonical order slice by slice, since every slice is in that order and the slices follow the
 upstream intervals. What order the rows of *different* keys come in is all that a merge would settle, and no aggregate
@@ -16,13 +16,16 @@ import pyarrow as pa
 
 from elastic.batch import Batch, Column, Groups, Indices, Pairs, joined
 from elastic.keys import sort_order
-from elastic.operators.accumulators import Accumulator, Counts, Extremes, Reductions, Sums
+from elastic.operators.accumulator import Accumulator
+from elastic.operators.accumulators import Counts, Extremes, Means, Sums
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
+from elastic.operators.folding import Foldings, Reductions
 from elastic.operators.integers import grown
 from elastic.operators.slots import KeySlots
+from elastic.plan import Folding
 from elastic.state.processing import StateTable
 
-Kind = Literal["count", "sum", "min", "max", "reduce"]
+Kind = Literal["count", "sum", "mean", "min", "max", "reduce", "aggregate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +33,36 @@ class Aggregate:
     """A keyed aggregate of the query; ``make`` gives the processor of one instance.
 
     Attributes:
-        kind: ``count`` takes no values; ``sum`` adds from 0 as Python does, integers exactly; ``min`` and ``max`` keep
-            the first of equal values; ``reduce`` starts from a key's first value.
+        kind: ``count`` takes no values; ``sum`` adds from 0 as Python does, integers exactly, and ``mean`` divides that
+            by their number; ``min`` and ``max`` keep the first of equal values; ``reduce`` starts from a key's first
+            value, ``aggregate`` from a new accumulator.
         emit_ticks: Ticks between emissions; 1 for every tick, 0 for the end only.
         function: Of ``reduce``: (value so far, new value) to the next value. It must change neither in place.
+            Of ``aggregate``: its functions.
     """
 
     kind: Kind
     emit_ticks: int
-    function: Callable[[Any, Any], Any] | None = None
+    function: Callable[[Any, Any], Any] | Folding | None = None
 
     def make(self, context: ProcessorContext) -> AggregateProcessor:
         """The processor of one instance, without any key."""
         return AggregateProcessor(self._accumulator(context.operator), self.emit_ticks)
 
     def _accumulator(self, operator: str) -> Accumulator:
-        if self.kind == "count":
-            return Counts()
-        if self.kind == "sum":
-            return Sums(operator)
-        if self.kind == "reduce":
-            assert self.function is not None
-            return Reductions(operator, self.function)
-        return Extremes(operator, self.kind)
+        match self.kind:
+            case "count":
+                return Counts()
+            case "sum":
+                return Sums(operator)
+            case "mean":
+                return Means(operator)
+            case "min" | "max":
+                return Extremes(operator, self.kind)
+        if isinstance(self.function, Folding):
+            return Foldings(operator, self.function)
+        assert self.function is not None
+        return Reductions(operator, self.function)
 
 
 class AggregateProcessor(Processor):

@@ -1,19 +1,26 @@
-"""Partial aggregation before the shuffle, where it is exact: counts, and sums, minima and maxima of integers."""
+"""Partial aggregation before the shuffle, where it is exact: what a sender makes of the rows of a tick, key by key.
+
+It is what makes an aggregate cheap on skewed keys: a key that has half of all rows has one row per sender and tick.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from elastic.batch import Column, Pairs, columnar
 from elastic.keys import key_group
+from elastic.operators.folding import folded
+from elastic.operators.integers import comparable
+from elastic.plan import Combine, Folding
 from elastic.state.processing import dict_keys
 
-_WORTH_IT = 0.75
+WORTH_IT = 0.75
 """Share of different keys among the rows above which it costs more than it saves; counts gain their columns anyway."""
 
 
@@ -23,50 +30,79 @@ _CODED = (
 )  # fmt: skip
 
 
-def combined(kind: Literal["count", "sum", "min", "max"], keys: Column, values: Column | None) -> Pairs | None:
-    """The different keys, in order of their first row, with the aggregate of each; None where rows must travel whole.
+class Combined(NamedTuple):
+    """Different keys, in the order of their first rows, and what was made of the values of each."""
 
-    Of sums, minima and maxima only those of integers are combined: they do not depend on which rows were combined, as
-    those of floats do, and those of equal values of different types.
+    keys: Column
+    values: Column
+
+
+def combined(kind: Combine, keys: Column, values: Column | None, *, operator: str, tick: int) -> Combined | None:
+    """The different keys with the partial aggregate of each; None where rows must travel whole, or had better.
+
+    Sums and means are combined of integers only, which do not depend on how they were grouped, as those of floats do;
+    minima and maxima of integers or of floats without NaN and -0.0, of which equal ones cannot be told apart. An
+    aggregate of the user's is combined if it has a ``merge``, unless its accumulators hold floats.
 
     Raises:
         KeyTypeError: A key is not even hashable.
+        UserCodeError: A function of the user's aggregate raised; the error names ``operator`` and ``tick``.
     """
     if kind == "count":
         return _counted(keys)
-    if not (_has_codes(keys) and isinstance(values, pa.Array) and pa.types.is_signed_integer(values.type)):
+    if isinstance(kind, Folding):
+        found = None if values is None else folded(kind, operator, keys, values, tick, WORTH_IT)
+        return None if found is None else Combined(*found)
+    numbers = comparable(values) if isinstance(values, pa.Array) and _has_codes(keys) else None
+    if numbers is None or not len(numbers):
         return None
-    if values.null_count or not len(values):
+    return _extremes(kind, keys, numbers) if kind in ("min", "max") else _summed(kind, keys, numbers)
+
+
+def _summed(kind: Combine, keys: Column, numbers: npt.NDArray[Any]) -> Combined | None:
+    if numbers.dtype != np.int64 or len(numbers) * max(abs(int(numbers.min())), abs(int(numbers.max()))) >= 2**63:
         return None
-    numbers = np.asarray(values).astype(np.int64, copy=False)
-    if kind == "sum" and len(numbers) * max(abs(int(numbers.min())), abs(int(numbers.max()))) >= 2**63:
+    if (coded := _coded(keys)) is None:
         return None
-    encoded = keys.dictionary_encode(null_encoding="encode")  # type: ignore[union-attr]
-    count = len(encoded.dictionary)
-    if count > len(numbers) * _WORTH_IT:
-        return None
-    codes = np.asarray(encoded.indices)
-    result = np.zeros(count, np.int64)
+    different, codes = coded
+    sums = np.zeros(len(different), np.int64)
+    np.add.at(sums, codes, numbers)
     if kind == "sum":
-        np.add.at(result, codes, numbers)
-    else:
-        result[codes] = numbers  # any of a key's own values will do to start from
-        (np.minimum if kind == "min" else np.maximum).at(result, codes, numbers)
-    return Pairs(encoded.dictionary, pa.array(result))
+        return Combined(different, pa.array(sums))
+    counts = np.bincount(codes, minlength=len(different))
+    return Combined(different, Pairs(pa.array(sums), pa.array(counts, pa.int64())))
 
 
-def _counted(keys: Column) -> Pairs:
+def _extremes(kind: Combine, keys: Column, numbers: npt.NDArray[Any]) -> Combined | None:
+    if (coded := _coded(keys)) is None:
+        return None
+    different, codes = coded
+    best = np.empty(len(different), numbers.dtype)
+    best[codes] = numbers  # any of a key's own values will do to start from
+    (np.minimum if kind == "min" else np.maximum).at(best, codes, numbers)
+    return Combined(different, pa.array(best))
+
+
+def _coded(keys: Column) -> tuple[pa.Array, npt.NDArray[Any]] | None:
+    """The different keys and the number of each row's key among them; None if there are too many of them."""
+    encoded = keys.dictionary_encode(null_encoding="encode")  # type: ignore[union-attr]
+    if len(encoded.dictionary) > len(keys) * WORTH_IT:
+        return None
+    return encoded.dictionary, np.asarray(encoded.indices)
+
+
+def _counted(keys: Column) -> Combined:
     if _has_codes(keys):
         encoded = keys.dictionary_encode(null_encoding="encode")  # type: ignore[union-attr]
         counts = np.bincount(np.asarray(encoded.indices), minlength=len(encoded.dictionary))
-        return Pairs(encoded.dictionary, pa.array(counts, pa.int64()))
+        return Combined(encoded.dictionary, pa.array(counts, pa.int64()))
     each = dict_keys(keys)
     counter: Counter[Any] = Counter()
     with contextlib.suppress(TypeError):
         counter.update(each)
     if counter.total() < len(each):
         list(map(key_group, each))  # what is not hashable is no key either, and is refused here
-    return Pairs(columnar(list(counter)), pa.array(list(counter.values()), pa.int64()))
+    return Combined(columnar(list(counter)), pa.array(list(counter.values()), pa.int64()))
 
 
 def _has_codes(keys: Column) -> bool:

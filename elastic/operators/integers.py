@@ -1,4 +1,4 @@
-"""Columns by slot that grow, and integers that never overflow."""
+"""Columns by slot that grow, integers that never overflow, and numbers that NumPy orders as Python does."""
 
 from __future__ import annotations
 
@@ -63,3 +63,18 @@ def grown(data: npt.NDArray[Any], size: int, fill: Any = 0) -> npt.NDArray[Any]:
     room = np.full(max(size, 2 * len(data), 64), fill, data.dtype)
     room[: len(data)] = data
     return room
+
+
+def comparable(column: Column) -> npt.NDArray[Any] | None:
+    """int64 or float64 that NumPy orders as Python does; None if the column is anything else."""
+    if isinstance(column, list):
+        column = columnar(column)
+    if not isinstance(column, pa.Array) or column.null_count:
+        return None
+    if pa.types.is_signed_integer(column.type):
+        return np.asarray(column).astype(np.int64, copy=False)
+    if not pa.types.is_floating(column.type):
+        return None
+    numbers = np.asarray(column).astype(np.float64, copy=False)
+    odd = np.isnan(numbers) | ((numbers == 0) & np.signbit(numbers))
+    return None if odd.any() else numbers

@@ -6,17 +6,24 @@ alone, whatever way the producer's key space is cut.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
-from elastic.batch import Batch, Column, columnar, rows, sorted_batch
+from elastic.batch import Batch, Column, columnar, merge, rows, sorted_batch
 from elastic.errors import KeyTypeError
 from elastic.keys import groups_of, key_group
 from elastic.operators.base import Output
 from elastic.operators.combine import combined
 from elastic.operators.failure import user_error
 from elastic.operators.steps import Flow, mapped, stepped
-from elastic.plan import Edge
+from elastic.plan import Combine, Edge
+
+Memo: TypeAlias = "dict[tuple[int, ...], Flow]"
+"""One for each piece of a producer's tick, in which edges that begin with the same steps share their result."""
+
+_LIKE_ROWS = ("sum", "min", "max")
+"""Aggregates to which it is the same whether a value is a row's or was combined of several."""
 
 
 class Chain:
@@ -33,26 +40,32 @@ class Chain:
         self._key_groups = key_groups
         self._tracked = tracked or not edge.keyed
 
-    def run(self, output: Output, tick: int, memo: dict[tuple[int, ...], Any]) -> Batch | None:
-        """What the edge carries of one tick's output, sorted by key group; None for nothing.
+    def run(self, pieces: Sequence[tuple[Output, Memo]], tick: int) -> Batch | None:
+        """What the edge carries of a tick, sorted by key group; None for nothing.
 
         Args:
-            output: What the producer emitted.
+            pieces: What the producer emitted, in one piece or several, each with its memo.
             tick: When.
-            memo: One dict per producer and tick, in which edges that begin with the same steps share their result.
 
         Raises:
             UserCodeError: A function of the user's raised, or returned what its step cannot use.
         """
+        combine = self._edge.combine
+        found = [b for piece in pieces if (b := self._piece(*piece, tick, combine)) is not None]
+        if len({b.partial for b in found}) > 1 and combine not in _LIKE_ROWS:  # then none is to be combined
+            found = [b for piece in pieces if (b := self._piece(*piece, tick, None)) is not None]
+        return merge(found) if found else None
+
+    def _piece(self, output: Output, memo: Memo, tick: int, combine: Combine | None) -> Batch | None:
         flow = self._stepped(output, tick, memo)
         if not len(flow.column):
             return None
         if self._edge.keyed:
-            return self._keyed(flow, tick)
+            return self._keyed(flow, tick, combine)
         assert flow.groups is not None
         return Batch(flow.groups, None, self._values(flow.column, tick))
 
-    def _stepped(self, output: Output, tick: int, memo: dict[tuple[int, ...], Any]) -> Flow:
+    def _stepped(self, output: Output, tick: int, memo: Memo) -> Flow:
         flow = Flow(output.values, output.groups if self._tracked else None)
         done: tuple[int, ...] = ()
         for step in self._edge.steps:
@@ -63,7 +76,7 @@ class Chain:
             flow = known
         return flow
 
-    def _keyed(self, flow: Flow, tick: int) -> Batch | None:
+    def _keyed(self, flow: Flow, tick: int, combine: Combine | None) -> Batch | None:
         edge = self._edge
         keys = flow.column if edge.key is None else mapped(edge.key_name, edge.key, flow.column, tick)
         if edge.value_steps:
@@ -74,14 +87,14 @@ class Chain:
                 return None
             assert flow.keys is not None
             keys = flow.keys
-        values = None if edge.combine == "count" else self._values(flow.column, tick)
-        if isinstance(keys, list) and edge.combine != "count":  # counting makes a column of fewer keys
+        values = None if combine == "count" else self._values(flow.column, tick)
+        if isinstance(keys, list) and combine != "count":  # counting makes a column of fewer keys
             keys = columnar(keys)
         try:
-            pairs = combined(edge.combine, keys, values) if edge.combine else None
-            if pairs is None:
+            found = combined(combine, keys, values, operator=edge.consumer, tick=tick) if combine else None
+            if found is None:
                 return sorted_batch(groups_of(keys, self._key_groups), keys, values)
-            return sorted_batch(groups_of(pairs.keys, self._key_groups), pairs.keys, pairs.values, partial=True)
+            return sorted_batch(groups_of(found.keys, self._key_groups), found.keys, found.values, partial=True)
         except KeyTypeError as error:
             at = _first_that_is_no_key(rows(keys))
             raise user_error(edge.key_name, tick, rows(flow.column)[at], error) from error

@@ -17,7 +17,7 @@ from elastic.connectors.base import LogEntry, Reader, read_again
 from elastic.connectors.input_log import read_log
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
-from elastic.operators.stateless import Chain
+from elastic.operators.stateless import Chain, Memo
 from elastic.plan import OperatorPlan, Plan
 
 
@@ -107,14 +107,12 @@ class ReferenceRun:
     def _process(self, tick: int, sources: Mapping[str, Output], *, final: bool) -> None:
         arrived: dict[str, list[tuple[int, Batch]]] = {name: [] for name in self._plan.operators}
         for name, operator in self._plan.operators.items():
-            for output in self._outputs_of(name, operator, tick, sources, arrived[name], final=final):
-                if not len(output.groups):
-                    continue
-                memo: dict[tuple[int, ...], object] = {}
-                for edge in self._plan.outputs(name):
-                    batch = self._chains[edge.id].run(output, tick, memo) if edge.output == output.name else None
-                    if batch is not None and len(batch):
-                        arrived[edge.consumer].append((edge.input, batch))
+            outputs = self._outputs_of(name, operator, tick, sources, arrived[name], final=final)
+            pieces: list[tuple[Output, Memo]] = [(output, {}) for output in outputs if len(output.groups)]
+            for edge in self._plan.outputs(name):
+                batch = self._chains[edge.id].run([p for p in pieces if p[0].name == edge.output], tick)
+                if batch is not None:
+                    arrived[edge.consumer].append((edge.input, batch))
 
     def _outputs_of(
         self, name: str, operator: OperatorPlan, tick: int, sources: Mapping[str, Output],

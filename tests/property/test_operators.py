@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -29,7 +30,7 @@ from elastic.operators.base import (
 )
 from elastic.operators.custom import Apply
 from elastic.operators.stateless import Chain
-from elastic.plan import MAIN, Edge
+from elastic.plan import MAIN, Edge, Folding
 from elastic.state.processing import StateTable, cut_table, fold, join_tables
 
 GROUPS = 8
@@ -163,7 +164,7 @@ def batches(edge: Edge, story: Story, tick: int, given: list[Row]) -> Iterator[B
         if story.typed:
             values = Pairs(columnar([r[1] for r in own]), columnar([r[2] for r in own]))
         output = Output(np.array([r[0] for r in own], np.uint16), values)
-        if (batch := Chain(edge, GROUPS, tracked=False).run(output, tick, {})) is not None:
+        if (batch := Chain(edge, GROUPS, tracked=False).run([(output, {})], tick)) is not None:
             yield batch
 
 
@@ -191,9 +192,18 @@ def order_sensitive(so_far: Any, new: Any) -> Any:
     return crc32(repr((so_far, new)).encode())  # not hash: every NaN has its own
 
 
+SET_OF_HASHES = Folding(
+    set, lambda seen, new: seen | {crc32(repr(new).encode())}, lambda one, other: one | other, sorted
+)
+PLAIN_SUM = Folding(lambda: 0, operator.add, operator.add)
+"""Said to be exact by its user, and that is true of integers only."""
+
+FUNCTIONS: dict[str, Any] = {"reduce": order_sensitive, "aggregate": SET_OF_HASHES}
+
+
 @pytest.mark.parametrize(
     ("kind", "values"),
-    [("count", "ints"), *((kind, v) for kind in ("sum", "min", "max", "reduce") for v in VALUES)],
+    [("count", "ints"), *((kind, v) for kind in ("sum", "mean", "min", "max", "reduce", "aggregate") for v in VALUES)],
 )
 @given(data=st.data())
 def test_what_an_aggregate_emits_does_not_depend_on_cuts_or_crashes(
@@ -201,12 +211,39 @@ def test_what_an_aggregate_emits_does_not_depend_on_cuts_or_crashes(
 ) -> None:
     ticks = data.draw(inputs(VALUES[values]))
     story = data.draw(stories(len(ticks)))
-    logic = Aggregate(kind, data.draw(st.sampled_from([0, 1, 3])), order_sensitive if kind == "reduce" else None)
-    edge = keyed_edge(None if kind == "reduce" else kind)
+    function = FUNCTIONS.get(kind)
+    logic = Aggregate(kind, data.draw(st.sampled_from([0, 1, 3])), function)
+    edge = keyed_edge({"reduce": None, "aggregate": function}.get(kind, kind))
 
     plain = run(logic, keyed_edge(None, value=kind != "count"), ticks, Story())
 
     assert run(logic, edge, ticks, story) == plain
+
+
+@pytest.mark.parametrize("values", ["ints", "wide", "floats"])
+@given(data=st.data())
+def test_a_sum_of_the_users_does_not_depend_on_cuts_even_if_it_is_wrongly_said_to_be_exact(
+    values: str, data: st.DataObject
+) -> None:
+    ticks = data.draw(inputs(VALUES[values]))
+    story = data.draw(stories(len(ticks)))
+    logic = Aggregate("aggregate", 1, PLAIN_SUM)
+
+    plain = run(logic, keyed_edge(), ticks, Story())
+
+    assert run(logic, keyed_edge(PLAIN_SUM), ticks, story) == plain
+
+
+@given(ticks=inputs(st.integers(-(2**80), 2**80) | st.integers(-5, 5)))
+def test_means_of_integers_are_those_of_python(ticks: list[list[Row]]) -> None:
+    values: dict[bytes, list[int]] = {}
+    for _, key, value in (row for given_rows in ticks for row in given_rows):
+        values.setdefault(encode_key(key), []).append(value)
+    expected = sorted(repr(sum(each) / len(each)) for each in values.values())
+
+    for combine in (None, "mean"):
+        found = run(Aggregate("mean", 0), keyed_edge(combine), ticks, Story())
+        assert sorted(row.rpartition(", ")[2].rstrip(")") for _, _, row in found) == expected
 
 
 @given(ticks=inputs(numbers))
@@ -282,15 +319,13 @@ class Totals(Operator):
         return keys, out
 
 
-@pytest.mark.parametrize("operator", [Ledger(), Totals()])
+@pytest.mark.parametrize("custom", [Ledger(), Totals()])
 @given(data=st.data())
-def test_what_a_custom_operator_emits_does_not_depend_on_cuts_or_crashes(
-    operator: Operator, data: st.DataObject
-) -> None:
+def test_what_a_custom_operator_emits_does_not_depend_on_cuts_or_crashes(custom: Operator, data: st.DataObject) -> None:
     ticks = data.draw(inputs(VALUES["ints"]))
     story = data.draw(stories(len(ticks)))
     edge = keyed_edge()
 
-    plain = run(Apply(operator), edge, ticks, Story())
+    plain = run(Apply(custom), edge, ticks, Story())
 
-    assert run(Apply(operator), edge, ticks, story) == plain
+    assert run(Apply(custom), edge, ticks, story) == plain

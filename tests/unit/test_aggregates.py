@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from elastic.batch import Batch, columnar, rows, sorted_batch
+from elastic.batch import Batch, Pairs, columnar, rows, sorted_batch
 from elastic.errors import UserCodeError
 from elastic.keys import KeyInterval, groups_of
 from elastic.operators.aggregates import Aggregate, AggregateProcessor, Kind
 from elastic.operators.base import Output, ProcessorContext, TickInput
 from elastic.operators.snapshot import UnserialisableStateError
+from elastic.plan import Folding
 
 GROUPS = 16
 
 
-def processor(kind: Kind, emit_ticks: int = 1, function: Callable[[Any, Any], Any] | None = None) -> AggregateProcessor:
+def processor(
+    kind: Kind, emit_ticks: int = 1, function: Callable[[Any, Any], Any] | Folding | None = None
+) -> AggregateProcessor:
     context = ProcessorContext("totals", KeyInterval(0, GROUPS), GROUPS, 10, 0.0, 0)
     return Aggregate(kind, emit_ticks, function).make(context)
 
@@ -126,6 +133,17 @@ def test_counts_that_the_sender_combined_are_added_to_rows_that_it_did_not() -> 
         ("sum", [2**63 - 1, 1], 2**63),
         ("sum", [-(2**63), -1, 2**64], 2**63 - 1),
         ("sum", [2**2000, 0.5], float("inf")),
+        ("sum", [Decimal("0.10"), Decimal("0.20"), 1], Decimal("1.30")),
+        ("sum", [1, 2], 3),
+        ("mean", [1, 2], 1.5),
+        ("mean", [0.5, 1], 0.75),
+        ("mean", [2**53 + 1, 2**53 + 3, 2**53 + 5], float(2**53 + 4)),
+        ("mean", [2**2000, 1], float("inf")),
+        ("mean", [-(2**2000), 1], float("-inf")),
+        ("mean", [Decimal(1), Decimal(2), 0], Decimal(1)),
+        ("mean", [True, False], 0.5),
+        ("min", [dt.date(2020, 1, 2), dt.date(2020, 1, 1)], dt.date(2020, 1, 1)),
+        ("max", [Decimal("1.5"), 1, 2.0], 2.0),
         ("min", [3, 1, 2], 1),
         ("max", ["b", "c", "a"], "c"),
         ("min", [1.5, 1, 2.5], 1),
@@ -190,8 +208,12 @@ def test_what_was_emitted_and_checkpointed_does_not_change_when_a_reduction_chan
 @pytest.mark.parametrize(
     ("kind", "good", "bad", "says"),
     [
-        ("sum", 1, "text", "sum adds int and float, and got str"),
-        ("sum", 1, None, "got NoneType"),
+        ("sum", 1, "text", "sum adds int, float and Decimal, and got str"),
+        ("sum", 1, None, "got NoneType; leave such rows out with a filter"),
+        ("sum", 0.5, Decimal(1), "has both float and Decimal values for this key"),
+        ("sum", Decimal(1), 0.5, "has both float and Decimal values for this key"),
+        ("mean", 1, "text", "mean adds int, float and Decimal, and got str"),
+        ("max", 1, None, "not supported between"),
         ("min", 1, "text", "not supported between instances of 'str' and 'int'"),
         ("reduce", 1, "text", "unsupported operand"),
     ],
@@ -204,6 +226,70 @@ def test_a_value_that_cannot_be_aggregated_is_named_with_its_key(kind: Kind, goo
 
     assert (caught.value.operator, caught.value.tick) == ("totals", 7)
     assert (caught.value.record, caught.value.key) == (repr(bad), "'b'")
+
+
+@pytest.mark.parametrize("kind", ["min", "max"])
+def test_none_has_no_smallest_and_no_largest_value(kind: Kind) -> None:
+    with pytest.raises(UserCodeError, match=f"{kind} compares values, and got None; leave such rows out") as caught:
+        add(processor(kind), 1, ("a", 1), ("b", None))
+
+    assert caught.value.key == "'b'"
+
+
+def test_means_that_the_sender_began_are_gone_on_with() -> None:
+    mean = processor("mean")
+    keys = pa.array(["a", "b"])
+    begun = sorted_batch(groups_of(keys, GROUPS), keys, Pairs(pa.array([10, 1]), pa.array([4, 1])), partial=True)
+
+    assert shown(mean.process(TickInput(1, [(0, begun)]))) == [("a", 2.5), ("b", 1.0)]
+    assert add(mean, 2, ("a", 5)) == [("a", 3.0)]
+    assert add(mean, 3, ("a", 0.5)) == [("a", 15.5 / 6)]
+
+
+def extended(so_far: list[int], new: int) -> list[int]:
+    so_far.append(new)
+    return so_far
+
+
+LISTS = Folding(list, extended, operator.add, tuple)
+
+
+def test_an_aggregate_folds_rows_into_an_accumulator_and_emits_its_result() -> None:
+    lists = processor("aggregate", function=LISTS)
+
+    first = lists.process(TickInput(1, [(0, batch(("a", 1), ("b", 2), ("a", 3)))]))
+    table = lists.full()
+
+    assert add(lists, 2, ("a", 4)) == [("a", (1, 3, 4))]
+    assert shown(first) == [("a", (1, 3)), ("b", (2,))]
+    restored = processor("aggregate", function=LISTS)
+    restored.restore(table)
+    assert add(restored, 2, ("a", 5)) == [("a", (1, 3, 5))]
+
+
+def test_an_aggregate_merges_what_the_sender_began_and_leaves_that_as_it_is() -> None:
+    lists = processor("aggregate", function=replace(LISTS, merge=lambda one, other: other if not one else one + other))
+    sent = batch(("a", [1, 2]), partial=True)
+
+    assert shown(lists.process(TickInput(1, [(0, sent)]))) == [("a", (1, 2))]
+    assert add(lists, 2, ("a", 3)) == [("a", (1, 2, 3))]
+    assert rows(sent.values) == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("folding", "says"),
+    [
+        (Folding(list, list.append), "append returned None; return the accumulator"),
+        (Folding(lambda: 1 // 0, operator.add), "ZeroDivisionError"),
+        (Folding(int, lambda so_far, new: so_far + new), "unsupported operand"),
+        (Folding(int, lambda so_far, new: 0, result=lambda total: 1 // total), "ZeroDivisionError"),
+    ],
+)
+def test_a_function_of_an_aggregate_that_fails_is_named_with_its_key(folding: Folding, says: str) -> None:
+    with pytest.raises(UserCodeError, match=says) as caught:
+        add(processor("aggregate", function=folding), 7, ("b", "text"))
+
+    assert (caught.value.operator, caught.value.key) == ("totals", "'b'")
 
 
 def test_a_value_that_no_checkpoint_can_hold_is_named_with_its_key() -> None:

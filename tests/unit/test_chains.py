@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from elastic.errors import UserCodeError
 from elastic.keys import key_group
 from elastic.operators.base import Output
 from elastic.operators.stateless import Chain
-from elastic.plan import Edge, Step, StepKind
+from elastic.plan import Edge, Folding, Step, StepKind
 
 GROUPS = 16
 
@@ -28,7 +29,7 @@ def run(
     edge: Edge, values: Column, groups: list[int] | None = None, memo: dict[Any, Any] | None = None
 ) -> Batch | None:
     emitted = np.array(groups if groups is not None else [0] * len(values), np.uint16)
-    return Chain(edge, GROUPS, tracked=not edge.keyed).run(Output(emitted, values), 5, {} if memo is None else memo)
+    return Chain(edge, GROUPS, tracked=not edge.keyed).run([(Output(emitted, values), {} if memo is None else memo)], 5)
 
 
 def forward(*described: Any) -> Edge:
@@ -113,6 +114,64 @@ def test_aggregates_of_integers_are_combined(kind: Any, expected: dict[str, int]
 
     assert batch.partial
     assert dict(zip(rows(batch.keys), rows(batch.values), strict=True)) == expected
+
+
+def test_minima_of_floats_are_combined_and_sums_of_them_are_not() -> None:
+    values = pairs([1.5, 2.5, 0.5, 4.5])
+
+    found = ran(keyed(key=functions.field(0), value=functions.field(1), combine="min"), values)
+
+    assert dict(zip(rows(found.keys), rows(found.values), strict=True)) == {"a": 0.5, "b": 2.5}
+
+
+def test_means_of_integers_are_begun_by_the_sender() -> None:
+    found = ran(keyed(key=functions.field(0), value=functions.field(1), combine="mean"), pairs([1, 2, 3, 4, 5, 6]))
+
+    assert found.partial
+    assert dict(zip(rows(found.keys), rows(found.values), strict=True)) == {"a": (9, 3), "b": (12, 3)}
+
+
+SUM = Folding(lambda: 0, operator.add, operator.add)
+
+
+@pytest.mark.parametrize("values", [pairs([1, 2, 3, 4, 5, 6]), rows(pairs([1, 2, 3, 4, 5, 6]))])
+def test_an_aggregate_with_a_merge_is_begun_by_the_sender(values: Column) -> None:
+    found = ran(keyed(key=functions.field(0), value=functions.field(1), combine=SUM), values)
+
+    assert found.partial
+    assert dict(zip(rows(found.keys), rows(found.values), strict=True)) == {"a": 9, "b": 12}
+
+
+@pytest.mark.parametrize("zero", [0, 0.0])
+def test_accumulators_with_floats_are_not_begun_by_the_sender(zero: float) -> None:
+    folding = Folding(lambda: (zero, [None]), lambda so_far, new: (so_far[0], [new]), lambda one, other: one)
+
+    found = ran(keyed(key=functions.field(0), value=functions.field(1), combine=folding), pairs([1, 2, 3, 0.5]))
+
+    assert not found.partial
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("combine", ["mean", SUM])
+def test_if_one_piece_of_a_tick_travels_whole_all_of_it_does(combine: Any) -> None:
+    chain = Chain(keyed(key=functions.field(0), value=functions.field(1), combine=combine), GROUPS, tracked=False)
+    zero = np.zeros(4, np.uint16)
+
+    batch = chain.run([(Output(zero, pairs([1, 2, 3, 4])), {}), (Output(zero, pairs([0.5, 2.5, 0.5, 0.5])), {})], 5)
+
+    assert batch is not None
+    assert not batch.partial
+    assert sorted(rows(batch.values)) == [0.5, 0.5, 0.5, 1, 2, 2.5, 3, 4]
+
+
+def test_a_function_of_an_aggregate_that_raises_in_the_sender_is_named_with_its_record() -> None:
+    folding = Folding(int, lambda so_far, new: so_far + int(new), operator.add)
+    values = [("a", "1"), ("b", "x"), ("a", "2")]
+
+    with pytest.raises(UserCodeError, match="invalid literal") as caught:
+        run(keyed(key=functions.field(0), value=functions.field(1), combine=folding), values)
+
+    assert (caught.value.operator, caught.value.record, caught.value.key) == ("out", "'x'", "'b'")
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 3.0, 4.0], [2**62] * 4, [1, 2, None, 4]])

@@ -21,7 +21,7 @@ from elastic.errors import QueryError
 from elastic.functions import columnar, contains, equals, field, identity, length, lower, split, strip
 from elastic.keys import KeyInterval
 from elastic.operators.base import Context, Operator, ProcessorContext, ValueState
-from elastic.plan import Plan, Settings
+from elastic.plan import Folding, Plan, Settings
 from elastic.query import Query
 from elastic.streams import KeyedStream, Stream
 
@@ -203,6 +203,19 @@ def test_aggregates_pass_on_value_function_and_combination() -> None:
     ]
 
 
+def test_an_aggregate_is_begun_before_the_shuffle_only_if_it_can_be_merged() -> None:
+    query = Query("job")
+    keyed = query.source(Lines()).key_by()
+    for stream in (keyed.aggregate(list, max), keyed.aggregate(list, max, merge=max, result=len), keyed.mean()):
+        stream.sink(Out())
+
+    plan = query.plan()
+
+    assert [e.combine for e in plan.edges if e.keyed] == [None, Folding(list, max, max, len), "mean"]
+    assert plan.operators["lines"].user_code
+    assert plan.operators["aggregate"].user_code
+
+
 def test_second_operators_of_a_kind_are_numbered_and_own_names_are_kept() -> None:
     query = Query("job")
     keyed = query.source(Lines()).key_by()
@@ -324,7 +337,7 @@ def test_a_stream_that_leads_nowhere_is_refused(build: Callable[[Stream], Any], 
         query.check()
 
 
-@pytest.mark.parametrize("verb", ["count", "sum", "min", "max", "reduce", "apply"])
+@pytest.mark.parametrize("verb", ["count", "sum", "mean", "min", "max", "reduce", "aggregate", "apply"])
 def test_an_aggregate_without_a_key_is_refused(verb: str) -> None:
     assert f"write .key_by().{verb}(…)" in refusal(partial(getattr, lines(), verb))
 
@@ -379,6 +392,11 @@ def test_what_is_no_method_is_an_attribute_error() -> None:
         (lambda s: s.key_by().map_values(3), "map_values() takes a function, not 3 (int)"),
         (lambda s: s.key_by().filter(pairs), "filter(pairs) yields"),
         (lambda s: s.sink(print), "takes one of elastic.sinks"),
+        (lambda s: s.key_by().aggregate(0, max), "so it is a function: write aggregate(lambda: 0, …)"),
+        (lambda s: s.key_by().aggregate(parse, max), "init(parse) is called with nothing"),
+        (lambda s: s.key_by().aggregate(list, parse), "add(parse) is called with an accumulator and a row"),
+        (lambda s: s.key_by().aggregate(list, max, merge=3), "merge() takes a function, not 3"),
+        (lambda s: s.key_by().aggregate(list, max, result=lambda: 1), "is called with an accumulator"),
         (lambda s: s.key_by().apply(Sessions), "write apply(Sessions())"),
         (lambda s: s.key_by().apply(parse), "function is not derived from it"),
         (lambda s: s.key_by().apply(Operator()), "defines neither process() nor process_columns()"),

@@ -1,0 +1,53 @@
+"""What every aggregate keeps per key: the contract of accumulators, and what those that hold Python objects share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from elastic.batch import Batch, Column, Indices
+from elastic.operators.failure import row_at, user_error
+
+MISSING: Any = object()
+"""Stands in a slot that holds nothing yet."""
+
+
+class Accumulator(ABC):
+    """The values of one aggregate in one instance, by slot."""
+
+    @abstractmethod
+    def grow(self, size: int) -> None:
+        """Make room for slots below ``size``; new ones hold nothing yet."""
+
+    @abstractmethod
+    def add(self, slots: Indices, batch: Batch, tick: int) -> None:
+        """Add each row of the batch to its slot, in order.
+
+        Raises:
+            UserCodeError: A value cannot be added, or the user's function raised.
+        """
+
+    @abstractmethod
+    def results(self, keys: Column, slots: Indices) -> Column:
+        """The aggregates at the slots of the keys; nothing that happens later changes them."""
+
+    @abstractmethod
+    def table(self, keys: Column, slots: Indices) -> dict[str, Column]:
+        """The fields of a state table for the keys at ``slots``."""
+
+    @abstractmethod
+    def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
+        """Take over what ``table`` gave, for slots that hold nothing yet."""
+
+
+def values_at(values: list[Any], slots: Indices) -> list[Any]:
+    """The values at the slots."""
+    return list(map(values.__getitem__, slots.tolist()))
+
+
+def failure_at(operator: str, tick: int, batch: Batch, left: int, error: Exception) -> Exception:
+    """The error of a user's function on the row after which ``left`` rows were left."""
+    at = len(batch) - left - 1
+    assert batch.values is not None
+    return user_error(operator, tick, row_at(batch.values, at), error, key=row_at(batch.keys, at))
