@@ -128,6 +128,8 @@ class Settings:
         nondeterminism: ``fail`` stops the job when a replay differs, ``warn`` reports it and goes on.
         seed: Of ``ctx.random``.
         scaling: Decides how many instances operators should have; None leaves them as they are.
+        disk: Checkpoints also lie in the job directory, so that a job can be resumed: ``on``; ``sync`` has them, and
+            the input log, on the disk itself before anything is acknowledged; ``off`` keeps them in memory alone.
         auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while a tick's work takes much of its length.
     """
 
@@ -139,6 +141,7 @@ class Settings:
     tick_bytes: int = 32 << 20
     nondeterminism: Literal["fail", "warn"] = "fail"
     seed: int = 0
+    disk: Literal["on", "sync", "off"] = "on"
     auto_tick: bool = True
     scaling: Policy | None = None
 

@@ -42,7 +42,6 @@ from elastic.protocol import (
     Noticed,
     Peers,
     Protected,
-    Release,
     Send,
     Started,
     Trimmed,
@@ -121,7 +120,7 @@ class Coordinator:
         kind = "spare_started" if self._deployed else "joined"
         actions.append(Record(kind, worker=event.worker))
         for record in self.members.of_kind("keyed"):
-            if record.holder is None and self.plan.settings.checkpoint_ticks:
+            if record.holder in (None, record.worker) and self.plan.settings.checkpoint_ticks:
                 actions += self.reconfigurer.hold_elsewhere(record)
         if not self._deployed and len(self.members.live) >= self._needed:
             self._deployed = True
@@ -135,7 +134,7 @@ class Coordinator:
         if not self.plan.settings.checkpoint_ticks:
             text = "checkpoints are off: the loss of a worker with a stateful operator ends the job"
             warnings.append(Record("warning", cause=text))
-        elif self._wanted + self._spares_wanted < 2 and self.members.of_kind("keyed"):
+        elif self._wanted + self._spares_wanted < 2 and self.members.of_kind("keyed") and not self.members.has_disk:
             text = "one worker and no spare: a checkpoint has nowhere to go, and the loss of the worker ends the job"
             warnings.append(Record("warning", cause=text))
         elif self._spares_wanted == 0:
@@ -196,21 +195,31 @@ class Coordinator:
                 if begun is None:
                     return [*actions, self._state_lost(record, cause)]
                 actions += begun
-        for procedure in list(self.reconfigurer.running.values()):
-            if procedure.old.holder == lost and not procedure.old.fresh:
+        for procedure in [p for p in self.reconfigurer.running.values() if p.at == lost]:
+            if not self.reconfigurer.locate(procedure):
                 return [*actions, self._state_lost(procedure.old, cause)]
-            if procedure.old.holder == lost:
-                procedure.cut = True
+            actions += self.reconfigurer.cut(procedure)
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
-            if record.holder == lost and not self.members.workers[record.worker].lost:
-                waits = record.part_at == lost and not record.running
-                if waits and not record.fresh:
+            if self.members.workers[record.worker].lost:
+                continue
+            if record.part_at == lost and not record.running:
+                begun = self._restart(record, cause, now_s)
+                if begun is None:
                     return [*actions, self._state_lost(record, cause)]
+                actions += begun
+            elif record.holder == lost:
                 actions += self._hold_again(record)
-                if waits:  # it was to start from what lay there, which was nothing: tick 0 will do
-                    record.part_at = None
-                    actions.append(self.reconfigurer.start(record))
         return actions
+
+    def _restart(self, record: InstanceRecord, cause: str, now_s: float) -> list[object] | None:
+        """What an instance was to start from is lost: make it anew from what that was; None if there is nothing."""
+        if record.origin is not None:
+            return self.reconfigurer.begin(record, cause, now_s)
+        if not record.fresh:
+            return None
+        actions = self._hold_again(record)
+        record.part_at = None  # nothing lay there: tick 0 will do
+        return [*actions, self.reconfigurer.start(record)]
 
     def _splits_after(self, lost: int) -> list[object]:
         """Scale outs that a loss concerns: off while the old instance lives; else they have become recoveries."""
@@ -234,10 +243,15 @@ class Coordinator:
             why = "and checkpoints are off: set checkpoint to a duration"
         elif record.holder is None:
             why = "and it had no copy elsewhere: run with more workers"
+        elif self.members.has_disk:
+            why = "and there is no checkpoint of it in the job directory"
         elif not self.members.workers[record.holder].lost:
             why = f"and worker {record.holder}, which was to keep its checkpoints from then on, had none yet"
         else:
-            why = f"and its only checkpoint went with worker {record.holder}: two losses at once are not survived"
+            why = (
+                f"and its only checkpoint went with worker {record.holder}: to survive two losses at once, keep "
+                'checkpoints on the disk too ("disk: on")'
+            )
         return EndJob("failed", f"the state of {what} is lost: {cause}, {why}", "state_lost")
 
     # -- procedures ----------------------------------------------------------------------------------------------------
@@ -246,6 +260,9 @@ class Coordinator:
         """Carry procedures on that wait for a worker."""
         actions: list[object] = []
         for procedure in list(self.reconfigurer.running.values()):
+            if not procedure.cut and procedure.at is None and self.members.live:
+                self.reconfigurer.locate(procedure)
+                actions += self.reconfigurer.cut(procedure)
             if procedure.scales:
                 actions += self._carry_split_on(procedure, now_s)
             elif procedure.cut and (worker := self._place(procedure, now_s)) is not None:
@@ -266,7 +283,7 @@ class Coordinator:
         if procedure.joined or not self.members.workers[procedure.old.worker].lost:
             return self.reconfigurer.prepare(procedure)
         load = self.members.load()
-        choice = [w for w in self.members.live if w != procedure.old.holder] or self.members.live
+        choice = [w for w in self.members.live if w != procedure.at] or self.members.live
         for successor, worker in procedure.places.items():
             if self.members.workers[worker].lost and choice:
                 procedure.places[successor] = min(choice, key=lambda w: (load[w], w))
@@ -275,17 +292,19 @@ class Coordinator:
     def _place(self, procedure: Procedure, now_s: float) -> int | None:
         """A worker for the successor: its neighbours' heir, else a spare, else after a while the idlest."""
         members, old = self.members, procedure.old
+        if not members.workers[old.worker].lost:
+            return old.worker
         heir = self._heir.get(old.worker)
-        if heir is not None and heir in members.live and heir != old.holder:
+        if heir is not None and heir in members.live and heir != procedure.at:
             return heir
         for spare in members.spares:
-            if spare != old.holder:
+            if spare != procedure.at:
                 self._heir[old.worker] = spare
                 return spare
         if self._spawning and now_s - procedure.since_s < WAIT_FOR_SPARE_S:
             return None
         load = members.load()
-        choice = [w for w in members.live if w != old.holder] or members.live
+        choice = [w for w in members.live if w != procedure.at] or members.live
         return min(choice, key=lambda w: (load[w], w)) if choice else None
 
     # -- messages ------------------------------------------------------------------------------------------------------
@@ -311,7 +330,7 @@ class Coordinator:
                 return self._news(message)
             case Failed():
                 restoring = any(message.instance in p.places for p in self.reconfigurer.running.values())
-                if restoring or message.instance in self.members.instances:
+                if restoring or message.instance in self.members.instances or not message.operator:
                     return [EndJob("failed", message.error)]
             case Fenced():
                 return self._fenced(message, worker)
@@ -347,16 +366,8 @@ class Coordinator:
         return actions
 
     def _protected(self, message: Protected) -> list[object]:
-        """An instance's first own checkpoint is stored: the part that it started from is needed no more."""
         record = self.members.instances.get(message.instance)
-        if record is None:
-            return []
-        record.fresh = False
-        record.protected = record.protected or message.holder == record.holder
-        at, record.part_at = record.part_at, None
-        if at is None or at == message.holder or self.members.workers[at].lost:
-            return []
-        return [Send(at, Release(self._epoch, record.id))]
+        return [] if record is None else self.reconfigurer.on_protected(record, message.holder)
 
     def _cut_done(self, message: CutDone) -> list[object]:
         procedure = self.reconfigurer.on_cut_done(message)

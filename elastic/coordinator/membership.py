@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from elastic.keys import KeyInterval
 from elastic.plan import Plan
+from elastic.protocol import Origin
 
 
 @dataclass(slots=True)
@@ -25,7 +26,9 @@ class InstanceRecord:
     Attributes:
         index: Its place in the assignment, by which users name it (``count#0``).
         holder: The worker that keeps its checkpoints; None when there are none.
+        term: Of the holder, as in ``Hold``.
         part_at: Where the part lies that it starts from; None if it starts at tick 0, or from log or target.
+        origin: What it can be made from again if that part is lost; None once its own checkpoint is stored.
         protected: The holder is known to have a checkpoint of it.
         fresh: Nothing of it was ever acknowledged upstream, so it may start again from tick 0.
         running: It has said that it runs.
@@ -40,7 +43,9 @@ class InstanceRecord:
     version: int
     worker: int
     holder: int | None = None
+    term: int = 0
     part_at: int | None = None
+    origin: Origin | None = None
     protected: bool = False
     fresh: bool = True
     running: bool = False
@@ -64,12 +69,27 @@ class Membership:
     workers: dict[int, Worker] = field(default_factory=dict)
     instances: dict[int, InstanceRecord] = field(default_factory=dict)
     versions: Counter[str] = field(default_factory=Counter)
-    _next_id: int = 0
+    last_id: int = 0
+    last_term: int = 0
 
     def new_id(self) -> int:
         """An instance id that was never given out before."""
-        self._next_id += 1
-        return self._next_id
+        self.last_id += 1
+        return self.last_id
+
+    def new_term(self) -> int:
+        """A term above all others."""
+        self.last_term += 1
+        return self.last_term
+
+    @property
+    def has_disk(self) -> bool:
+        """Whether checkpoints lie on the disk too."""
+        return self.plan.settings.disk != "off"
+
+    def is_lost(self, worker: int | None) -> bool:
+        """Whether what lay on a worker is gone; on nobody lies nothing."""
+        return worker is None or self.workers[worker].lost
 
     def assignment(self, operator: str) -> list[InstanceRecord]:
         """The operator's instances, by key interval."""
@@ -98,7 +118,8 @@ class Membership:
     def holder_for(self, instance: InstanceRecord) -> int | None:
         """The worker that is to keep the instance's checkpoints; None where only its own worker lives.
 
-        A worker of an upstream instance and never the instance's own; else any other, in use before idle.
+        A worker of an upstream instance and never the instance's own; else any other, in use before idle. If there is
+        none, its own writes them to the disk, where the job has one.
 
         Source: SEEP Alg. 1, backup-state: i = hash(id(o)) mod |up(o)|.
         """
@@ -109,4 +130,4 @@ class Membership:
         for candidates in (hosts, used, others):
             if candidates:  # the next one round from its own, so that neighbours do not share one holder
                 return next((w for w in candidates if w > instance.worker), candidates[0])
-        return None
+        return instance.worker if self.has_disk else None

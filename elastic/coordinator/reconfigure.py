@@ -16,7 +16,7 @@ since versions and subscriptions do what stop, re-route and start do there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
@@ -30,6 +30,7 @@ from elastic.protocol import (
     Finish,
     Hold,
     Join,
+    Origin,
     ProducerRef,
     Release,
     Retire,
@@ -57,6 +58,9 @@ class Procedure:
         old: The instance that is replaced.
         successors: (id, interval) of the new ones.
         cut: Where its checkpoint lies is known: cut, or nothing to cut.
+        at: The worker where it is cut or joined, and the parts lie; None if there is nothing to cut, or nobody yet.
+        term: Under which the parts are held.
+        origin: What the successors can be made from again, if that lies on the disk.
         since_s: When it began, for its deadline.
         places: The worker of each successor, where they are to restore before the old instance is replaced.
         version: Of the successors that restore; above that of the old instance.
@@ -73,6 +77,9 @@ class Procedure:
     cause: str
     since_s: float
     cut: bool = False
+    at: int | None = None
+    term: int = 0
+    origin: Origin | None = None
     tick: int = 0
     places: dict[int, int] = field(default_factory=dict)
     version: int = 0
@@ -95,8 +102,9 @@ class Procedure:
     @property
     def workers(self) -> set[int]:
         """Whose loss calls it off, while it can be."""
-        holders = {old.holder for old in self.olds if old.holder is not None}
-        return holders | set(self.places.values()) | {old.worker for old in self.joined}
+        holders = {old.holder for old in self.joined if old.holder is not None}
+        at = set() if self.at is None else {self.at}
+        return at | holders | set(self.places.values()) | {old.worker for old in self.joined}
 
 
 @dataclass(slots=True)
@@ -129,10 +137,10 @@ class Reconfigurer:
                 fresh.append(record)
         for record in fresh:
             if plan.operators[record.operator].kind == "keyed" and plan.settings.checkpoint_ticks:
-                record.holder = self.members.holder_for(record)
+                record.holder, record.term = self.members.holder_for(record), self.members.new_term()
                 record.fresh = record.holder is not None
         actions: list[object] = [self._journal(operator) for operator in plan.operators]
-        actions += [Send(r.holder, Hold(self.epoch, r.id, fresh=True)) for r in fresh if r.holder is not None]
+        actions += [hold for r in fresh for hold in self.hold(r)]
         return actions + [self.start(record) for record in fresh]
 
     def _apart(self, operator: str) -> int:
@@ -161,16 +169,40 @@ class Reconfigurer:
         successors = tuple((id, interval) for id, (interval, _) in ids.items())
         procedure = Procedure(self._next, old, successors, cause, now_s)
         procedure.places = {id: worker for id, (_, worker) in ids.items()} if parts else {}
-        stateful = self.members.plan.operators[old.operator].kind == "keyed"
-        holder = None if old.holder is None or self.members.workers[old.holder].lost else old.holder
-        if stateful and holder is None and not (old.holder is not None and old.fresh):
+        if not self.locate(procedure):
             return None
         self.running[procedure.id] = procedure
         note = Journal("reconfigure", {"id": procedure.id, "old": old.id, "new": procedure.successors, "cause": cause})
-        if not stateful or holder is None:
+        return [note, *self.cut(procedure)]
+
+    def locate(self, procedure: Procedure) -> bool:
+        """Find who is to cut the old instance's checkpoint: its holder, else whoever reads it from the disk.
+
+        Returns whether there can be one. If no worker lives to read it, the procedure waits for the next.
+        """
+        old, members = procedure.old, self.members
+        procedure.term, procedure.cut, procedure.at = members.new_term(), False, None
+        if members.plan.operators[old.operator].kind != "keyed":
             procedure.cut = True
-            return [note]
-        return [note, self.cut(procedure)]
+            return True
+        if members.has_disk and members.plan.settings.checkpoint_ticks:
+            procedure.origin = old.origin or Origin(old.id)
+        if not members.is_lost(old.holder):
+            procedure.at = old.holder
+        elif procedure.origin is not None:
+            procedure.at = self._reader(old)
+        else:
+            procedure.cut = old.holder is not None and old.fresh
+            return procedure.cut
+        return True
+
+    def _reader(self, old: InstanceRecord) -> int | None:
+        """A worker that reads checkpoints from the disk: not the one that is next in turn to run the successor."""
+        members = self.members
+        heirs = members.spares[:1]
+        load = members.load()
+        others = [w for w in members.live if w not in heirs and w != old.worker] or members.live
+        return min(others, key=lambda w: (load[w], w), default=None)
 
     def begin_join(self, olds: Sequence[InstanceRecord], cause: str, now_s: float) -> list[object]:
         """Make one instance of neighbours, where the first of them runs: at first they are asked where they stand."""
@@ -179,6 +211,7 @@ class Reconfigurer:
         successor = self.members.new_id()
         procedure = Procedure(self._next, first, ((successor, interval),), cause, now_s, joined=tuple(olds))
         procedure.places = {successor: first.worker}
+        procedure.at, procedure.term = first.holder, self.members.new_term()
         self.running[procedure.id] = procedure
         ids = [old.id for old in olds]
         note = Journal("reconfigure", {"id": procedure.id, "old": ids, "new": procedure.successors, "cause": cause})
@@ -210,12 +243,16 @@ class Reconfigurer:
         sources = tuple((old.id, old.holder) for old in procedure.olds if old.holder is not None)
         holder, successor = procedure.old.holder, procedure.successors[0][0]
         assert holder is not None
-        return [Send(holder, Join(self.epoch, procedure.id, holder, successor, procedure.align, sources))]
+        join = Join(self.epoch, procedure.id, holder, successor, procedure.align, sources, procedure.term)
+        return [Send(holder, join)]
 
-    def cut(self, procedure: Procedure) -> Send:
-        """The command to the holder; the same again is harmless."""
-        assert procedure.old.holder is not None
-        return Send(procedure.old.holder, Cut(self.epoch, procedure.id, procedure.old.id, procedure.successors))
+    def cut(self, procedure: Procedure) -> list[object]:
+        """The command to whoever has the checkpoint, or reads it; the same again is harmless."""
+        if procedure.cut or procedure.at is None:
+            return []
+        old = procedure.old
+        cut = Cut(self.epoch, procedure.id, old.id, procedure.successors, procedure.term, old.origin, old.fresh)
+        return [Send(procedure.at, cut)]
 
     def on_cut_done(self, message: CutDone) -> Procedure | None:
         """The parts lie at the holder; returns the procedure unless it is over already."""
@@ -226,19 +263,16 @@ class Reconfigurer:
 
     def prepare(self, procedure: Procedure) -> list[object]:
         """Have the successors restore their parts; without views they do nothing after that."""
-        old, part_at = procedure.old, self._part_at(procedure.old)
+        old, part_at = procedure.old, procedure.at
         procedure.version = version = self.members.versions[old.operator] + 1
         commands = [
             (procedure.places[id], Start(
                 self.epoch, id, old.operator, old.index, interval, version, version, part_at, part_at, (), None,
-                procedure.cause,
+                procedure.cause, procedure.term,
             ))
             for id, interval in procedure.successors
         ]  # fmt: skip
         return [Send(worker, command) for worker, command in commands]
-
-    def _part_at(self, old: InstanceRecord) -> int | None:
-        return old.holder if old.holder is not None and not self.members.workers[old.holder].lost else None
 
     def on_restored(self, instance: int, tick: int) -> list[object]:
         """A successor has its part; the last of them brings the switch."""
@@ -251,20 +285,22 @@ class Reconfigurer:
     def abort(self, procedure: Procedure) -> list[object]:
         """Call scaling off: the old instances have all the state, and back it up anew."""
         del self.running[procedure.id]
-        old, workers = procedure.old, self.members.workers
+        workers = self.members.workers
         actions: list[object] = [Journal("aborted", {"id": procedure.id})]
         actions += [Send(w, Retire(self.epoch, id)) for id, w in procedure.places.items() if not workers[w].lost]
-        if old.holder is not None and not workers[old.holder].lost:
-            actions += [Send(old.holder, Release(self.epoch, id)) for id, _ in procedure.successors]
+        if not self.members.is_lost(procedure.at):
+            assert procedure.at is not None
+            actions += [Send(procedure.at, Release(self.epoch, id, gone=True)) for id, _ in procedure.successors]
         for alive in [o for o in procedure.olds if not workers[o.worker].lost]:
             actions += self._resume(alive) if procedure.joined else self.hold_elsewhere(alive)
         return actions
 
     def _resume(self, record: InstanceRecord) -> list[object]:
         """An instance that was aligned goes on backing up where it did, or elsewhere if that is gone."""
-        if record.holder is None or self.members.workers[record.holder].lost:
+        if self.members.is_lost(record.holder):
             return self.hold_elsewhere(record)
-        return [Send(record.worker, SetHolder(self.epoch, record.id, record.holder))]
+        record.term = self.members.new_term()
+        return [*self.hold(record), self._set_holder(record)]
 
     def commit(self, procedure: Procedure, worker: int | None = None) -> list[object]:
         """Put the successors into the assignment, on ``worker`` or where they have restored, and tell everybody."""
@@ -274,14 +310,17 @@ class Reconfigurer:
             del members.instances[replaced.id]
         members.versions[old.operator] += 1
         version = members.versions[old.operator]
-        part_at = self._part_at(old)
+        part_at, origin = procedure.at, procedure.origin
+        if origin is not None and len(procedure.successors) > 1:
+            origin = replace(origin, tick=procedure.tick)
         fresh: list[InstanceRecord] = []
-        for id, interval in procedure.successors:
+        for n, (id, interval) in enumerate(procedure.successors):
             place = worker if worker is not None else procedure.places[id]
             record = InstanceRecord(
                 id, old.operator, old.index, interval, procedure.version or version, place,
                 holder=part_at, part_at=part_at, protected=part_at is not None,
-                fresh=old.fresh and not procedure.joined, cause=procedure.cause,
+                fresh=old.fresh and not procedure.joined, cause=procedure.cause, term=procedure.term,
+                origin=None if origin is None else replace(origin, buffers=origin.buffers and n == 0),
                 running=id in procedure.restored, start_tick=procedure.restored.get(id),
             )  # fmt: skip
             members.instances[id] = record
@@ -298,7 +337,7 @@ class Reconfigurer:
             actions.append(Send(replaced.worker, Retire(self.epoch, replaced.id)))
         for replaced in procedure.joined:
             if replaced.holder is not None and not members.workers[replaced.holder].lost:
-                actions.append(Send(replaced.holder, Release(self.epoch, replaced.id)))
+                actions.append(Send(replaced.holder, Release(self.epoch, replaced.id, gone=True)))
         return actions + self.views_of(old.operator)
 
     def _protect(self, record: InstanceRecord, *, told: bool) -> list[object]:
@@ -313,19 +352,46 @@ class Reconfigurer:
         if told:
             return self.hold_elsewhere(record)
         record.holder, record.protected = self.members.holder_for(record), False
+        record.term = self.members.new_term()
         if record.holder is None:
             record.fresh = False
             return [self.unprotected(record)]
-        return [Send(record.holder, Hold(self.epoch, record.id, record.fresh))]
+        return self.hold(record)
 
     def hold_elsewhere(self, record: InstanceRecord) -> list[object]:
         """Have another worker hold an instance's checkpoints, with a full one at once; a warning if there is none."""
         record.holder, record.protected = self.members.holder_for(record), False
-        told = Send(record.worker, SetHolder(self.epoch, record.id, record.holder))
+        record.term = self.members.new_term()
         if record.holder is None:  # it keeps nothing for a successor any more, so tick 0 will not do either
             record.fresh = False
-            return [told, self.unprotected(record)]
-        return [Send(record.holder, Hold(self.epoch, record.id, record.fresh)), told]
+            return [self._set_holder(record), self.unprotected(record)]
+        return [*self.hold(record), self._set_holder(record)]
+
+    def hold(self, record: InstanceRecord) -> list[object]:
+        """The order to the holder; the same again is harmless."""
+        if record.holder is None:
+            return []
+        return [Send(record.holder, Hold(self.epoch, record.id, record.fresh, record.term))]
+
+    def _set_holder(self, record: InstanceRecord) -> Send:
+        return Send(record.worker, SetHolder(self.epoch, record.id, record.holder, record.term))
+
+    def on_protected(self, record: InstanceRecord, holder: int) -> list[object]:
+        """An instance's first own checkpoint is stored: nothing that it was made from is needed any more."""
+        record.fresh = False
+        record.protected = record.protected or holder == record.holder
+        (at, record.part_at), (origin, record.origin) = (record.part_at, None), (record.origin, None)
+        actions: list[object] = []
+        if at is not None and at != holder and not self.members.workers[at].lost:
+            actions.append(Send(at, Release(self.epoch, record.id)))
+        if origin is not None and not self._is_origin(origin.instance):
+            actions.append(Send(holder, Release(self.epoch, origin.instance, gone=True)))
+        return actions
+
+    def _is_origin(self, instance: int) -> bool:
+        """Whether somebody may yet have to be made from an instance's checkpoint."""
+        origins = [r.origin for r in self.members.instances.values()] + [p.origin for p in self.running.values()]
+        return any(origin is not None and origin.instance == instance for origin in origins)
 
     def unprotected(self, record: InstanceRecord) -> Record:
         """A warning that nobody can hold an instance's checkpoints."""
@@ -341,7 +407,7 @@ class Reconfigurer:
         views = tuple(self.view(e.id, e.producer, record.id) for e in self.members.plan.inputs(record.operator))
         command = Start(
             self.epoch, record.id, record.operator, record.index, record.interval, record.version, record.version,
-            record.holder, record.part_at, views, final, record.cause,
+            record.holder, record.part_at, views, final, record.cause, record.term,
         )  # fmt: skip
         return Send(record.worker, command)
 

@@ -69,7 +69,7 @@ class Host:
     def __init__(self, worker: int, plan: Plan) -> None:
         self.worker, self.plan = worker, plan
         self.instances: dict[int, AnyInstance] = {}
-        self.backups = BackupStore()
+        self.backups = BackupStore(disk=plan.settings.disk != "off")
         self._starting: dict[int, Start] = {}
         self._early_views: dict[tuple[int, int], View] = {}
         self._early_subscriptions: dict[tuple[int, int, int], Subscribe] = {}
@@ -125,7 +125,7 @@ class Host:
             case Hold():
                 self.backups.on_hold(message)
             case Release():
-                self.backups.on_release(message)
+                return self.backups.on_release(message)
             case Cut():
                 return self.backups.on_cut(message)
             case Join():
@@ -201,9 +201,9 @@ class Host:
 
     def _on_set_holder(self, message: SetHolder) -> list[Command]:
         if isinstance(found := self.instances.get(message.instance), KeyedInstance):
-            return found.on_set_holder(message.holder)
+            return found.on_set_holder(message.holder, message.term)
         if (waiting := self._starting.get(message.instance)) is not None:
-            self._starting[message.instance] = replace(waiting, holder=message.holder)
+            self._starting[message.instance] = replace(waiting, holder=message.holder, term=message.term)
         return []
 
     def _on_part(self, message: Part) -> list[Command]:
@@ -225,6 +225,19 @@ class Host:
         if start.instance not in self._starting:
             return [Close(start.instance)]
         return self._run(SinkInstance(self.plan, start, self.worker, committed), 0)
+
+    def persisted(self, instance: int, term: int, tick: int) -> list[Command]:
+        """A checkpoint that is held here lies on the disk."""
+        return self.backups.on_persisted(instance, term, tick)
+
+    def refused(self, instance: int) -> list[Command]:
+        """Somebody else has taken over what lies on the disk of an instance."""
+        self.backups.on_refused(instance)
+        return []
+
+    def loaded(self, reconfigure: int, instance: int, checkpoint: Checkpoint | None) -> list[Command]:
+        """What lay on the disk of an instance that a reconfigure is about; None if there was nothing."""
+        return self.backups.on_loaded(reconfigure, instance, checkpoint)
 
     def _run(self, instance: AnyInstance, keys: int) -> list[Command]:
         start = self._starting.pop(instance.id)

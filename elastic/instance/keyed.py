@@ -72,7 +72,7 @@ class KeyedInstance:
         self.finished = checkpoint is not None and checkpoint.final
         self._worker, self._checkpoint_ticks = worker, settings.checkpoint_ticks
         self._phase = start.interval.low * self._checkpoint_ticks // settings.key_groups
-        self._holder = start.holder if self._checkpoint_ticks else None
+        self._holder, self._term = start.holder if self._checkpoint_ticks else None, start.term
         self._stored = (
             self.tau if checkpoint is not None else None
         )  # the base that the holder has; None: a full one is due
@@ -273,8 +273,11 @@ class KeyedInstance:
             self._stored, self._under_way, self._refused = None, None, True
         return []
 
-    def on_set_holder(self, holder: int | None) -> list[Command]:
-        """Back up elsewhere from now on: a lost copy is made again at once."""
+    def on_set_holder(self, holder: int | None, term: int) -> list[Command]:
+        """Back up elsewhere from now on: a lost copy is made again at once. What was said before is not done again."""
+        if term <= self._term:
+            return []
+        self._term = term
         self._holder = holder if self._checkpoint_ticks else None
         self._align, self._aligned = None, False
         self._stored, self._under_way, self._protected = None, None, False

@@ -7,6 +7,7 @@ integers that never go back:
 * an *instance id* is given out once; each incarnation gets a new one;
 * a *version* counts the assignments of one operator; what carries an older one is refused;
 * an *epoch* counts the coordinator's incarnations; workers refuse commands of an older one;
+* a *term* counts the holders of all checkpoints; what one of an earlier term writes to the disk is refused;
 * a *serial* counts the subscriptions of one consumer, so that what was sent for an earlier one is recognised.
 """
 
@@ -30,6 +31,7 @@ from elastic.protocol.backup import (
     Fetch,
     Hold,
     Join,
+    Origin,
     Part,
     Protected,
     Release,
@@ -42,7 +44,10 @@ from elastic.protocol.commands import (
     Close,
     Command,
     Commit,
+    Forget,
+    Load,
     Open,
+    Persist,
     Send,
     Tell,
 )
@@ -74,7 +79,7 @@ from elastic.protocol.trouble import (
 MESSAGES: tuple[type, ...] = (
     Subscribe, Deliver, Credit, Ack, Want, NeedCheckpoint, Differs,
     Store, Stored, StoreRefused, Fetch, Part,
-    View, Peers, Start, Retire, SetHolder, Hold, Release, Cut, Align, Join, Freeze, Finish, Drain,
+    View, Peers, Start, Retire, SetHolder, Hold, Release, Origin, Cut, Align, Join, Freeze, Finish, Drain,
     ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected, Exhausted, Frozen, Finished, CaughtUp, Failed,
     Fenced, Trimmed, Nondeterministic, Noticed,
 )  # fmt: skip

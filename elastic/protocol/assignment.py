@@ -46,6 +46,7 @@ class Start:
         part_at: Worker that has the part to restore from; None to start from tick 0.
         views: The producers of every input.
         final: The ``Finish`` of a source whose end is fixed already.
+        term: Of the holder, as in ``Hold``.
     """
 
     epoch: int
@@ -60,6 +61,7 @@ class Start:
     views: tuple[View, ...]
     final: Finish | None = None
     cause: str = ""
+    term: int = 0
 
 
 @dataclass(frozen=True, slots=True)

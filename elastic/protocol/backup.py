@@ -51,28 +51,36 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keep checkpoints for an instance. ``fresh``: nothing was ever acknowledged, so an empty copy means tick 0."""
+    """Keep checkpoints for an instance.
+
+    Attributes:
+        fresh: Nothing was ever acknowledged, so an empty copy means tick 0.
+        term: Counts the holders of the job; what one of an earlier term writes to the disk is refused from then on.
+    """
 
     epoch: int
     instance: int
     fresh: bool
+    term: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Forget an instance's checkpoints: another worker holds them, or it was replaced."""
+    """Forget an instance's checkpoints: another worker holds them; ``gone``: nobody needs them, on no medium."""
 
     epoch: int
     instance: int
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SetHolder:
-    """From now on an instance backs up at another worker, with a full checkpoint at once."""
+    """From now on an instance backs up at another worker, with a full checkpoint at once; once per ``term``."""
 
     epoch: int
     instance: int
     holder: int | None
+    term: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +92,38 @@ class Protected:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """An instance whose checkpoint on the disk a successor can be made from again, until it has stored its own.
+
+    Attributes:
+        tick: The checkpoint's, where other successors were cut from the same; None if any will do.
+        buffers: Whether this successor's part has the buffer state.
+    """
+
+    instance: int
+    tick: int | None = None
+    buffers: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
-    """Fence an instance and cut its last checkpoint into parts for its successors; idempotent by ``reconfigure``."""
+    """Fence an instance and cut its last checkpoint into parts for its successors; idempotent by ``reconfigure``.
+
+    A worker that has no checkpoint of the instance takes what lies on the disk.
+
+    Attributes:
+        term: Under it the parts are held, and the instance's checkpoints on the disk are fenced.
+        origin: What the instance was made from, if it may not have stored anything itself.
+        fresh: Nothing was ever acknowledged, so that an empty disk means tick 0.
+    """
 
     epoch: int
     reconfigure: int
     instance: int
     parts: tuple[tuple[int, KeyInterval], ...]
+    term: int = 0
+    origin: Origin | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +142,7 @@ class Join:
     Attributes:
         holder: Who is told this.
         sources: Instances, and the worker that holds the checkpoint of each.
+        term: Under it the whole is held.
     """
 
     epoch: int
@@ -117,3 +151,4 @@ class Join:
     successor: int
     tick: int
     sources: tuple[tuple[int, int], ...]
+    term: int = 0

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from elastic.batch import Batch
 from elastic.protocol.assignment import Start
+from elastic.state.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +49,36 @@ class Commit:
     final: bool
 
 
-Command: TypeAlias = Send | Tell | Open | Close | Commit
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write a checkpoint of an instance to the disk; the shell answers with ``Host.persisted`` or ``Host.refused``.
+
+    Attributes:
+        term: Refused once somebody has loaded or written under a higher one.
+        compact: It stands for everything that was written before it.
+    """
+
+    instance: int
+    term: int
+    checkpoint: Checkpoint
+    compact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Fence what is on the disk of an instance and read its newest checkpoint, or that of ``tick``; ``Host.loaded``."""
+
+    reconfigure: int
+    instance: int
+    term: int
+    tick: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove the checkpoints of an instance from the disk."""
+
+    instance: int
+
+
+Command: TypeAlias = Send | Tell | Open | Close | Commit | Persist | Load | Forget

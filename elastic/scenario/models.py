@@ -98,6 +98,11 @@ def _policy(value: object) -> Policy | None:
     return kind(**options)
 
 
+def _switch(value: object) -> object:
+    """YAML reads on and off as booleans."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
 class Elastic(Section):
     """Settings of the elastic model."""
 
@@ -122,6 +127,14 @@ class Elastic(Section):
     tick_bytes: Annotated[
         SizeBytes, _field("A source reads at most this much in one tick and partition.", "32MiB", at_least=1)
     ] = 32 << 20
+    disk: Annotated[
+        Literal["on", "sync", "off"],
+        BeforeValidator(_switch),
+        Field(
+            description="Where checkpoints lie beside another worker's memory: on, in the job directory; sync, there "
+            "and past any cache; off, nowhere."
+        ),
+    ] = "on"
     nondeterminism: Annotated[
         Literal["fail", "warn"],
         Field(description="fail stops the job when a replay differs from what was sent; warn reports it and goes on."),
@@ -145,6 +158,7 @@ class Elastic(Section):
             heartbeat_ms=self.heartbeat,
             tick_bytes=self.tick_bytes,
             nondeterminism=self.nondeterminism,
+            disk=self.disk,
             seed=self.seed,
             scaling=self.scaling,
         )

@@ -4,10 +4,15 @@ Source: SEEP §3.2, ``backup-state``, and the cut of §4: overload or failure, i
 at its holder, and the busy instance is asked for nothing (invariant 5). We differ: a holder refuses whatever it was
 not told to hold, and stops holding for an instance in the same step as it cuts, so that a zombie's checkpoint can
 neither be stored nor acknowledged (invariant 9).
+
+Where the job keeps checkpoints on the disk too, a checkpoint is acknowledged once it lies there, and a worker that is
+told to cut what it does not hold takes it from there. The disk itself is the shell's: it is asked with ``Persist``,
+``Load`` and ``Forget``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from elastic.protocol import (
@@ -15,9 +20,12 @@ from elastic.protocol import (
     Cut,
     CutDone,
     Fetch,
+    Forget,
     Hold,
     Join,
+    Load,
     Part,
+    Persist,
     Release,
     Send,
     Store,
@@ -34,19 +42,21 @@ class Held:
     """What is kept for one instance.
 
     Attributes:
+        term: Under which it is held.
         fresh: Nothing was ever acknowledged before it was held here, so an empty copy means tick 0.
         newest: The newest checkpoint, all of it but the state; None before the first.
         state: Its processing state; None where nothing was ever written.
     """
 
+    term: int
     fresh: bool
     newest: Checkpoint | None = None
     state: FoldingTable | None = None
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint | None, *, fresh: bool) -> Held:
+    def of(cls, checkpoint: Checkpoint | None, term: int, *, fresh: bool) -> Held:
         """What is kept of a full checkpoint, or of none."""
-        held = cls(fresh)
+        held = cls(term, fresh)
         if checkpoint is not None:
             held.keep(checkpoint)
         return held
@@ -81,6 +91,22 @@ class Held:
         return replace(self.newest, state=self.state.whole())
 
 
+def newest(chain: Sequence[Checkpoint], tick: int | None = None) -> Checkpoint | None:
+    """The full checkpoint that a full one and deltas on it make, as far as they follow one another.
+
+    Args:
+        chain: As they were written; an older full one, and what builds on it, counts for nothing.
+        tick: The one that is wanted; no other will do then.
+    """
+    held = Held(term=0, fresh=False)
+    for checkpoint in chain:
+        if tick is not None and checkpoint.tick > tick:
+            break
+        if checkpoint.base is None or checkpoint.base == held.tick:
+            held.keep(checkpoint)
+    return held.fold() if tick in (None, held.tick) else None
+
+
 @dataclass(slots=True)
 class _Joining:
     """A join under way, and the parts that have come."""
@@ -90,12 +116,20 @@ class _Joining:
 
 
 class BackupStore:
-    """Checkpoints kept on one worker for instances of other workers."""
+    """Checkpoints kept on one worker for instances of other workers.
 
-    def __init__(self) -> None:
+    Args:
+        disk: Whether the job keeps them on the disk too.
+    """
+
+    def __init__(self, *, disk: bool = False) -> None:
+        self._disk = disk
         self._held: dict[int, Held] = {}
         self._cuts: dict[int, CutDone] = {}
         self._joins: dict[int, _Joining] = {}
+        self._loading: dict[int, Cut] = {}
+        self._unwritten: dict[tuple[int, int, int], Command] = {}
+        """What is to be said once the checkpoint of (instance, term, tick) lies on the disk."""
 
     @property
     def size_bytes(self) -> int:
@@ -108,21 +142,44 @@ class BackupStore:
         return held is not None and held.newest is not None
 
     def on_hold(self, message: Hold) -> None:
-        """Begin to hold for an instance; nothing changes if it is held already."""
-        self._held.setdefault(message.instance, Held(message.fresh))
+        """Begin to hold for an instance; of one that is held already, only the term may change."""
+        held = self._held.setdefault(message.instance, Held(message.term, message.fresh))
+        held.term = max(held.term, message.term)
 
-    def on_release(self, message: Release) -> None:
+    def on_release(self, message: Release) -> list[Command]:
         """Forget an instance, and a join that was to make its checkpoint: parts that still come belong to the next."""
         self._held.pop(message.instance, None)
         self._joins = {id: j for id, j in self._joins.items() if j.order.successor != message.instance}
+        return [Forget(message.instance)] if message.gone and self._disk else []
 
     def on_store(self, message: Store) -> list[Command]:
-        """Keep a checkpoint and acknowledge it; refuse it from an instance not held for, or without its base."""
+        """Keep a checkpoint and acknowledge it, or have it written first.
+
+        Refused is one of an instance that is not held for, and one without its base.
+        """
         held, checkpoint = self._held.get(message.instance), message.checkpoint
         if held is None or (checkpoint.base is not None and checkpoint.base != held.tick):
             return [Send(message.worker, StoreRefused(message.instance, checkpoint.tick))]
         held.keep(checkpoint)
-        return [Send(message.worker, Stored(message.instance, checkpoint.tick))]
+        return self._written(
+            message.instance, held.term, checkpoint, Send(message.worker, Stored(message.instance, checkpoint.tick))
+        )
+
+    def _written(self, instance: int, term: int, checkpoint: Checkpoint, then: Command) -> list[Command]:
+        """Say something once a checkpoint is on every medium that the job promises to survive."""
+        if not self._disk:
+            return [then]
+        self._unwritten[instance, term, checkpoint.tick] = then
+        return [Persist(instance, term, checkpoint, compact=checkpoint.base is None)]
+
+    def on_persisted(self, instance: int, term: int, tick: int) -> list[Command]:
+        """A checkpoint lies on the disk; who was cut or released meanwhile is not acknowledged any more."""
+        then = self._unwritten.pop((instance, term, tick), None)
+        return [then] if then is not None and instance in self._held else []
+
+    def on_refused(self, instance: int) -> None:
+        """Another holder has taken an instance's checkpoints over from the disk: this one's time is past."""
+        self._held.pop(instance, None)
 
     def tidy(self) -> bool:
         """Fold a piece of some instance's deltas, if they outweigh what they change; whether there was such a one.
@@ -133,23 +190,50 @@ class BackupStore:
 
     def on_cut(self, message: Cut) -> list[Command]:
         """Fence the instance and keep one part per successor; the same reconfigure again gives the same answer."""
-        if (done := self._cuts.get(message.reconfigure)) is None:
-            held = self._held.pop(message.instance, None)
-            whole = None if held is None else held.fold()
-            lost = whole is None and (held is None or not held.fresh)
-            parts: list[Checkpoint | None] = [None] * len(message.parts)
-            if whole is not None:
-                parts = list(partition_checkpoint(whole, [interval for _, interval in message.parts]))
-            for (successor, _), part in zip(message.parts, parts, strict=True):
-                self._held[successor] = Held.of(part, fresh=whole is None and not lost)
-            done = CutDone(message.reconfigure, 0 if whole is None else whole.tick, lost)
-            self._cuts[message.reconfigure] = done
-        return [Tell(done)]
+        if (done := self._cuts.get(message.reconfigure)) is not None:
+            return [Tell(done)]
+        held = self._held.get(message.instance)
+        if self._disk and (held is None or held.newest is None):
+            self._loading[message.reconfigure] = message
+            return [Load(message.reconfigure, message.instance, message.term)]
+        fresh = held is not None and held.fresh
+        return self._cut(message, None if held is None else held.fold(), fresh=fresh)
+
+    def on_loaded(self, reconfigure: int, instance: int, checkpoint: Checkpoint | None) -> list[Command]:
+        """What lay on the disk of an instance that is to be cut; None if there was nothing."""
+        cut = self._loading.pop(reconfigure, None)
+        if cut is None:
+            return []
+        origin = cut.origin
+        if checkpoint is None and origin is not None and instance != origin.instance:
+            self._loading[reconfigure] = cut
+            return [Load(reconfigure, origin.instance, cut.term, origin.tick)]
+        buffers = origin is None or instance != origin.instance or origin.buffers
+        return self._cut(cut, checkpoint, fresh=cut.fresh, buffers=buffers)
+
+    def _cut(self, order: Cut, whole: Checkpoint | None, *, fresh: bool, buffers: bool = True) -> list[Command]:
+        """Hold the parts of a checkpoint for the successors; they start at tick 0 if there never was one."""
+        self._held.pop(order.instance, None)
+        intervals = [interval for _, interval in order.parts]
+        parts: list[Checkpoint | None] = [None] * len(intervals)
+        if whole is not None:
+            parts = list(partition_checkpoint(whole, intervals, buffers=buffers))
+        lost = whole is None and not fresh
+        commands: list[Command] = []
+        for (successor, _), part in zip(order.parts, parts, strict=True):
+            self._held[successor] = Held.of(part, order.term, fresh=whole is None and not lost)
+            if part is not None and self._disk:
+                commands.append(Persist(successor, order.term, part, compact=True))
+        done = CutDone(order.reconfigure, 0 if whole is None else whole.tick, lost)
+        self._cuts[order.reconfigure] = done
+        return [Tell(done), *commands]
 
     def on_join(self, message: Join) -> list[Command]:
         """Join the checkpoints of several instances, with those that other workers hold once they have come."""
         if (done := self._cuts.get(message.reconfigure)) is not None:
             return [Tell(done)]
+        if message.successor in self._held:
+            return []  # it is being written
         self._joins[message.reconfigure] = _Joining(message)
         asked: list[Command] = []
         for instance, worker in message.sources:
@@ -177,11 +261,13 @@ class BackupStore:
         parts = [joining.parts[id] for id, _ in order.sources]
         whole = [p for p in parts if p is not None and p.tick == order.tick]
         lost = len(whole) < len(parts)
-        if not lost:
-            self._held[order.successor] = Held.of(join_checkpoints(whole), fresh=False)
         done = CutDone(order.reconfigure, order.tick, lost)
-        self._cuts[order.reconfigure] = done
-        return [Tell(done)]
+        if lost:
+            self._cuts[order.reconfigure] = done
+            return [Tell(done)]
+        joined = join_checkpoints(whole)
+        self._held[order.successor] = Held.of(joined, order.term, fresh=False)
+        return self._written(order.successor, order.term, joined, Tell(done))
 
     def on_fetch(self, message: Fetch) -> list[Command]:
         """Hand out the newest checkpoint of an instance, whole; no answer if it was cut meanwhile: a zombie asks."""

@@ -82,7 +82,9 @@ def fold_checkpoint(base: Checkpoint, deltas: Sequence[Checkpoint]) -> Checkpoin
     return Checkpoint(tick, base.base, state, buffers, deltas[-1].final if deltas else base.final)
 
 
-def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval]) -> list[Checkpoint]:
+def partition_checkpoint(
+    checkpoint: Checkpoint, intervals: Sequence[KeyInterval], *, buffers: bool = True
+) -> list[Checkpoint]:
     """One full checkpoint per key interval, losing and repeating nothing.
 
     Every part carries the same τ, so that replay after it is right for each of them, be it for scale out or for
@@ -90,7 +92,8 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
 
     Args:
         checkpoint: A full one; not changed. Values are shared with the parts.
-        intervals: They tile the instance's interval, ascending.
+        intervals: They tile the instance's interval, ascending; or some of them, where the others were cut before.
+        buffers: Whether the first part is to have the buffer.
 
     Source: SEEP §3.2, partition-processing-state (β_1 ← β, β_i ← ∅ for i ≠ 1).
     """
@@ -99,8 +102,9 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
     parts = []
     for n, interval in enumerate(intervals):
         state = None if checkpoint.state is None else cut_table(checkpoint.state, interval)
-        buffers = checkpoint.buffers if n == 0 else {e: replace(b, entries=()) for e, b in checkpoint.buffers.items()}
-        parts.append(Checkpoint(checkpoint.tick, None, state, buffers, checkpoint.final))
+        empty = {edge: replace(buffer, entries=()) for edge, buffer in checkpoint.buffers.items()}
+        whole = checkpoint.buffers if buffers and n == 0 else empty
+        parts.append(Checkpoint(checkpoint.tick, None, state, whole, checkpoint.final))
     return parts
 
 

@@ -12,7 +12,7 @@ from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
 from elastic.keys import KeyInterval, tiles
 from elastic.plan import Plan
-from elastic.protocol import Ack, Command, Send, SetHolder, Start, Store, Stored
+from elastic.protocol import Ack, Command, Send, SetHolder, Start, Stored
 from elastic.testing.world import LogStore, TargetStore
 
 
@@ -51,13 +51,17 @@ class Watch:
 
     def saw(self, host: Host, message: object, commands: Sequence[Command]) -> None:
         """A host has handled a message: note what is stored, and check what was trimmed."""
-        match message:
-            case Store() if any(isinstance(c, Send) and isinstance(c.message, Stored) for c in commands):
-                start = self._started[message.instance]
+        self.stored(commands)
+        if isinstance(message, Ack):
+            self._check_trimmed(host, message)
+
+    def stored(self, commands: Sequence[Command]) -> None:
+        """Note what a holder acknowledges: it must really have it, which its own store has decided."""
+        for command in commands:
+            if isinstance(command, Send) and isinstance(command.message, Stored):
+                start = self._started[command.message.instance]
                 stored = self._stored[start.operator][start.interval.low : start.interval.high]
-                np.maximum(stored, message.checkpoint.tick, out=stored)
-            case Ack():
-                self._check_trimmed(host, message)
+                np.maximum(stored, command.message.tick, out=stored)
 
     def _note_holder(self, instance: int, holder: int | None) -> None:
         """Without a holder nothing could be restored, so an instance may acknowledge what it likes."""

@@ -16,7 +16,7 @@ from elastic.testing.invariants import InvariantError, Watch
 from elastic.testing.reference import ReferenceRun
 from elastic.testing.story import Story
 from elastic.testing.worker import SimulatedWorker
-from elastic.testing.world import LogStore, TargetStore
+from elastic.testing.world import CheckpointDisk, LogStore, TargetStore
 
 GRACE_S = 1.0
 """A lost copy must lie somewhere again by then: a message or two over slow links, or after a nudge if one was lost."""
@@ -97,11 +97,14 @@ def expected_rows(
 class Copies:
     """Where state really is, by which a job that gives up is judged: not by what its coordinator believes.
 
-    A copy is an instance that is known to run on a worker that is not lost, or a checkpoint that is held on one.
+    A copy is an instance that is known to run on a worker that is not lost, or a checkpoint that is held on one or
+    lies on the disk.
     """
 
-    def __init__(self, plan: Plan, coordinator: Coordinator, workers: Mapping[int, SimulatedWorker]) -> None:
-        self._plan, self._members, self._workers = plan, coordinator.members, workers
+    def __init__(
+        self, plan: Plan, coordinator: Coordinator, workers: Mapping[int, SimulatedWorker], disk: CheckpointDisk
+    ) -> None:
+        self._plan, self._members, self._workers, self._disk = plan, coordinator.members, workers, disk
         self._running = coordinator.reconfigurer.running
         self._started: set[int] = set()
         self._single_since: dict[int, float] = {}
@@ -137,7 +140,11 @@ class Copies:
         """Whether its own worker has the only copy, though there is another that could hold one."""
         here, others = self._workers[record.worker], [w for w in self._present() if w.number != record.worker]
         held = any(all(any(map(self._holds(id), others)) for id in ids) for ids in self._incarnations(record))
-        return bool(others) and self._is_here(here, record.id) and not held
+        return bool(others) and self._is_here(here, record.id) and not held and not self._is_on_disk(record)
+
+    def _is_on_disk(self, record: InstanceRecord) -> bool:
+        """Whether the disk has what the instance can be made from."""
+        return self._disk.has_copy(record.id if record.origin is None else record.origin.instance)
 
     def _incarnations(self, record: InstanceRecord) -> list[set[int]]:
         """The instance, and those that together are about to replace it."""
@@ -172,6 +179,8 @@ class Copies:
         return any(stored.is_needed(r) and not self._has_copy(r) for r in records)
 
     def _has_copy(self, record: InstanceRecord) -> bool:
+        if self._is_on_disk(record):
+            return True
         workers = [w for w in self._workers.values() if not w.declared_lost]
         return any(all(any(self._is_copy(w, id) for w in workers) for id in ids) for ids in self._incarnations(record))
 

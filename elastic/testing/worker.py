@@ -19,15 +19,18 @@ from elastic.protocol import (
     Failed,
     Fenced,
     Finish,
+    Forget,
     Freeze,
+    Load,
     Open,
     Peers,
+    Persist,
     Send,
     Start,
     Tell,
 )
 from elastic.testing.invariants import Watch
-from elastic.testing.world import LogStore, SimulatedLog, SimulatedWriter, TargetStore, World
+from elastic.testing.world import CheckpointDisk, LogStore, SimulatedLog, SimulatedWriter, TargetStore, World
 
 STEP_S = 0.0005
 """A worker looks at its instances so soon after something has happened, at most."""
@@ -53,6 +56,7 @@ class Machine:
     slow_disk: bool
     logs: dict[tuple[str, int], LogStore] = field(default_factory=dict)
     targets: dict[str, TargetStore] = field(default_factory=dict)
+    checkpoints: CheckpointDisk = field(default_factory=CheckpointDisk)
 
     def clock(self) -> float:
         """Unix time, as workers see it."""
@@ -87,6 +91,7 @@ class SimulatedWorker:
         self._inbox: list[tuple[int, Any]] = []
         self._known: set[int] = set()
         self._working = False
+        self._disk_at = 0.0
         self._world.after(self._chance.random() * NUDGE_S, self._nudge)
 
     @property
@@ -186,9 +191,38 @@ class SimulatedWorker:
                     self._execute(self._guarded(start.instance, lambda s=start: self._open(s)))  # type: ignore[misc]
                 case Commit():
                     self._world.after(self._machine.disk_s(), lambda c=command: self._committed(c))  # type: ignore[misc]
+                case Persist() | Load() | Forget():
+                    self._on_disk(command)
                 case Close():
                     self._drivers.pop(command.instance, None)
                     self._writers.pop(command.instance, None)
+
+    def _on_disk(self, command: Persist | Load | Forget) -> None:
+        """The worker's disk thread does one thing after the other; what it has not done is lost with the worker."""
+        self._disk_at = max(self._disk_at, self._world.now) + self._machine.disk_s()
+        self._world.at(self._disk_at, lambda: self._disk_done(command))
+
+    def _disk_done(self, command: Persist | Load | Forget) -> None:
+        if not self.alive:
+            return
+        if self.hung:
+            self._world.after(WRITE_S, lambda: self._disk_done(command))
+            return
+        disk, host = self._machine.checkpoints, self.host
+        match command:
+            case Persist(instance, term, checkpoint):
+                if disk.write(instance, term, checkpoint, compact=command.compact):
+                    commands = host.persisted(instance, term, checkpoint.tick)
+                    self._watch.stored(commands)
+                    self._execute(commands)
+                else:
+                    self._execute(host.refused(instance))
+            case Load():
+                found = disk.read(command.instance, command.term, command.tick)
+                self._execute(host.loaded(command.reconfigure, command.instance, found))
+            case Forget():
+                disk.remove(command.instance)
+        self.work_soon()
 
     def _open(self, start: Start) -> list[Command]:
         if self._machine.plan.operators[start.operator].kind == "source":

@@ -17,6 +17,8 @@ from elastic.batch import Batch, rows
 from elastic.connectors.base import LogEntry
 from elastic.errors import FencedError
 from elastic.keys import KeyInterval
+from elastic.state.backup import newest
+from elastic.state.checkpoint import Checkpoint
 from elastic.testing.story import Story
 
 FAST_S, SLOW_S = 0.002, 0.08
@@ -122,6 +124,41 @@ class SimulatedLog:
     def _check(self) -> None:
         if self._generation < self._store.generation:
             raise FencedError(f"the log is at generation {self._store.generation}")
+
+
+class CheckpointDisk:
+    """What is on disk of checkpoints: per instance the chains of each term, and the highest term that was ever used."""
+
+    def __init__(self) -> None:
+        self._terms: dict[int, int] = {}
+        self._chains: defaultdict[int, dict[int, list[Checkpoint]]] = defaultdict(dict)
+
+    def write(self, instance: int, term: int, checkpoint: Checkpoint, *, compact: bool) -> bool:
+        """Whether the checkpoint was taken: nobody has used a higher term."""
+        if term < self._terms.get(instance, 0):
+            return False
+        self._terms[instance] = term
+        chains = self._chains[instance]
+        if compact:
+            kept = [c for c in chains.get(term, []) if c.tick > checkpoint.tick]
+            self._chains[instance] = {term: [checkpoint, *kept]}
+        else:
+            chains.setdefault(term, []).append(checkpoint)
+        return True
+
+    def read(self, instance: int, term: int, tick: int | None) -> Checkpoint | None:
+        """The newest checkpoint, or that of a tick; who wrote under a lower term writes no more."""
+        self._terms[instance] = max(term, self._terms.get(instance, 0))
+        found = [c for chain in self._chains[instance].values() if (c := newest(chain, tick)) is not None]
+        return max(found, key=lambda c: c.tick, default=None)
+
+    def remove(self, instance: int) -> None:
+        """Nobody needs an instance's checkpoints any more."""
+        self._chains.pop(instance, None)
+
+    def has_copy(self, instance: int) -> bool:
+        """Whether some checkpoint of the instance is there."""
+        return any(self._chains.get(instance, {}).values())
 
 
 class TargetStore:

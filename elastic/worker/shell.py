@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import cloudpickle
 import pyarrow as pa
@@ -31,9 +32,12 @@ from elastic.protocol import (
     Failed,
     Fenced,
     Finish,
+    Forget,
     Freeze,
+    Load,
     Open,
     Peers,
+    Persist,
     Send,
     Start,
     Stored,
@@ -41,10 +45,18 @@ from elastic.protocol import (
 )
 from elastic.wire.control import COORDINATOR, Begin, Crashed, Hello, Ready, Refused, ReportNow, Setup, Shutdown, codec
 from elastic.wire.sockets import Hub
+from elastic.worker.checkpoint_files import CheckpointFiles
+from elastic.worker.disk import DiskFailed, DiskThread, Loaded, Persisted
 from elastic.worker.statistics import Statistics
 from elastic.worker.targets import Committed, Opened, TargetFailed, TargetThread
 
+TargetAnswer: TypeAlias = Opened | Committed | TargetFailed
+DiskAnswer: TypeAlias = Persisted | Loaded | DiskFailed
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+CHECKPOINTS = "checkpoints"
+"""The folder of the job directory where they lie."""
+
 REPORT_S, IDLE_REPORT_S = 0.2, 1.0
 LAST_WORDS_S = 0.2
 NUDGE_S = 1.0
@@ -67,7 +79,8 @@ class Worker:
         self._drivers: dict[int, SourceDriver] = {}
         self._finishes: dict[int, Finish] = {}
         self._targets: dict[int, TargetThread] = {}
-        self._answers: deque[Opened | Committed | TargetFailed] = deque()
+        self._answers: deque[TargetAnswer | DiskAnswer] = deque()
+        self._disk: DiskThread | None = None
         self._local: deque[object] = deque()
         self._reported_s = self._nudge_at = 0.0
         self._peers: set[int] = set()
@@ -203,6 +216,9 @@ class Worker:
 
     def _begin(self, begin: Begin) -> None:
         self._host = Host(self.id, replace(self._plan, epoch_s=begin.epoch_s))
+        if (disk := self._plan.settings.disk) != "off":
+            files = CheckpointFiles(self._directory / CHECKPOINTS, sync=disk == "sync")
+            self._disk = DiskThread(files, self._answer)
 
     def _on_peers(self, peers: Peers) -> None:
         for worker, address in peers.addresses.items():
@@ -229,6 +245,9 @@ class Worker:
                     self._open(command.start)
                 case Commit():
                     self._targets[command.instance].commit(command)
+                case Persist() | Load() | Forget():
+                    assert self._disk is not None
+                    self._disk.do(command)
                 case Close():
                     self._close(command.instance)
 
@@ -271,7 +290,10 @@ class Worker:
         for n, partition in enumerate(plan.operators[start.operator].partitions):
             interval = plan.partition_interval(start.operator, n)
             if start.interval.low <= interval.low < start.interval.high:
-                log = InputLog.open(self._directory / "log", start.operator, n, start.generation, keep=self._keep_log)
+                log = InputLog.open(
+                    self._directory / "log", start.operator, n, start.generation,
+                    keep=self._keep_log, sync=plan.settings.disk == "sync",
+                )  # fmt: skip
                 feeds.append(PartitionFeed(interval, partition.open(), log))
         return feeds
 
@@ -283,11 +305,11 @@ class Worker:
 
     # -- answers of targets, failures ----------------------------------------------------------------------------------
 
-    def _answer(self, answer: Opened | Committed | TargetFailed) -> None:
+    def _answer(self, answer: TargetAnswer | DiskAnswer) -> None:
         self._answers.append(answer)
         self._hub.wake()
 
-    def _on_answer(self, answer: Opened | Committed | TargetFailed) -> None:
+    def _on_answer(self, answer: TargetAnswer | DiskAnswer) -> None:
         assert self._host is not None
         match answer:
             case Opened():
@@ -297,6 +319,14 @@ class Worker:
                 self._execute(self._host.committed(id, answer.through, answer.rows, final=answer.final))
                 if isinstance(instance := self._host.instances.get(id), SinkInstance):
                     self._statistics.settle(instance, answer.at_s)
+            case Persisted():
+                self._execute(self._host.persisted(answer.instance, answer.term, answer.tick))
+            case Loaded():
+                self._execute(self._host.loaded(answer.reconfigure, answer.instance, answer.checkpoint))
+            case DiskFailed() if isinstance(answer.error, FencedError):
+                self._execute(self._host.refused(answer.instance))
+            case DiskFailed():
+                self._execute([Tell(Failed(answer.instance, "", 0, str(answer.error)))])
             case TargetFailed():
                 if isinstance(answer.error, FencedError):
                     self._execute(self._on_fenced(answer.instance))

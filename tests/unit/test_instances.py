@@ -137,7 +137,7 @@ def test_producers_may_trim_only_when_the_checkpoint_is_stored() -> None:
 def test_the_answer_of_a_holder_that_was_replaced_counts_for_nothing() -> None:
     keyed = Keyed()
     keyed.deliver(11, 1)
-    (full,) = sent(keyed.instance.on_set_holder(9), Store)
+    (full,) = sent(keyed.instance.on_set_holder(9, 1), Store)
 
     assert full.checkpoint.base is None
     assert keyed.instance.on_stored(Stored(ME, 11), HOLDER) == []
@@ -147,7 +147,7 @@ def test_the_answer_of_a_holder_that_was_replaced_counts_for_nothing() -> None:
 def test_a_checkpoint_at_tick_0_protects_nothing() -> None:
     """Nothing can be trimmed for it: the instance may still start from tick 0."""
     keyed = Keyed()
-    keyed.instance.on_set_holder(9)
+    keyed.instance.on_set_holder(9, 1)
 
     assert sent(keyed.instance.on_stored(Stored(ME, 0), 9), Protected) == []
 
@@ -203,7 +203,7 @@ def test_an_instance_without_a_holder_lets_its_producers_trim_at_once() -> None:
     keyed = Keyed()
     keyed.deliver(3, 1)
 
-    assert [a.tick for a in sent(keyed.instance.on_set_holder(None), Ack)] == [3]
+    assert [a.tick for a in sent(keyed.instance.on_set_holder(None, 1), Ack)] == [3]
 
 
 # -- sinks -------------------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def test_a_loss_calls_a_scale_out_off_while_the_old_instance_lives_and_it_is_tri
     actions = coordinator.handle(WorkerLost(lost, "was killed", 1.2), 1.2)
 
     assert old in count(coordinator)
-    assert (old.worker, SetHolder(1, old.id, old.holder)) in sent(actions, SetHolder)
+    assert (old.worker, SetHolder(1, old.id, old.holder, old.term)) in sent(actions, SetHolder)
     assert old.holder not in (lost, None) or victim == "place"
     retired = {m.instance for _, m in sent(actions, Retire) if isinstance(m, Retire)}
     assert message.parts[0][0] in retired
