@@ -16,8 +16,11 @@ from benchmarks.rows import (
     keyed_sum_udf,
     latency_half_rate,
     recovery_kill,
+    scaling_gap,
+    scaling_speedup,
     slow_sink_memory,
     startup,
+    tick_cost,
     wordcount,
 )
 from elastic.errors import UserError
@@ -26,7 +29,7 @@ MEASUREMENTS: Sequence[Measurement] = tuple(
     module.MEASUREMENT
     for module in (
         wordcount, grep, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill, startup,
-        slow_sink_memory,
+        slow_sink_memory, scaling_gap, scaling_speedup, tick_cost,
     )
 )  # fmt: skip
 LATEST = Path(__file__).parent / "results" / "latest.json"

@@ -1,9 +1,11 @@
-"""A sink that discards, and keeps the last value of every key for the check of the result afterwards."""
+"""Sinks that discard, and keep for afterwards: the last value of every key, or when what was committed."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,3 +66,43 @@ class _RecordingWriter(Writer):
 
     def close(self) -> None:
         self._inner.close()
+
+
+@dataclass(frozen=True)
+class TimedDiscard(Sink):
+    """``elastic.sinks.discard`` that notes when each commit with rows was done, and the job's time of its last tick.
+
+    Attributes:
+        directory: Where the notes go, a file for each writer; exists.
+    """
+
+    directory: Path
+    name = "discard"
+
+    def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
+        inner = DiscardSink().open(context, interval, generation)
+        return _TimedWriter(inner, self.directory / f"{interval.low}-{generation}.times", context.tick_ms / 1000)
+
+    def longest_gap_s(self, since_s: float, until_s: float) -> float:
+        """The longest time between two commits of which one has rows of this span of the job's time."""
+        lines = [line.split() for path in self.directory.glob("*.times") for line in path.read_text().splitlines()]
+        commits = sorted((float(at), float(through)) for at, through in lines)
+        return max(b[0] - a[0] for a, b in pairwise(commits) if b[1] > since_s and a[1] < until_s)
+
+
+class _TimedWriter(Writer):
+    def __init__(self, inner: Writer, path: Path, tick_s: float) -> None:
+        self._inner, self._file, self._tick_s = inner, path.open("a"), tick_s
+
+    def committed(self) -> list[tuple[KeyInterval, int]]:
+        return self._inner.committed()
+
+    def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
+        committed = self._inner.commit(ticks, through, final=final)
+        if ticks:
+            self._file.write(f"{time.time()} {through * self._tick_s}\n")
+        return committed
+
+    def close(self) -> None:
+        self._inner.close()
+        self._file.close()

@@ -26,25 +26,27 @@ def scratch() -> Iterator[Path]:
         yield Path(directory)
 
 
-def run(query: Query, **options: Any) -> Report:
-    """``query.run`` on four workers, to the end of its input.
+def run(query: Query, *, workers: int = WORKERS, **options: Any) -> Report:
+    """``query.run``, to the end of its input.
 
     Raises:
         UserError: The job failed.
     """
     with scratch() as directory:
-        report: Report = query.run(workers=WORKERS, display=False, directory=directory / "job", **options)
+        report: Report = query.run(workers=workers, display=False, directory=directory / "job", **options)
         return report
 
 
-def run_broken(query: Query, faults: tuple[Fault, ...], settings: Settings) -> Report:
-    """The same with faults, on four workers and a spare.
+def run_broken(
+    query: Query, faults: tuple[Fault, ...], settings: Settings, *, workers: int = WORKERS, spares: int = 1
+) -> Report:
+    """The same with faults, and with spares.
 
     Raises:
         RuntimeError: The job did not end well.
     """
     with scratch() as directory:
-        plan = Run(query.name, query, directory / "job", workers=WORKERS, settings=settings)
+        plan = Run(query.name, query, directory / "job", workers=workers, spares=spares, settings=settings)
         report = launch(replace(plan, faults=faults), display="none")
     if report.status != "done":
         raise RuntimeError(f"{query.name}: {report.status}: {report.error}")

@@ -161,8 +161,8 @@ class Graph:
         user_code = _runs_user_code(node) or any(_calls_user_code(e) for e in self._edges if e.producer == node.name)
         plan = OperatorPlan(node.name, node.kind, node.logic, instances, user_code=user_code)
         if node.kind == "source":
-            partitions = tuple(node.logic.partitions(instances))
-            return replace(plan, partitions=partitions, parallelism=len(partitions))
+            partitions = tuple(node.logic.partitions(min(settings.partitions or instances, settings.key_groups)))
+            return replace(plan, partitions=partitions, parallelism=min(instances, len(partitions)))
         if node.kind == "sink":
             return replace(plan, parallelism=instances if node.logic.parallel else 1)
         if node.emit is None:

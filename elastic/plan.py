@@ -127,6 +127,8 @@ class Settings:
         tick_bytes: A source reads at most this much in one tick and partition, or a sixteenth of a worker's memory.
         nondeterminism: ``fail`` stops the job when a replay differs, ``warn`` reports it and goes on.
         seed: Of ``ctx.random``.
+        partitions: Into how many a source is cut, as far as its input allows, and so how many instances of it there can
+            be; 0 for as many as there are workers.
         scaling: Decides how many instances operators should have; None leaves them as they are.
         disk: Checkpoints also lie in the job directory, so that a job can be resumed: ``on``; ``sync`` has them, and
             the input log, on the disk itself before anything is acknowledged; ``off`` keeps them in memory alone.
@@ -141,6 +143,7 @@ class Settings:
     tick_bytes: int = 32 << 20
     nondeterminism: Literal["fail", "warn"] = "fail"
     seed: int = 0
+    partitions: int = 0
     disk: Literal["on", "sync", "off"] = "on"
     auto_tick: bool = True
     scaling: Policy | None = None
@@ -176,9 +179,18 @@ class Plan:
         """Edges out of an operator, by id."""
         return [e for e in self.edges if e.producer == operator]
 
+    def bounds(self, operator: str) -> Sequence[int]:
+        """Where an operator's key groups can be cut, both ends included: a source between its partitions only."""
+        known, groups = self.operators[operator], self.settings.key_groups
+        if known.kind != "source":
+            return range(groups + 1)
+        return [interval.low for interval in even_intervals(len(known.partitions), groups)] + [groups]
+
     def intervals(self, operator: str) -> Sequence[KeyInterval]:
         """The key intervals of the operator's first instances; together they tile all key groups."""
-        return even_intervals(self.operators[operator].parallelism, self.settings.key_groups)
+        bounds = self.bounds(operator)
+        shares = even_intervals(self.operators[operator].parallelism, len(bounds) - 1)
+        return [KeyInterval(bounds[low], bounds[high]) for low, high in shares]
 
     def partition_interval(self, operator: str, partition: int) -> KeyInterval:
         """The key interval that a source partition's rows belong to."""

@@ -19,7 +19,8 @@ SCHEMA = 1
 
 EventKind: TypeAlias = Literal[
     "started", "joined", "killed", "paused", "resumed", "failed", "detected", "restored", "replayed", "caught_up",
-    "spare_started", "fenced", "checkpoint_lost", "scaled_out", "scaled_in", "nondeterminism", "source_finished",
+    "spare_started", "fenced", "checkpoint_lost", "scaled_out", "scaled_in", "draining", "drained",
+    "nondeterminism", "source_finished",
     "stopping", "finished", "aborted", "warning",
 ]  # fmt: skip
 
@@ -40,6 +41,8 @@ EVENT_KINDS: Mapping[EventKind, str] = MappingProxyType(
         "checkpoint_lost": "The copy of a checkpoint went with its holder; a full one was asked for at once.",
         "scaled_out": "An operator runs on more instances than before.",
         "scaled_in": "An operator runs on fewer instances than before.",
+        "draining": "A worker is to go: what runs there and what is held there moves elsewhere.",
+        "drained": "Nothing depends on a worker that was to go any more; it has been ended.",
         "nondeterminism": "A replayed tick gave other rows than the first time; the cause names tick and key.",
         "source_finished": "A source has read and logged the end of its input.",
         "stopping": "A stop was asked for: sources have ended, what is complete is being committed.",

@@ -28,9 +28,9 @@ def _measure(effort: Effort) -> Sequence[Row]:
         with subprocess.Popen(command) as command_process:
             try:
                 time.sleep(_SETTLE_S)
-                start, used = time.monotonic(), _cpu_s(command_process.pid)
+                start, used = time.monotonic(), cpu_s(command_process.pid)
                 time.sleep(max(effort.timed_s, 5.0))
-                share = (_cpu_s(command_process.pid) - used) / (time.monotonic() - start)
+                share = (cpu_s(command_process.pid) - used) / (time.monotonic() - start)
                 if command_process.poll() is not None:
                     raise RuntimeError(f"the idle job ended with exit code {command_process.returncode}")
             finally:
@@ -38,7 +38,7 @@ def _measure(effort: Effort) -> Sequence[Row]:
     return [limit_row("idle_cpu", 100 * share, "% of a core", at_most=5)]
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Processor time of the command and of all that it has started."""
     command = psutil.Process(pid)
     times = [process.cpu_times() for process in [command, *command.children(recursive=True)]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from benchmarks import data, expected
 from benchmarks.kernels import WordCount
@@ -39,7 +40,7 @@ def limit_words_per_s(repeat: int) -> float:
     return sum(expected_counts().values()) * repeat / outcome.seconds
 
 
-def runtime_words_per_s(repeat: int, **settings: str) -> float:
+def runtime_words_per_s(repeat: int, **settings: Any) -> float:
     """Of the job, ticks that fit the load and checkpoints each second unless said otherwise; the result is checked."""
     with scratch() as directory:
         sink = RecordingDiscard(directory)

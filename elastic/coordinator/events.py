@@ -12,10 +12,11 @@ from elastic.report import Failure, Status
 
 @dataclass(frozen=True, slots=True)
 class WorkerJoined:
-    """A worker has said hello."""
+    """A worker has said hello; ``extra`` if somebody added it while the job ran."""
 
     worker: int
     address: str
+    extra: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,13 @@ class ScaleRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """A worker is to end once nothing depends on it any more."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """What was measured of every operator over one period of the scaling policy, producers first."""
 
@@ -73,7 +81,15 @@ class ClockTick:
 
 
 Event: TypeAlias = (
-    WorkerJoined | WorkerLost | WorkerBack | Heard | ScaleRequested | Measured | StopRequested | ClockTick
+    WorkerJoined
+    | WorkerLost
+    | WorkerBack
+    | Heard
+    | ScaleRequested
+    | DrainRequested
+    | Measured
+    | StopRequested
+    | ClockTick
 )
 
 

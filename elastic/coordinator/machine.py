@@ -6,9 +6,11 @@ no random numbers. ``handle`` may be given any event at any time, twice, or late
 
 from __future__ import annotations
 
+from elastic.coordinator.draining import Draining
 from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import (
     ClockTick,
+    DrainRequested,
     EndJob,
     EndWorker,
     Event,
@@ -38,6 +40,7 @@ from elastic.protocol import (
     Fenced,
     Finished,
     Frozen,
+    GroupLoads,
     Nondeterministic,
     Noticed,
     Peers,
@@ -66,6 +69,7 @@ class Coordinator:
         self.reconfigurer = Reconfigurer(self.members, epoch)
         self._ending = Ending(self.members, self.reconfigurer)
         self.scaling = Scaling(self.members, self.reconfigurer)
+        self.draining = Draining(self.members, self.reconfigurer)
         self._wanted, self._spares_wanted, self._epoch = workers, spares, epoch
         self._needed = max(workers, min(2, workers + spares))  # a checkpoint is kept on another worker
         self._spawning = workers + spares
@@ -93,6 +97,8 @@ class Coordinator:
                 actions = self._heard(event.worker, event.message, now_s)
             case ScaleRequested():
                 actions = self.scaling.request(event.operator, event.instances, now_s)
+            case DrainRequested():
+                actions = self.draining.request(event.worker, now_s)
             case Measured():
                 actions = self.scaling.measured(event.loads, now_s) if self._announced else []
             case StopRequested():
@@ -112,8 +118,9 @@ class Coordinator:
     def _joined(self, event: WorkerJoined) -> list[object]:
         if event.worker in self._never or event.worker in self.members.workers:
             return []
-        self.members.workers[event.worker] = Worker(event.worker, event.address)
-        self._spawning, self._false_starts = max(0, self._spawning - 1), 0
+        self.members.workers[event.worker] = Worker(event.worker, event.address, extra=event.extra)
+        self._spawning = max(0, self._spawning - (not event.extra))
+        self._false_starts = 0
         addresses = {w: self.members.workers[w].address for w in self.members.live}
         actions: list[object] = [Journal("worker", {"id": event.worker, "address": event.address})]
         actions += [Send(w, Peers(self._epoch, addresses)) for w in self.members.live]
@@ -160,13 +167,19 @@ class Coordinator:
 
     def _refill(self, cause: str) -> list[object]:
         """Start a worker for each that the job lacks, in place of those that were lost or came into use."""
-        in_use = len(self.members.live) - len(self.members.spares)
-        wanted = max(self._wanted, in_use) + self._spares_wanted
-        if self.scaling.lacks_worker and not self._spawning:
-            wanted += 1
-        missing = max(0, wanted - len(self.members.live) - self._spawning)
+        missing = max(0, self._lacking - self._spawning)
+        if (self.scaling.lacks_worker or self.draining.lacks_worker) and not self._spawning:
+            missing = max(1, missing)
         self._spawning += missing
         return [SpawnWorker(cause) for _ in range(missing)]
+
+    @property
+    def _lacking(self) -> int:
+        """So many workers fewer than the job wants; below zero if there are more."""
+        usable = self.members.usable
+        in_use = len(usable) - len(self.members.spares)
+        extra = sum(self.members.workers[w].extra for w in usable)
+        return max(self._wanted, in_use - extra) + extra + self._spares_wanted - len(usable)
 
     def _locks_a_target(self, worker: int) -> bool:
         """Whether the worker, if it merely stands still, may keep a successor of one of its sinks waiting for ever."""
@@ -269,6 +282,9 @@ class Coordinator:
                 actions += self.reconfigurer.commit(procedure, worker)
         if self._deployed and self.reconfigurer.finish is None and not self._ending.stopping:
             actions += self.scaling.progress(now_s)
+            idle = not (self._spawning or self.scaling.busy or self.reconfigurer.running)
+            actions += self.draining.surplus(-self._lacking if idle else 0, now_s)
+            actions += self.draining.progress(now_s)
             actions += self._refill("a spare came into use")
         if not self.members.live and self._deployed and not self._spawning:
             actions.append(EndJob("failed", "no worker is left"))
@@ -283,7 +299,7 @@ class Coordinator:
         if procedure.joined or not self.members.workers[procedure.old.worker].lost:
             return self.reconfigurer.prepare(procedure)
         load = self.members.load()
-        choice = [w for w in self.members.live if w != procedure.at] or self.members.live
+        choice = [w for w in self.members.usable if w != procedure.at] or self.members.usable
         for successor, worker in procedure.places.items():
             if self.members.workers[worker].lost and choice:
                 procedure.places[successor] = min(choice, key=lambda w: (load[w], w))
@@ -295,7 +311,7 @@ class Coordinator:
         if not members.workers[old.worker].lost:
             return old.worker
         heir = self._heir.get(old.worker)
-        if heir is not None and heir in members.live and heir != procedure.at:
+        if heir is not None and heir in members.usable and heir != procedure.at:
             return heir
         for spare in members.spares:
             if spare != procedure.at:
@@ -304,7 +320,7 @@ class Coordinator:
         if self._spawning and now_s - procedure.since_s < WAIT_FOR_SPARE_S:
             return None
         load = members.load()
-        choice = [w for w in members.live if w != procedure.at] or members.live
+        choice = [w for w in members.usable if w != procedure.at] or members.live
         return min(choice, key=lambda w: (load[w], w)) if choice else None
 
     # -- messages ------------------------------------------------------------------------------------------------------
@@ -326,6 +342,8 @@ class Coordinator:
                 return self._protected(message)
             case Exhausted() | Frozen() | Finished():
                 return self._ending.heard(message)
+            case GroupLoads():
+                self.members.measured(message.instance, message.loads)
             case CaughtUp() | Noticed():
                 return self._news(message)
             case Failed():
@@ -356,7 +374,7 @@ class Coordinator:
             return self.reconfigurer.on_restored(message.instance, message.tick)
         record.running, record.start_tick = True, message.tick
         actions = self.reconfigurer.views_for(record)
-        if record.cause:
+        if record.cause and record.id not in self.reconfigurer.planned:
             text = f"{message.keys} keys at tick {message.tick}"
             actions.append(Record("restored", record.operator, record.index, record.worker, text))
         actions += self._ending.told(record)
@@ -372,6 +390,8 @@ class Coordinator:
     def _cut_done(self, message: CutDone) -> list[object]:
         procedure = self.reconfigurer.on_cut_done(message)
         if procedure is not None and message.lost:
+            if again := self.reconfigurer.cut_at_former(procedure):
+                return again
             if procedure.joined or (procedure.scales and not self.members.workers[procedure.old.worker].lost):
                 return self.reconfigurer.abort(procedure)
             return [self._state_lost(procedure.old, procedure.cause)]
@@ -381,7 +401,8 @@ class Coordinator:
         """Only a zombie is fenced by its successor; a current instance that is was overtaken by another job's run."""
         record = self.members.instances.get(message.instance)
         if record is None:
-            return [Record("fenced", worker=worker)]
+            planned = message.instance in self.reconfigurer.planned
+            return [] if planned else [Record("fenced", worker=worker)]
         text = (
             f"{record.operator}#{record.index} was refused by its log or target: another run of this job writes there"
         )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from elastic.keys import KeyInterval
 from elastic.plan import Plan
 from elastic.protocol import Origin
@@ -12,11 +15,19 @@ from elastic.protocol import Origin
 
 @dataclass(slots=True)
 class Worker:
-    """A worker that has joined. ``lost`` once it was declared dead; ids are not reused, so it stays so."""
+    """A worker that has joined.
+
+    Attributes:
+        lost: It was declared dead, or has been drained; ids are not reused, so it stays so.
+        draining: It is to hold nothing any more, and then to end.
+        extra: Somebody added it while the job ran: it counts on top of the workers that the job wants.
+    """
 
     id: int
     address: str
     lost: bool = False
+    draining: bool = False
+    extra: bool = False
 
 
 @dataclass(slots=True)
@@ -34,6 +45,8 @@ class InstanceRecord:
         running: It has said that it runs.
         start_tick: The tick after which it started.
         frozen: A source's last closed tick once it is frozen.
+        former: While the holder has no checkpoint of it yet, a worker that may still have the newest one.
+        loads: Records of late by key group of the interval; None before any were heard of.
     """
 
     id: int
@@ -54,6 +67,8 @@ class InstanceRecord:
     frozen: int | None = None
     finished: bool = False
     cause: str = ""
+    former: int | None = None
+    loads: npt.NDArray[np.float32] | None = None
 
     @property
     def can_be_cut(self) -> bool:
@@ -95,6 +110,12 @@ class Membership:
         """The operator's instances, by key interval."""
         return sorted((i for i in self.instances.values() if i.operator == operator), key=lambda i: i.interval)
 
+    def measured(self, instance: int, loads: npt.NDArray[np.float32]) -> None:
+        """So much of each of its key groups an instance had to do of late."""
+        record = self.instances.get(instance)
+        if record is not None and len(loads) == record.interval.high - record.interval.low:
+            record.loads = loads
+
     def of_kind(self, kind: str) -> list[InstanceRecord]:
         """Instances of all sources, keyed operators or sinks."""
         return [i for i in self.instances.values() if self.plan.operators[i.operator].kind == kind]
@@ -104,15 +125,20 @@ class Membership:
         """Workers that have joined and are not lost, ascending."""
         return sorted(w.id for w in self.workers.values() if not w.lost)
 
+    @property
+    def usable(self) -> list[int]:
+        """Live workers that may be given instances and checkpoints, ascending."""
+        return [w for w in self.live if not self.workers[w].draining]
+
     def load(self) -> Counter[int]:
-        """Instances per live worker."""
-        load = Counter(dict.fromkeys(self.live, 0))
+        """Instances per usable worker."""
+        load = Counter(dict.fromkeys(self.usable, 0))
         load.update(i.worker for i in self.instances.values() if i.worker in load)
         return load
 
     @property
     def spares(self) -> list[int]:
-        """Live workers without an instance, ascending."""
+        """Usable workers without an instance, ascending."""
         return sorted(w for w, n in self.load().items() if n == 0)
 
     def holder_for(self, instance: InstanceRecord) -> int | None:
@@ -124,7 +150,7 @@ class Membership:
         Source: SEEP Alg. 1, backup-state: i = hash(id(o)) mod |up(o)|.
         """
         upstream = {e.producer for e in self.plan.inputs(instance.operator)}
-        others = [w for w in self.live if w != instance.worker]
+        others = [w for w in self.usable if w != instance.worker]
         hosts = sorted({i.worker for i in self.instances.values() if i.operator in upstream} & set(others))
         used = [w for w in others if w not in self.spares]
         for candidates in (hosts, used, others):

@@ -18,6 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.keys import KeyInterval
@@ -95,6 +98,11 @@ class Procedure:
         return bool(self.places)
 
     @property
+    def low(self) -> int:
+        """The first key group that it concerns."""
+        return self.olds[0].interval.low
+
+    @property
     def olds(self) -> tuple[InstanceRecord, ...]:
         """All that it replaces."""
         return self.joined or (self.old,)
@@ -114,12 +122,15 @@ class Reconfigurer:
     Attributes:
         running: Procedures that are not committed, by id.
         finish: The tick that ends the stream, and whether the input ended with it; None while that is open.
+        planned: Instances without state that were replaced while they lived, and may find that out at log or target;
+            and those that replaced them.
     """
 
     members: Membership
     epoch: int
     running: dict[int, Procedure] = field(default_factory=dict)
     finish: tuple[int, bool] | None = None
+    planned: set[int] = field(default_factory=set)
     _next: int = 0
 
     # -- deploy --------------------------------------------------------------------------------------------------------
@@ -156,6 +167,9 @@ class Reconfigurer:
     ) -> list[object] | None:
         """Replace an instance; None if its state is lost: it had a checkpoint and every copy is gone.
 
+        An instance without state of its own is replaced at once: a log or target has one writer, so its successors
+        cannot begin before it ends, and find there all that it has done.
+
         Args:
             old: The instance.
             cause: What for.
@@ -173,6 +187,8 @@ class Reconfigurer:
             return None
         self.running[procedure.id] = procedure
         note = Journal("reconfigure", {"id": procedure.id, "old": old.id, "new": procedure.successors, "cause": cause})
+        if parts and not self._is_stateful(old):
+            return [note, *self.commit(procedure)]
         return [note, *self.cut(procedure)]
 
     def locate(self, procedure: Procedure) -> bool:
@@ -191,6 +207,8 @@ class Reconfigurer:
             procedure.at = old.holder
         elif procedure.origin is not None:
             procedure.at = self._reader(old)
+        elif self._fall_back(old):
+            procedure.at = old.holder
         else:
             procedure.cut = old.holder is not None and old.fresh
             return procedure.cut
@@ -201,8 +219,11 @@ class Reconfigurer:
         members = self.members
         heirs = members.spares[:1]
         load = members.load()
-        others = [w for w in members.live if w not in heirs and w != old.worker] or members.live
+        others = [w for w in members.usable if w not in heirs and w != old.worker] or members.live
         return min(others, key=lambda w: (load[w], w), default=None)
+
+    def _is_stateful(self, record: InstanceRecord) -> bool:
+        return self.members.plan.operators[record.operator].kind == "keyed"
 
     def begin_join(self, olds: Sequence[InstanceRecord], cause: str, now_s: float) -> list[object]:
         """Make one instance of neighbours, where the first of them runs: at first they are asked where they stand."""
@@ -215,7 +236,7 @@ class Reconfigurer:
         self.running[procedure.id] = procedure
         ids = [old.id for old in olds]
         note = Journal("reconfigure", {"id": procedure.id, "old": ids, "new": procedure.successors, "cause": cause})
-        return [note, *self._align(procedure, 0)]
+        return [note, *(self._align(procedure, 0) if self._is_stateful(first) else self.commit(procedure))]
 
     def _align(self, procedure: Procedure, tick: int) -> list[object]:
         procedure.align, procedure.positions, procedure.aligned = tick, {}, set()
@@ -306,6 +327,7 @@ class Reconfigurer:
         """Put the successors into the assignment, on ``worker`` or where they have restored, and tell everybody."""
         members, old = self.members, procedure.old
         del self.running[procedure.id]
+        loads = _joined_loads(procedure.olds)
         for replaced in procedure.olds:
             del members.instances[replaced.id]
         members.versions[old.operator] += 1
@@ -322,19 +344,29 @@ class Reconfigurer:
                 fresh=old.fresh and not procedure.joined, cause=procedure.cause, term=procedure.term,
                 origin=None if origin is None else replace(origin, buffers=origin.buffers and n == 0),
                 running=id in procedure.restored, start_tick=procedure.restored.get(id),
+                loads=None if loads is None else loads[interval.low - procedure.low : interval.high - procedure.low],
             )  # fmt: skip
             members.instances[id] = record
             fresh.append(record)
         for index, record in enumerate(members.assignment(old.operator)):
             record.index = index
         actions: list[object] = [self._journal(old.operator)]
+        retired = [
+            Send(replaced.worker, Retire(self.epoch, replaced.id))
+            for replaced in procedure.olds
+            if not members.workers[replaced.worker].lost
+        ]
+        if not self._is_stateful(old):
+            if procedure.scales:
+                self.planned |= {replaced.id for replaced in procedure.olds} | {id for id, _ in procedure.successors}
+            actions += retired
         for record in fresh:
             if members.plan.operators[record.operator].kind == "keyed":
                 actions += self._protect(record, told=bool(procedure.version))
         for record in fresh:
             actions += self.views_for(record) if procedure.version else [self.start(record)]
-        for replaced in [o for o in procedure.olds if not members.workers[o.worker].lost]:
-            actions.append(Send(replaced.worker, Retire(self.epoch, replaced.id)))
+        if self._is_stateful(old):
+            actions += retired
         for replaced in procedure.joined:
             if replaced.holder is not None and not members.workers[replaced.holder].lost:
                 actions.append(Send(replaced.holder, Release(self.epoch, replaced.id, gone=True)))
@@ -381,9 +413,15 @@ class Reconfigurer:
         record.fresh = False
         record.protected = record.protected or holder == record.holder
         (at, record.part_at), (origin, record.origin) = (record.part_at, None), (record.origin, None)
-        actions: list[object] = []
-        if at is not None and at != holder and not self.members.workers[at].lost:
-            actions.append(Send(at, Release(self.epoch, record.id)))
+        useless = {at}
+        if record.protected:
+            useless.add(record.former)
+            record.former = None
+        actions: list[object] = [
+            Send(worker, Release(self.epoch, record.id))
+            for worker in sorted(w for w in useless if w is not None)
+            if worker != holder and not self.members.workers[worker].lost
+        ]
         if origin is not None and not self._is_origin(origin.instance):
             actions.append(Send(holder, Release(self.epoch, origin.instance, gone=True)))
         return actions
@@ -392,6 +430,28 @@ class Reconfigurer:
         """Whether somebody may yet have to be made from an instance's checkpoint."""
         origins = [r.origin for r in self.members.instances.values()] + [p.origin for p in self.running.values()]
         return any(origin is not None and origin.instance == instance for origin in origins)
+
+    def hand_over(self, record: InstanceRecord) -> list[object]:
+        """Have another worker hold an instance's checkpoints; until it has one, the holder before keeps its own."""
+        if record.protected:
+            record.former = record.holder
+        return self.hold_elsewhere(record)
+
+    def cut_at_former(self, procedure: Procedure) -> list[object]:
+        """The holder had nothing yet: the one before it is asked, if there is one."""
+        old = procedure.old
+        if not self._fall_back(old):
+            return []
+        procedure.cut, procedure.at = False, old.holder
+        return self.cut(procedure)
+
+    def _fall_back(self, record: InstanceRecord) -> bool:
+        """Whether the holder before has the newest checkpoint, which then is the holder again."""
+        former, record.former = record.former, None
+        if former is None or self.members.is_lost(former):
+            return False
+        record.holder, record.protected = former, True
+        return True
 
     def unprotected(self, record: InstanceRecord) -> Record:
         """A warning that nobody can hold an instance's checkpoints."""
@@ -439,3 +499,9 @@ class Reconfigurer:
         ]
         body = {"operator": operator, "version": self.members.versions[operator], "instances": instances}
         return Journal("assignment", body)
+
+
+def _joined_loads(records: Sequence[InstanceRecord]) -> npt.NDArray[np.float32] | None:
+    """What was measured of neighbours, end to end; None if nothing is known of one."""
+    found = [record.loads for record in records if record.loads is not None]
+    return np.concatenate(found) if len(found) == len(records) else None

@@ -14,11 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from elastic.coordinator.cuts import cuttable
 from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.keys import KeyInterval
 from elastic.policies import OperatorLoad
+
+HOPELESS_SHARE = 0.9
+"""Where a cut in two leaves one part with so much of the load, no cut helps."""
 
 PATIENCE = 6
 """So many periods in a row fewer instances must have been enough before a policy gets them."""
@@ -29,7 +33,7 @@ class Target:
     """So many instances are wanted, since a time when there were ``before``.
 
     Attributes:
-        loads: By instance, how busy it was; those that are not named are cut by their width alone.
+        loads: By instance, how busy it was; empty where nobody measured that, and records count.
     """
 
     instances: int
@@ -58,17 +62,20 @@ class Scaling:
         plan = self._members.plan
         if (known := plan.operators.get(operator)) is None:
             return f"there is no operator {operator!r}; this job has {', '.join(plan.operators)}"
-        if known.kind != "keyed":
-            return f"{operator!r} is a {known.kind}: only keyed operators are scaled while a job runs"
-        if not plan.settings.checkpoint_ticks:
+        if known.kind == "sink":
+            return f"{operator!r} is a sink: only keyed operators and sources are scaled while a job runs"
+        if known.kind == "keyed" and not plan.settings.checkpoint_ticks:
             return "checkpoints are off: what is cut to scale out is a checkpoint"
         now = len(self._members.assignment(operator))
         if not now:
             return "the job is still being started"
         if instances < 1:
             return f"{operator!r} needs at least one instance"
-        if instances > plan.settings.key_groups:
-            return f"{operator!r} can have at most {plan.settings.key_groups} instances, one for each key group"
+        most = len(plan.bounds(operator)) - 1
+        if instances > most and known.kind == "source":
+            return f"{operator!r} can have at most {most} instances, one for each partition: run with more partitions"
+        if instances > most:
+            return f"{operator!r} can have at most {most} instances, one for each key group"
         spares = len(self._members.spares)
         if instances - now > spares:
             return (
@@ -114,7 +121,7 @@ class Scaling:
         self._low = Counter({name: self._low[name] for name in wanted})
         for operator, instances in wanted.items():
             load = loads.get(operator)
-            if load is None or operator in self._targets or load.kind != "keyed":
+            if load is None or operator in self._targets or load.kind == "sink":
                 continue
             actions += self._aim(load, min(instances, self._policy.at_most), now_s)
         return actions
@@ -132,10 +139,8 @@ class Scaling:
         self._low.pop(load.name, None)
         if instances == now:
             return []
-        hottest = max(load.instances, key=lambda i: i.busy, default=None)
-        if hottest is not None and hottest.groups == 1:
-            text = f"{hottest.busy:.0%} busy with a single key group, which cannot be cut: is one key very frequent?"
-            return self._warn_once(load.name, text)
+        if (hot := self._hot_spot(load)) is not None:
+            return self._warn_once(load.name, hot)
         if not spares:
             return self._warn_once(load.name, f"needs {instances} instances, and there is no spare to scale out to")
         reachable = min(instances, now + spares)
@@ -144,6 +149,23 @@ class Scaling:
         self._warned.discard(load.name)
         self._targets[load.name] = Target(reachable, now, now_s, {i.instance: i.busy for i in load.instances})
         return []
+
+    def _hot_spot(self, load: OperatorLoad) -> str | None:
+        """What to say if the busiest instance is busy with what cannot be cut; None if it is not."""
+        hottest = max(load.instances, key=lambda i: i.busy, default=None)
+        record = None if hottest is None else self._members.instances.get(hottest.instance)
+        if hottest is None or record is None:
+            return None
+        whole = cuttable(self._members.plan, record)
+        what, why = ("partition", "give the source more") if load.kind == "source" else (
+            "key group", "is one key very frequent?"
+        )  # fmt: skip
+        if whole.most == 1:
+            return f"{hottest.busy:.0%} busy with a single {what}, which cannot be cut: {why}"
+        if whole.largest_share(2) <= HOPELESS_SHARE:
+            return None
+        at, share = whole.hottest
+        return f"{hottest.busy:.0%} busy, {share:.0%} of it with {what} {at}, which cannot be cut: {why}"
 
     def _aim_lower(self, load: OperatorLoad, instances: int, now: int, now_s: float) -> list[object]:
         """Fewer instances only once they have been enough for long: a cut costs more than an idle instance."""
@@ -158,6 +180,11 @@ class Scaling:
             return []
         self._warned.add(operator)
         return [Record("warning", operator, cause=text)]
+
+    @property
+    def busy(self) -> bool:
+        """Whether some operator is on its way to another number of instances."""
+        return bool(self._targets)
 
     def progress(self, now_s: float) -> list[object]:
         """Begin what is to be done next for each operator, and say which of them are there."""
@@ -190,12 +217,13 @@ class Scaling:
 
     def _join_next(self, instances: Sequence[InstanceRecord], target: Target, now_s: float) -> list[object]:
         """Join the two neighbours with least load between them, or with fewest key groups."""
+        weights = _weights(instances, target)
 
         def burden(pair: tuple[InstanceRecord, InstanceRecord]) -> tuple[float, int]:
-            return sum(target.loads.get(i.id, 0.0) for i in pair), sum(_width(i.interval) for i in pair)
+            return sum(weights[i.id] for i in pair), sum(_width(i.interval) for i in pair)
 
         first, second = min(pairwise(instances), key=burden)
-        if not first.can_be_cut or not second.can_be_cut:
+        if not self._is_ready(first) or not self._is_ready(second):
             return []
         cause = f"scaling {first.operator} in to {target.instances}"
         return self._reconfigurer.begin_join((first, second), cause, now_s)
@@ -203,19 +231,27 @@ class Scaling:
     def _cut_next(self, instances: Sequence[InstanceRecord], target: Target, now_s: float) -> list[object]:
         """Cut the instances with most load, or with most key groups, into as many parts as are missing."""
         parts = {i.id: 1 for i in instances}
+        wholes = {i.id: cuttable(self._members.plan, i) for i in instances}
+        weights = _weights(instances, target)
 
         def burden(i: InstanceRecord) -> tuple[float, float, int]:
-            share = _width(i.interval) / parts[i.id]
-            return (target.loads.get(i.id, 0.0) / parts[i.id] if share > 1 else -1.0, share, -i.interval.low)
+            """What the busiest part has to do, if there can be more of them; then its key groups."""
+            whole, count = wholes[i.id], parts[i.id]
+            heavy = weights[i.id] * whole.largest_share(count) if count < whole.most else -1.0
+            return heavy, _width(i.interval) / count, -i.interval.low
 
         for _ in range(target.instances - len(instances)):
             parts[max(instances, key=burden).id] += 1
         actions: list[object] = []
         spares = list(self._members.spares)
         for old in instances:
-            if parts[old.id] > 1 and old.can_be_cut:
+            if parts[old.id] > 1 and self._is_ready(old):
                 actions += self._cut(old, parts[old.id], target, spares, now_s)
         return actions
+
+    def _is_ready(self, record: InstanceRecord) -> bool:
+        """Whether what an instance could start again from is in place; a source's is in its log."""
+        return self._members.plan.operators[record.operator].kind != "keyed" or record.can_be_cut
 
     def _cut(self, old: InstanceRecord, count: int, target: Target, spares: list[int], now_s: float) -> list[object]:
         """Cut one instance; its first part stays where it is, the others go to spares, or to the idlest workers.
@@ -231,7 +267,7 @@ class Scaling:
             self.lacks_worker = True
             return []
         cause = f"scaling {old.operator} out to {target.instances}"
-        parts = list(zip(_cut_evenly(old.interval, len(places)), places, strict=True))
+        parts = list(zip(cuttable(self._members.plan, old).cut(len(places)), places, strict=True))
         return self._reconfigurer.begin(old, cause, now_s, parts) or []
 
     def _place(self, old: InstanceRecord, places: Sequence[int], spares: list[int], *, late: bool) -> int | None:
@@ -242,7 +278,7 @@ class Scaling:
         if not late:
             return None  # one is being started
         load = self._members.load()
-        others = [w for w in self._members.live if w not in (old.holder, *places)]
+        others = [w for w in self._members.usable if w not in (old.holder, *places)]
         return min(others, key=lambda w: (load[w], w), default=None)
 
 
@@ -250,6 +286,11 @@ def _width(interval: KeyInterval) -> int:
     return interval.high - interval.low
 
 
-def _cut_evenly(interval: KeyInterval, count: int) -> list[KeyInterval]:
-    low, width = interval.low, _width(interval)
-    return [KeyInterval(low + n * width // count, low + (n + 1) * width // count) for n in range(count)]
+def _weights(instances: Sequence[InstanceRecord], target: Target) -> dict[int, float]:
+    """What each instance has to do: how busy it was, else how many records it took in, else how many key groups."""
+    if target.loads:
+        return {i.id: target.loads.get(i.id, 0.0) for i in instances}
+    records = {i.id: float(i.loads.sum()) for i in instances if i.loads is not None}
+    if len(records) == len(instances) and any(records.values()):
+        return records
+    return {i.id: float(_width(i.interval)) for i in instances}

@@ -61,6 +61,11 @@ class PartitionFeed:
         if self.log.last is not None and self.log.last.finished:
             self.reader.finished = True  # a position need not tell: that of a connection that was closed does not
 
+    def pad(self, tick: int, now_s: float) -> None:
+        """Close ticks through ``tick`` without rows, before the reader stands where the log ends."""
+        last = self.log.last
+        self.append(self.empty(tick, now_s)._replace(finished=last is not None and last.finished))
+
     def empty(self, tick: int, now_s: float, *, final: bool = False) -> LogEntry:
         """The entry that closes ticks through ``tick`` without rows."""
         return LogEntry(tick, self.position, self.position, 0, 0, now_s, self.reader.finished, final)
@@ -68,8 +73,9 @@ class PartitionFeed:
 
 @dataclass(frozen=True, slots=True)
 class ReadMark:
-    """What was read in one tick, for latency and throughput figures."""
+    """What was read of a partition in one tick, for latency and throughput figures; ``partition`` is its key group."""
 
+    partition: int
     tick: int
     read_s: float
     records: int
@@ -126,19 +132,19 @@ class SourceDriver:
 
     # -- replay --------------------------------------------------------------------------------------------------------
 
-    def _replay(self) -> Iterator[tuple[LogEntry, list[tuple[KeyInterval, Column]]]]:
-        """Every logged tick after the instance's start, with its rows read again."""
+    def _replay(self) -> Iterator[tuple[int, list[tuple[PartitionFeed, LogEntry]]]]:
+        """Every logged tick after the instance's start, with what was logged of it."""
         base = self.instance.tau
+        last = max([base, *(feed.tick for feed in self._feeds)])
+        for feed in self._feeds:
+            if feed.tick < last:  # nobody has seen these ticks of it: another instance had it, or died between two logs
+                feed.pad(last, self._clock())
         entries = sorted(
             ((entry.tick, n, entry) for n, feed in enumerate(self._feeds) for entry in feed.log.entries(base)),
             key=lambda item: item[:2],
         )
         for tick, group in groupby(entries, key=itemgetter(0)):
-            same = [(self._feeds[n], entry) for _, n, entry in group]
-            rows = [(f.interval, column) for f, e in same for column in read_again(f.reader, e)]
-            records, size_bytes = sum(e.records for _, e in same), sum(e.size_bytes for _, e in same)
-            read_s, final = max(e.read_time_s for _, e in same), any(e.final for _, e in same)
-            yield LogEntry(tick, 0, 0, records, size_bytes, read_s, final=final), rows
+            yield tick, [(self._feeds[n], entry) for _, n, entry in group]
         for feed in self._feeds:
             feed.resume()
 
@@ -147,15 +153,16 @@ class SourceDriver:
         found = next(self._history, None)
         if found is None:
             self.replaying = False
-            last = max([self.instance.tau, *(feed.tick for feed in self._feeds)])
-            for feed in self._feeds:
-                if feed.tick < last:  # the predecessor died between two logs
-                    feed.append(feed.empty(last, self._clock()))
             return None
-        entry, rows = found
-        if entry.records:  # again: the predecessor may have died before it could report it
-            self._marks(ReadMark(entry.tick, entry.read_time_s, entry.records, entry.size_bytes))
-        return self.instance.emit(entry.tick, rows, final=entry.final)
+        tick, same = found
+        self._mark(same)  # again: the predecessor may have died before it could report it
+        rows = [(feed.interval, column) for feed, entry in same for column in read_again(feed.reader, entry)]
+        return self.instance.emit(tick, rows, final=any(entry.final for _, entry in same))
+
+    def _mark(self, read: list[tuple[PartitionFeed, LogEntry]]) -> None:
+        for feed, e in read:
+            if e.records:
+                self._marks(ReadMark(feed.interval.low, e.tick, e.read_time_s, e.records, e.size_bytes))
 
     # -- live ----------------------------------------------------------------------------------------------------------
 
@@ -270,9 +277,7 @@ class SourceDriver:
         for feed, (entry, _) in zip(self._feeds, read, strict=True):
             feed.append(entry)
         self._closed_s = now
-        records = sum(entry.records for entry, _ in read)
-        if records:
-            self._marks(ReadMark(tick, now, records, sum(entry.size_bytes for entry, _ in read)))
+        self._mark([(feed, entry) for feed, (entry, _) in zip(self._feeds, read, strict=True)])
         rows = [(feed.interval, c) for feed, (_, chunks) in zip(self._feeds, read, strict=True) for c in chunks]
         return self.instance.emit(tick, rows)
 

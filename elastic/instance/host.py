@@ -319,7 +319,7 @@ class Host:
         before, self._closed_at_nudge = self._closed_at_nudge, {}
         for instance in self.instances.values():
             if isinstance(instance, SourceInstance):
-                commands += instance.outputs.nudge()
+                commands += instance.nudge()
                 continue
             if isinstance(instance, KeyedInstance):
                 commands += instance.nudge()

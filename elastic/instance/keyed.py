@@ -5,6 +5,7 @@ Deterministic ticks (invariant 1): tick τ is processed when every input is clos
 
 from __future__ import annotations
 
+from elastic.instance.group_load import GroupLoad
 from elastic.instance.inputs import Input
 from elastic.instance.outputs import Outputs
 from elastic.operators.base import ProcessorContext, TickInput
@@ -19,6 +20,7 @@ from elastic.protocol import (
     Credit,
     Deliver,
     Differs,
+    GroupLoads,
     NeedCheckpoint,
     Protected,
     Send,
@@ -86,6 +88,7 @@ class KeyedInstance:
         self._replaying = bool(start.cause)
         self.replayed_rows = 0
         self.records_in = 0
+        self._load = GroupLoad(start.interval)
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -199,6 +202,8 @@ class KeyedInstance:
         slices = [(i.number, batch) for i in self.inputs for batch in i.take(tick)]
         count = sum(len(b) for _, b in slices)
         self.records_in += count
+        for _, batch in slices:
+            self._load.add(batch.groups)
         if self._replaying:
             self.replayed_rows += count
         return self.outputs.emit(tick, self.processor.process(TickInput(tick, slices, last)))
@@ -251,6 +256,8 @@ class KeyedInstance:
         """Some time has passed: what was sent and not answered in a while is taken for lost and sent again."""
         unanswered, self._unanswered = self._unanswered, self._under_way
         commands = self.outputs.nudge()
+        if (loads := self._load.taken()) is not None:
+            commands.append(Tell(GroupLoads(self.id, loads)))
         if self._refused or (self._under_way is not None and self._under_way == unanswered):
             self._stored, self._under_way = None, None
             commands += self.checkpoint()

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from elastic.batch import Column, concat, size_bytes
+from elastic.instance.group_load import GroupLoad
 from elastic.instance.outputs import Outputs
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output
 from elastic.plan import Plan
-from elastic.protocol import Ack, Command, Credit, Start, Subscribe, Want
+from elastic.protocol import Ack, Command, Credit, GroupLoads, Start, Subscribe, Tell, Want
 
 CHUNK_BYTES = 4 << 20
 """A tick's input is read and goes through the chains in chunks of about so much: larger ones leave the caches, smaller
@@ -39,6 +40,7 @@ class SourceInstance:
             buffer.acknowledge(KeyInterval(0, plan.settings.key_groups), base)
         self.finished = False
         self.records_in = 0
+        self._load = GroupLoad(start.interval)
 
     @property
     def full(self) -> bool:
@@ -75,6 +77,8 @@ class SourceInstance:
     def _output(self, parts: Sequence[tuple[KeyInterval, Column]]) -> Output:
         lengths = [len(column) for _, column in parts]
         self.records_in += sum(lengths)
+        for (interval, _), records in zip(parts, lengths, strict=True):
+            self._load.add_at(interval.low, records)
         groups = np.repeat(np.array([interval.low for interval, _ in parts], np.uint16), lengths)
         return Output(groups, concat([column for _, column in parts]))
 
@@ -82,6 +86,11 @@ class SourceInstance:
         """What is due to consumers now."""
         self.outputs.stable = max(self.outputs.stable, self.outputs.floor)
         return self.outputs.serve(self.tau, final=self.finished) + self.outputs.need_checkpoints()
+
+    def nudge(self) -> list[Command]:
+        """Some time has passed: ask again for checkpoints that are needed, and say how busy the partitions were."""
+        loads = self._load.taken()
+        return self.outputs.nudge() + ([] if loads is None else [Tell(GroupLoads(self.id, loads))])
 
     def on_subscribe(self, message: Subscribe) -> list[Command]:
         """A consumer wants an output edge."""

@@ -18,6 +18,7 @@ from elastic.protocol.assignment import (
     Aligned,
     AlignRefused,
     CaughtUp,
+    GroupLoads,
     Peers,
     ProducerRef,
     Retire,
@@ -81,6 +82,6 @@ MESSAGES: tuple[type, ...] = (
     Store, Stored, StoreRefused, Fetch, Part,
     View, Peers, Start, Retire, SetHolder, Hold, Release, Origin, Cut, Align, Join, Freeze, Finish, Drain,
     ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected, Exhausted, Frozen, Finished, CaughtUp, Failed,
-    Fenced, Trimmed, Nondeterministic, Noticed,
+    Fenced, Trimmed, Nondeterministic, Noticed, GroupLoads,
 )  # fmt: skip
 """Every message that may cross a process border, in a fixed order."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from elastic.keys import KeyInterval
 from elastic.protocol.ending import Finish
 
@@ -81,6 +84,18 @@ class CaughtUp:
     instance: int
     tick: int
     replayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLoads:
+    """How many records of each of its key groups an instance took in of late; said now and then, while there are any.
+
+    Attributes:
+        loads: By key group, from the lowest of its interval on; only their proportions mean something.
+    """
+
+    instance: int
+    loads: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

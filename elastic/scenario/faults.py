@@ -65,8 +65,8 @@ def check_faults(faults: Sequence[Fault], plan: Plan) -> None:
         at = ("faults", i, fault.action)
         if fault.scale is not None:
             operator = _operator(plan, fault.scale.operator, (*at, "operator"))
-            if operator.kind != "keyed":
-                problem = f"{operator.name} is a {operator.kind}: only keyed operators are scaled while a job runs"
+            if operator.kind == "sink":
+                problem = f"{operator.name} is a sink: only keyed operators and sources are scaled while a job runs"
                 raise FieldError((*at, "operator"), problem)
             most[operator.name] = max(most[operator.name], fault.scale.to)
     for i, fault in enumerate(faults):

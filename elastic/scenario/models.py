@@ -140,6 +140,10 @@ class Elastic(Section):
         Field(description="fail stops the job when a replay differs from what was sent; warn reports it and goes on."),
     ] = "fail"
     seed: Annotated[int, Field(description="Of ctx.random.")] = 0
+    partitions: Annotated[
+        int | None,
+        Field(ge=1, le=65_535, description="Parts into which a source is cut; it has at most as many instances."),
+    ] = None
     scaling: Annotated[
         Any,
         BeforeValidator(_policy),
@@ -160,6 +164,7 @@ class Elastic(Section):
             nondeterminism=self.nondeterminism,
             disk=self.disk,
             seed=self.seed,
+            partitions=self.partitions or 0,
             scaling=self.scaling,
         )
 

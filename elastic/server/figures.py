@@ -112,8 +112,8 @@ class Figures:
             figures = self._instances.setdefault(stats.instance, InstanceFigures(stats.operator))
             figures.records_in, figures.rows_out = stats.records_in, stats.rows_out
             figures.busy_s, figures.skipped = stats.busy_s, stats.skipped
-        for instance, tick, read_s, records, size_bytes in report.reads:
-            source = self._indices.get(instance, ("", instance))
+        for instance, group, tick, read_s, records, size_bytes in report.reads:
+            source = self._indices.get(instance, ("", instance))[0], group
             if tick <= self._read_through.get(source, 0):
                 continue  # replayed by a successor, and reported by the predecessor before it died
             self._read_through[source] = tick

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 FaultKind: TypeAlias = Literal[
     "crash", "double crash", "hang", "suspect", "break link", "slow link",
-    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale in",
+    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale in", "drain", "join",
 ]  # fmt: skip
 
 FAULTS: tuple[FaultKind, ...] = (
     "crash", "crash", "double crash", "hang", "suspect", "break link", "slow link",
     "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale out", "scale in",
+    "drain", "join",
 )  # fmt: skip
 
 SOON_S, LATER_S = 0.003, 0.05
@@ -116,10 +117,10 @@ class Faults:
                 victim.hung = True
                 self._world.after(0.05 + chance.random() * 0.1, lambda: simulation.lose(victim, "does not answer"))
                 self._world.after(0.1 + chance.random() * 0.6, lambda: simulation.wake(victim))
-            case "scale out":
-                simulation.scale(chance, chance.choice((1, 1, 2)))
-            case "scale in":
-                simulation.scale(chance, -1)
+            case "scale out" | "scale in":
+                simulation.scale(chance, -1 if kind == "scale in" else chance.choice((1, 1, 2)))
+            case "drain" | "join":
+                simulation.drain(victim) if kind == "drain" else simulation.join()
             case "suspect":
                 self._tell(f"{victim.name} is taken for dead")
                 simulation.lose(victim, "is suspected")

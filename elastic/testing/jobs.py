@@ -89,7 +89,10 @@ def random_trial(seed: int) -> Trial:
     query = chance.choice((_diamond, _two_sources, _two_sinks, _outputs))(chance, seconds)
     memory = chance.choice((512 << 20, 512 << 20, TINY_BYTES))
     checkpoint = chance.choice((60, 100, 200))
-    settings = Settings(tick_ms=10, checkpoint_ms=checkpoint, key_groups=16, memory_bytes=memory, seed=seed)
+    partitions = chance.choice((0, 0, 3, 5))
+    settings = Settings(
+        tick_ms=10, checkpoint_ms=checkpoint, key_groups=16, memory_bytes=memory, seed=seed, partitions=partitions
+    )
     stop = chance.random() * seconds if chance.random() < 0.08 else None
     faults = chance.choice((2, 2, 3, 4))
     return Trial(query, settings, chance.choice((2, 3, 4)), chance.choice((0, 1, 1, 2)), faults, seconds, stop)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from elastic.coordinator.events import (
     ClockTick,
+    DrainRequested,
     EndJob,
     EndWorker,
     Event,
@@ -132,7 +133,8 @@ class Simulation:
                 case SpawnWorker():
                     self.world.after(0.02 + self.world.random.random() * 0.3, self._spawn)
                 case EndWorker():
-                    self.workers[action.worker].alive = False
+                    ended = self.workers[action.worker]
+                    ended.alive, ended.declared_lost = False, True
                 case Journal() if action.kind == "assignment":
                     self.world.story.instances(action.body)
                     self._watch.assigned(self.coordinator.members, action.body["operator"])
@@ -142,10 +144,11 @@ class Simulation:
                     self._tell("event", action)
                     self._end = action
 
-    def _spawn(self) -> None:
+    def _spawn(self, *, extra: bool = False) -> None:
         worker = SimulatedWorker(len(self.workers), self.machine, self, self._watch)
         self.workers[worker.number] = worker
-        self.world.send(worker.name, "coordinator", lambda: self._handle(WorkerJoined(worker.number, worker.name)))
+        hello = WorkerJoined(worker.number, worker.name, extra)
+        self.world.send(worker.name, "coordinator", lambda: self._handle(hello))
 
     def lose(self, victim: SimulatedWorker, reason: str) -> None:
         """The coordinator is told that a worker is dead, which may be wrong."""
@@ -155,12 +158,18 @@ class Simulation:
             self._handle(WorkerLost(victim.number, reason, self.world.now))
 
     def scale(self, chance: Random, more: int) -> None:
-        """Some keyed operator is to get so many instances more, or fewer."""
-        keyed = [name for name, operator in self.plan.operators.items() if operator.kind == "keyed"]
-        if keyed:
-            operator = chance.choice(keyed)
-            wanted = len(self.coordinator.members.assignment(operator)) + more
-            self._handle(ScaleRequested(operator, max(1, wanted)))
+        """Some operator is to get so many instances more, or fewer."""
+        operator = chance.choice([name for name, o in self.plan.operators.items() if o.kind != "sink"])
+        wanted = len(self.coordinator.members.assignment(operator)) + more
+        self._handle(ScaleRequested(operator, max(1, wanted)))
+
+    def drain(self, victim: SimulatedWorker) -> None:
+        """The worker is to go once nothing depends on it."""
+        self._handle(DrainRequested(victim.number))
+
+    def join(self) -> None:
+        """Somebody adds a worker."""
+        self._spawn(extra=True)
 
     def wake(self, victim: SimulatedWorker) -> None:
         """A worker that hung, or was taken for dead, goes on; sooner or later that is noticed."""

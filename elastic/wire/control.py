@@ -92,7 +92,7 @@ class WorkerReport:
     """What happened on a worker since its last report.
 
     Attributes:
-        reads: (source instance, tick, unix time, records, bytes) of each tick read.
+        reads: (source instance, key group of the partition, tick, unix time, records, bytes) of each tick read.
         settles: (sink instance, tick, unix time) whenever a sink got further.
         checkpoints: (instance, tick, bytes, seconds) of each checkpoint that was stored.
         rss_bytes: Resident set of the process.
@@ -102,7 +102,7 @@ class WorkerReport:
     worker: int
     at_s: float
     instances: tuple[InstanceStats, ...]
-    reads: tuple[tuple[int, int, float, int, int], ...]
+    reads: tuple[tuple[int, int, int, float, int, int], ...]
     settles: tuple[tuple[int, int, float], ...]
     checkpoints: tuple[tuple[int, int, int, float], ...]
     rss_bytes: int

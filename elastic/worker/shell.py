@@ -274,7 +274,7 @@ class Worker:
         except FencedError:
             self._execute(self._on_fenced(start.instance))
             return
-        base = min((feed.log.floor for feed in feeds), default=0)
+        base = max((feed.log.floor for feed in feeds), default=0)  # consumers are past it on all of them
         self._execute(self._host.source_opened(start, base))
         instance = self._host.instances.get(start.instance)
         if not isinstance(instance, SourceInstance):

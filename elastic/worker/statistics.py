@@ -22,7 +22,7 @@ class Statistics:
         self._worker = worker
         self._process = psutil.Process(os.getpid())
         self.busy_s: defaultdict[int, float] = defaultdict(float)
-        self._reads: list[tuple[int, int, float, int, int]] = []
+        self._reads: list[tuple[int, int, int, float, int, int]] = []
         self._settles: list[tuple[int, int, float]] = []
         self._settled: dict[int, int] = {}
         self._checkpoints: list[tuple[int, int, int, float]] = []
@@ -34,8 +34,8 @@ class Statistics:
         return bool(self._reads)
 
     def read(self, instance: int, mark: ReadMark) -> None:
-        """A source read a tick."""
-        self._reads.append((instance, mark.tick, mark.read_s, mark.records, mark.size_bytes))
+        """A source read a tick of a partition."""
+        self._reads.append((instance, mark.partition, mark.tick, mark.read_s, mark.records, mark.size_bytes))
 
     def settle(self, instance: SinkInstance, at_s: float) -> None:
         """A sink may have got further."""

@@ -18,7 +18,7 @@ from elastic import Context, Operator, Query, ValueState, sinks, sources
 from elastic.cluster.remote import find, running
 from elastic.policies import Policy, Threshold, TrueRates
 from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
-from tests.cluster.jobs import chain, chain_rows, counts, expected_chain, expected_counts, word_count
+from tests.cluster.jobs import LINES, chain, chain_rows, counts, expected_chain, expected_counts, word_count
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -96,6 +96,47 @@ def test_workers_killed_at_random_during_a_scale_in_change_nothing(tmp_path: Pat
     assert outcome.status == "done", f"seed {seed}: {outcome.error}"
     assert chain_rows(tmp_path) == expected_chain(), f"seed {seed}"
     assert "failed" in kinds(outcome)
+
+
+def test_a_source_scales_out_and_in_and_every_record_is_read_once(tmp_path: Path) -> None:
+    def when(kind: str, instances: int) -> Breaker:
+        def ask(running: Running) -> bool:
+            if not running.saw(kind, "text_files"):
+                return False
+            running.job.scale("text_files", instances)
+            return True
+
+        return ask
+
+    query = word_count(tmp_path, "7k/s")
+    asked = scale("text_files", 4, after_records=3_000), when("scaled_out", 1)
+    outcome = drive(query, tmp_path, *asked, workers=2, spares=2, partitions=5)
+
+    assert outcome.status == "done", outcome.error
+    assert counts(tmp_path) == expected_counts()
+    assert outcome.records_in == len(LINES)
+    assert [(s.operator, s.before, s.after) for s in outcome.scale_outs] == [
+        ("text_files", 2, 4),
+        ("text_files", 4, 1),
+    ]
+    assert not {"failed", "fenced", "restored"} & set(kinds(outcome))
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_workers_killed_at_random_while_a_source_scales_change_nothing(tmp_path: Path, attempt: int) -> None:
+    seed = random.randrange(1_000_000)
+    chance = random.Random(seed)
+    asked = chance.randrange(800, 1_500)
+    victim = chance.choice(("chain", "from_list")), chance.randrange(2)
+    breakers = (
+        scale("from_list", chance.choice((1, 4)), after_records=asked),
+        kill_owner(*victim, after_records=asked + chance.randrange(200)),
+    )
+
+    outcome = drive(chain(tmp_path, "2k/s"), tmp_path, *breakers, workers=2, spares=3, checkpoint_ms=200, partitions=4)
+
+    assert outcome.status == "done", f"seed {seed}: {outcome.error}"
+    assert chain_rows(tmp_path) == expected_chain(), f"seed {seed}"
 
 
 def test_more_instances_than_spares_are_refused_with_a_warning_and_the_job_goes_on(tmp_path: Path) -> None:

@@ -116,10 +116,10 @@ def test_a_record_that_user_code_cannot_take_ends_the_job_with_operator_key_and_
 
 @pytest.mark.parametrize("kinds", [("crash at the end",), ("crash at the end", "break link", "hang")])
 def test_a_stream_ends_once_whatever_fails_while_it_does(kinds: tuple[FaultKind, ...]) -> None:
-    results = [simulate(job(Fold()), seed, kinds=kinds, faults=2, spares=2) for seed in range(8)]
+    results = [simulate(job(Fold()), seed, kinds=kinds, faults=2, spares=2) for seed in range(12)]
 
-    assert [r.wrong for r in results] == [None] * 8
-    assert sum(r.status == "done" for r in results) >= 5
+    assert [r.wrong for r in results] == [None] * len(results)
+    assert sum(r.status == "done" for r in results) >= len(results) // 2
 
 
 def test_a_job_whose_state_is_gone_with_its_only_worker_says_so() -> None:

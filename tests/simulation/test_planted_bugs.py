@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elastic.coordinator import reconfigure
-from elastic.instance import inputs, keyed
-from elastic.protocol import Hold, Send, Store, Stored
+from elastic.coordinator import draining, reconfigure
+from elastic.instance import driver, inputs, keyed
+from elastic.protocol import Hold, Retire, Send, Store, Stored
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
 from elastic.testing import world
@@ -196,11 +196,47 @@ def _with_one_buffer(checkpoint: Any) -> Any:
     return replace(checkpoint, buffers={e: replace(b, entries=entries) for e, b in checkpoint.buffers.items()})
 
 
+def forget_the_former_holder(patch: pytest.MonkeyPatch) -> None:
+    """While a checkpoint is on its way to another holder, nobody remembers that the one before has it."""
+    original = reconfigure.Reconfigurer.hand_over
+
+    def hand_over(self: reconfigure.Reconfigurer, record: Any) -> list[Any]:
+        actions = original(self, record)
+        record.former = None
+        return actions
+
+    patch.setattr(reconfigure.Reconfigurer, "hand_over", hand_over)
+    patch.setattr(draining.Draining, "_is_free", lambda self, worker: False)
+
+
+def end_too_early(patch: pytest.MonkeyPatch) -> None:
+    """A worker that is drained ends as soon as nothing runs there, whatever it holds."""
+    patch.setattr(draining.Draining, "_is_free", lambda self, worker: True)
+
+
+def close_what_was_never_logged(patch: pytest.MonkeyPatch) -> None:
+    """A source that took partitions over closes ticks of one that its log says nothing of."""
+    patch.setattr(driver.PartitionFeed, "pad", lambda self, tick, now_s: None)
+
+
+def move_without_a_fence(patch: pytest.MonkeyPatch) -> None:
+    """A source's partitions move while their old reader goes on, and its log takes what it appends."""
+    let_zombies_log(patch)
+    original = reconfigure.Reconfigurer.commit
+
+    def commit(self: reconfigure.Reconfigurer, procedure: Any, worker: int | None = None) -> list[Any]:
+        actions = original(self, procedure, worker)
+        return [a for a in actions if not isinstance(getattr(a, "message", None), Retire)]
+
+    patch.setattr(reconfigure.Reconfigurer, "commit", commit)
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
 ENDS: tuple[FaultKind, ...] = ("crash at the end",)
 SCALING: tuple[FaultKind, ...] = ("scale out", "scale in")
+DRAINS: tuple[FaultKind, ...] = ("drain", "drain", "join", "crash", "crash in checkpoint")
 
 PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (trim_at_once, CRASHES),
@@ -219,6 +255,10 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (mix_up_outputs, CRASHES),
     (lose_a_part, SCALING),
     (forget_a_neighbour, SCALING),
+    (forget_the_former_holder, DRAINS),
+    (end_too_early, DRAINS),
+    (close_what_was_never_logged, SCALING),
+    (move_without_a_fence, SCALING),
 ]
 """Each with the faults that concern it, so that it is found soon."""
 
@@ -246,6 +286,6 @@ def test_the_simulator_finds_a_planted_bug(
     assert any(is_found(seed, kinds) for seed in range(SEEDS))
 
 
-@pytest.mark.parametrize("kinds", [CRASHES, ZOMBIES, LOSSES, ENDS, SCALING], ids=lambda kinds: kinds[0])
+@pytest.mark.parametrize("kinds", [CRASHES, ZOMBIES, LOSSES, ENDS, SCALING, DRAINS], ids=lambda kinds: kinds[0])
 def test_without_a_planted_bug_nothing_is_found(kinds: tuple[FaultKind, ...]) -> None:
     assert not any(is_found(seed, kinds) for seed in range(5))

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
-from elastic.coordinator.events import Measured, Record
+from elastic.coordinator.events import Heard, Measured, Record
 from elastic.coordinator.membership import Membership
 from elastic.coordinator.scaling import PATIENCE
 from elastic.plan import Settings
 from elastic.policies import InstanceLoad, OperatorLoad, Policy, Threshold, TrueRates
-from elastic.protocol import Align, Cut
+from elastic.protocol import Align, Cut, GroupLoads
 from elastic.scenario.models import Elastic
 from elastic.server.loads import Loads
 from elastic.wire.control import InstanceStats, WorkerReport
@@ -125,9 +126,9 @@ class Broken(Policy):
         return {"count": int(1 / 0)}
 
 
-def measured(coordinator: Any, *busy: float, groups: int = 8) -> list[Any]:
+def measured(coordinator: Any, *busy: float) -> list[Any]:
     records = count(coordinator)
-    found = [instance(b, r.worker, id=r.id, groups=groups) for b, r in zip(busy, records, strict=True)]
+    found = [instance(b, r.worker, id=r.id) for b, r in zip(busy, records, strict=True)]
     actions: list[Any] = coordinator.handle(Measured(loads(*found)), 2.0)
     return actions
 
@@ -164,7 +165,20 @@ def test_that_there_is_no_spare_is_said_once() -> None:
 
 
 def test_a_single_hot_key_group_is_reported_since_no_cut_can_help() -> None:
-    (text,) = warnings(measured(job(scaling=Fixed(4)), 0.99, 0.1, groups=1))
+    coordinator = job(scaling=Fixed(4))
+    first = count(coordinator)[0]
+    loads = np.array([1, 0, 0, 2, 400, 3, 0, 1], np.float32)
+    coordinator.handle(Heard(first.worker, GroupLoads(first.id, loads)), 0.2)
+
+    (text,) = warnings(measured(coordinator, 0.99, 0.1))
+
+    assert text.startswith("99% busy, 97% of it with key group 4, which cannot be cut: is one key very frequent?")
+
+
+def test_an_instance_with_one_key_group_is_reported_too() -> None:
+    coordinator = job(scaling=Fixed(4), key_groups=2)
+
+    (text,) = warnings(measured(coordinator, 0.99, 0.1))
 
     assert "99% busy with a single key group, which cannot be cut" in text
 

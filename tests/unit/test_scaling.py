@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 
 from elastic import Query, sinks, sources
@@ -29,6 +30,8 @@ from elastic.protocol import (
     AlignRefused,
     Cut,
     CutDone,
+    Fenced,
+    GroupLoads,
     Hold,
     Join,
     Release,
@@ -75,7 +78,8 @@ def cut(coordinator: Coordinator, instances: int = 3) -> tuple[InstanceRecord, C
     ("operator", "instances", "problem"),
     [
         ("cuont", 3, "there is no operator 'cuont'; this job has from_list, count, discard"),
-        ("from_list", 3, "'from_list' is a source: only keyed operators are scaled"),
+        ("from_list", 3, "at most 2 instances, one for each partition: run with more partitions"),
+        ("discard", 3, "'discard' is a sink: only keyed operators and sources are scaled"),
         ("count", 0, "'count' needs at least one instance"),
         ("count", 5, "5 would need 3 spares; there are 2"),
         ("count", 17, "at most 16 instances, one for each key group"),
@@ -226,6 +230,87 @@ def test_a_cut_that_has_become_a_recovery_is_undone_afterwards() -> None:
         actions += coordinator.handle(Heard(record.worker, Started(record.id, 7, 5, record.cause)), 1.4)
 
     assert len(sent(actions, Align)) == 2
+
+
+def test_an_instance_is_cut_where_its_measured_load_is_halved() -> None:
+    coordinator = job()
+    first, second = count(coordinator)
+    loads = np.array([30, 40, 30, 20, 20, 20, 20, 20], np.float32)
+    coordinator.handle(Heard(first.worker, GroupLoads(first.id, loads)), 0.5)
+    coordinator.handle(Heard(second.worker, GroupLoads(second.id, loads / np.float32(10))), 0.5)
+
+    old, message, _ = cut(coordinator)
+
+    assert old == first
+    assert [interval for _, interval in message.parts] == [KeyInterval(0, 3), KeyInterval(3, 8)]
+
+
+def test_several_instances_are_cut_at_once_as_their_loads_ask_for() -> None:
+    coordinator = job(spares=4)
+    for record, load in zip(count(coordinator), (3.0, 1.0), strict=True):
+        coordinator.handle(Heard(record.worker, GroupLoads(record.id, np.full(8, load, np.float32))), 0.5)
+
+    cuts = [m for _, m in sent(coordinator.handle(ScaleRequested("count", 6), 1.0), Cut) if isinstance(m, Cut)]
+
+    assert [len(m.parts) for m in cuts] == [4, 2]
+
+
+def test_parts_start_with_the_load_that_was_measured_of_them_before() -> None:
+    coordinator = job()
+    (first, _) = count(coordinator)
+    loads = np.arange(8, dtype=np.float32)
+    coordinator.handle(Heard(first.worker, GroupLoads(first.id, loads)), 0.5)
+    first.protected = True
+    for other in count(coordinator)[1:]:
+        other.protected = other.fresh = False
+    _, message, _ = cut(coordinator)
+    for id, _ in message.parts:
+        place = coordinator.reconfigurer.running[message.reconfigure].places[id]
+        coordinator.handle(Heard(place, Started(id, 7, 0, "")), 1.2)
+
+    found = [r.loads for r in count(coordinator) if r.loads is not None]
+    assert np.concatenate(found).tolist() == loads.tolist()
+
+
+# -- sources -----------------------------------------------------------------------------------------------------------
+
+
+def sources_of(coordinator: Coordinator) -> list[InstanceRecord]:
+    return coordinator.members.assignment("from_list")
+
+
+def test_a_source_scales_out_by_its_partitions_which_go_to_spares_at_once() -> None:
+    coordinator = job(partitions=5)
+    before = sources_of(coordinator)
+
+    actions = coordinator.handle(ScaleRequested("from_list", 4), 1.0)
+
+    now = sources_of(coordinator)
+    assert tiles([r.interval for r in now], KeyInterval(0, 16))
+    bounds = {end for r in now for end in r.interval}
+    assert bounds <= set(coordinator.plan.bounds("from_list"))
+    assert {m.instance for _, m in sent(actions, Retire) if isinstance(m, Retire)} == {r.id for r in before}
+    starts = [m for _, m in sent(actions, Start) if isinstance(m, Start)]
+    assert {m.instance for m in starts} == {r.id for r in now}
+    assert all(m.generation > 1 for m in starts)
+    assert {r.worker for r in now} == {0, 1, 2, 3}
+    kinds = [type(a.message) for a in actions if isinstance(a, Send)]
+    assert kinds.index(Retire) < kinds.index(Start), "a log has one writer"
+
+
+def test_a_source_scales_in_and_its_partitions_are_read_where_the_first_of_them_were() -> None:
+    coordinator = job(partitions=4)
+    first, second = sources_of(coordinator)
+
+    actions = coordinator.handle(ScaleRequested("from_list", 1), 1.0)
+
+    (one,) = sources_of(coordinator)
+    assert (one.interval, one.worker) == (KeyInterval(0, 16), first.worker)
+    assert {m.instance for _, m in sent(actions, Retire) if isinstance(m, Retire)} == {first.id, second.id}
+    actions = coordinator.handle(Heard(second.worker, Fenced(second.id)), 1.1)
+    assert actions == [], "that it is refused by its log now was to be expected"
+    actions = coordinator.handle(Heard(one.worker, Started(one.id, 7, 0, one.cause)), 1.2)
+    assert any(isinstance(a, Record) and a.kind == "scaled_in" for a in actions)
 
 
 # -- scaling in --------------------------------------------------------------------------------------------------------
