@@ -75,8 +75,8 @@ def test_a_checkpoint_is_kept_until_another_worker_has_a_newer_one_and_then_the_
     other = count(coordinator)[0] if count(coordinator)[0].former == 0 else count(coordinator)[1]
     assert other.former == 0
     assert other.holder not in (0, other.worker, None)
-    assert (other.worker, SetHolder(1, other.id, other.holder)) in sent(actions, SetHolder)
-    assert (other.holder, Hold(1, other.id, fresh=False)) in sent(actions, Hold)
+    assert (other.worker, SetHolder(1, other.id, other.holder, other.term)) in sent(actions, SetHolder)
+    assert (other.holder, Hold(1, other.id, fresh=False, term=other.term)) in sent(actions, Hold)
     assert not any(isinstance(a, EndWorker) for a in coordinator.handle(ClockTick(), 1.3))
 
     actions = coordinator.handle(Heard(other.worker, Protected(other.id, other.holder)), 1.4)
@@ -88,7 +88,7 @@ def test_a_checkpoint_is_kept_until_another_worker_has_a_newer_one_and_then_the_
 
 
 def test_an_instance_that_dies_before_its_new_holder_has_anything_is_restored_from_the_one_before() -> None:
-    coordinator = protected()
+    coordinator = protected(disk="off")
     moved(coordinator, 0)
     other = next(r for r in count(coordinator) if r.former == 0)
 
@@ -103,7 +103,7 @@ def test_an_instance_that_dies_before_its_new_holder_has_anything_is_restored_fr
 
 
 def test_if_the_new_holder_goes_too_the_one_before_is_asked_at_once() -> None:
-    coordinator = protected(spares=3)
+    coordinator = protected(spares=3, disk="off")
     moved(coordinator, 0)
     other = next(r for r in count(coordinator) if r.former == 0)
     holder = other.holder
