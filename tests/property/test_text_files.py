@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elastic.batch import rows
-from elastic.connectors import text_files as room
+from elastic.connectors import files as room
 from elastic.connectors.text_files import text_files
 
 atoms = st.sampled_from(

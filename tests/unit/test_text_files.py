@@ -11,7 +11,8 @@ import pytest
 
 from elastic.batch import rows
 from elastic.connectors.base import Rate, Reader
-from elastic.connectors.text_files import TextFiles, find_files, text_files
+from elastic.connectors.files import FilePatterns
+from elastic.connectors.text_files import LineFiles, text_files
 from elastic.errors import QueryError, SourceError
 
 
@@ -26,7 +27,7 @@ def lines_of(reader: Reader, limit_bytes: int = 1 << 20, limit_records: int | No
     return result
 
 
-def read_all(source: TextFiles, count: int = 1) -> list[str]:
+def read_all(source: LineFiles, count: int = 1) -> list[str]:
     return [line for partition in source.partitions(count) for line in lines_of(partition.open())]
 
 
@@ -65,7 +66,7 @@ def test_excluded_files_are_left_out_by_part_of_the_path_or_by_pattern(tmp_path:
     for name in ("keep.py", "sub/tests/no.py", "sub/no.tmp.py"):
         write(tmp_path / name, name)
 
-    found = find_files([f"{tmp_path}/**/*.py"], ["/sub/tests/", "*.tmp.*"])
+    found = FilePatterns("text_files", (f"{tmp_path}/**/*.py",), ("/sub/tests/", "*.tmp.*")).find()
 
     assert [Path(f).name for f in found] == ["keep.py"]
 
@@ -151,7 +152,7 @@ def test_invalid_text_fails_with_file_line_and_offset_when_asked(tmp_path: Path)
     write(tmp_path / "b.txt", b"one\r\ntwo\nthr\xff\n")
     reader = text_files(f"{tmp_path}/*", errors="fail").partitions(1)[0].open()
 
-    with pytest.raises(SourceError, match=r"b\.txt', line 3 \(at byte 9\) is not UTF-8.*errors='replace'"):
+    with pytest.raises(SourceError, match=r"b\.txt', line 3 \(at byte 9\): the line is not UTF-8.*errors='replace'"):
         reader.read(1 << 20)
 
 

@@ -1,0 +1,361 @@
+"""Files that grow: what is appended is read, and so are files that come later and match the patterns.
+
+A file is known by its inode and by a checksum of its first bytes, not by its name: one that is renamed is read on, and
+one that takes its name is another. A position lists the files that were read so far, each with an offset and a checksum
+of all that was read of it; so the records between two positions are runs of whole lines in files that can be found
+again, and a file that has changed behind its reader is noticed instead of being read as something else.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from elastic.batch import Column
+from elastic.connectors.base import Chunk, Malformed, Partition, Position, Reader
+from elastic.connectors.files import FilePatterns
+from elastic.connectors.lines import READ_AT_MOST_BYTES, LineFormat, Parsed, Piece, first_lines, line_of, pread, shown
+from elastic.errors import SourceError
+from elastic.keys import key_hash
+
+SCAN_S = 0.5
+"""New files are looked for so often."""
+
+QUIET_S = 2.0
+"""A file that has lost its name and did not grow for so long has ended; its last line then needs no end."""
+
+HEAD_BYTES = 256
+"""A file is known by at most so many of its first bytes: an inode alone is given out again."""
+
+_FIELDS = 7
+
+
+class FileId(NamedTuple):
+    """Which file it is, whatever it is called.
+
+    Attributes:
+        head_bytes, head_checksum: Of its first bytes.
+        truncated: How often it was found truncated; what it holds after each time is another file.
+    """
+
+    device: int
+    inode: int
+    head_bytes: int
+    head_checksum: int
+    truncated: int
+
+
+class Mark(NamedTuple):
+    """How far a file was read.
+
+    Attributes:
+        checksum: Of all records before ``offset``.
+    """
+
+    file: FileId
+    offset: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class FollowPartition(Partition):
+    """The files of one share: those of the start as they were dealt out, others by inode.
+
+    Attributes:
+        share: Which share this is, and of how many.
+        dealt: Device and inode of each file of the start, and its share.
+    """
+
+    name: str
+    files: FilePatterns
+    format: LineFormat
+    share: tuple[int, int]
+    dealt: tuple[tuple[int, int, int], ...]
+
+    def open(self) -> FollowReader:
+        """A reader before the first line of every file."""
+        return FollowReader(self)
+
+
+def follow(name: str, files: FilePatterns, form: LineFormat, count: int) -> list[FollowPartition]:
+    """The files of now dealt out in order of name; whoever owns an inode keeps it, whatever it is called later."""
+    files = files.absolute()
+    status = [Path(path).stat() for path in files.look()]
+    dealt = tuple((s.st_dev, s.st_ino, n % count) for n, s in enumerate(status))
+    return [FollowPartition(f"{name}[{i}]", files, form, (i, count), dealt) for i in range(count)]
+
+
+class _Tail:
+    """A file that is being read; open until it has no name any more and nothing to read."""
+
+    def __init__(self, path: str, file: int, mark: Mark | None) -> None:
+        self.path, self.file = path, file
+        self.mark = mark
+        self.truncated = mark.file.truncated if mark else 0
+        self.size_bytes, self.grew_at = -1, 0.0
+
+    @property
+    def offset(self) -> int:
+        """Bytes read."""
+        return 0 if self.mark is None else self.mark.offset
+
+
+class FollowReader(Reader):
+    """Reads what is there of every file, in the order in which they were found; never finished."""
+
+    start: Position = []  # noqa: RUF012 (a position is a value: nobody changes one)
+
+    def __init__(self, partition: FollowPartition, clock: Callable[[], float] = time.monotonic) -> None:
+        self._partition, self._files, self._format = partition, partition.files, partition.format
+        self._clock = clock
+        self._dealt = {(device, inode): share for device, inode, share in partition.dealt}
+        self._tails: list[_Tail] = []
+        self._next_scan = 0.0
+        self._line_bytes = 64.0
+        self._notices: list[str] = []
+
+    # -- the contract --------------------------------------------------------------------------------------------------
+
+    def seek(self, position: Position) -> None:
+        """Go on behind what was read of each file; of one that is gone, the rest is lost."""
+        self.close()
+        self._tails, self._next_scan = [], 0.0
+        for mark in _marks(position):
+            found = self._find(mark.file)
+            if found is None:
+                self._notices.append(
+                    f"{self._format.source}: a file that was read up to byte {mark.offset} is gone (inode "
+                    f"{mark.file.inode}); if it had more, that is lost"
+                )
+            else:
+                self._tails.append(_Tail(*found, mark))
+
+    def read(self, limit_bytes: int, limit_records: int | None = None) -> Chunk | None:
+        """Whole lines that are there now, of about ``limit_bytes`` in all; a line without its end is left for later."""
+        self._scan()
+        limit = max(1, min(limit_bytes, READ_AT_MOST_BYTES))
+        if limit_records is not None:
+            limit = min(limit, int(1.25 * self._line_bytes * limit_records) + 1)
+        read: list[tuple[_Tail, Piece]] = []
+        for tail in self._tails:
+            size_bytes = sum(piece.end - piece.start for _, piece in read)
+            lines = sum(piece.text.count(b"\n") for _, piece in read)
+            if size_bytes >= limit or (limit_records is not None and lines >= limit_records):
+                break
+            piece = self._new_lines(tail, limit - size_bytes)
+            if piece is not None and limit_records is not None:
+                piece = first_lines([piece], max(1, limit_records - lines))[0]
+            if piece is not None:
+                read.append((tail, piece))
+        if not read:
+            return None
+        parsed = self._parse(read)
+        for tail, piece in read:
+            file = tail.mark.file if tail.mark else _identity(tail.file, min(HEAD_BYTES, piece.end), tail.truncated)
+            tail.mark = Mark(file, piece.end, _checksum(piece, tail.mark))
+        size_bytes = sum(piece.end - piece.start for _, piece in read)
+        self._line_bytes += 0.2 * (size_bytes / max(1, parsed.records) - self._line_bytes)
+        malformed = tuple(self._malformed(read, line) for line in parsed.bad[:1])
+        skipped = parsed.repaired + len(parsed.bad)
+        return Chunk(parsed.rows, self._position(), size_bytes, parsed.records, skipped, malformed)
+
+    def reread(self, start: Position, end: Position) -> Column:
+        """The lines by which the files were read on between two positions."""
+        before = {mark.file: mark for mark in _marks(start)}
+        read = [self._read_again(mark, before.get(mark.file)) for mark in _marks(end)]
+        return self._parse([part for part in read if part is not None]).rows
+
+    def notices(self) -> Sequence[str]:
+        """Files that were truncated, replaced or are gone."""
+        told, self._notices = self._notices, []
+        return told
+
+    def close(self) -> None:
+        """Close all files."""
+        for tail in self._tails:
+            os.close(tail.file)
+        self._tails = []
+
+    # -- which files there are -----------------------------------------------------------------------------------------
+
+    def _scan(self) -> None:
+        """Find new files; forget those that have no name any more, once they are read to their end."""
+        now = self._clock()
+        if now < self._next_scan:
+            return
+        self._next_scan = now + SCAN_S
+        self._forget(now)
+        known = {_inode(os.fstat(tail.file)) for tail in self._tails}
+        for path in self._files.look():
+            try:
+                status = Path(path).stat()
+            except OSError:  # it was there a moment ago
+                continue
+            if status.st_size and _inode(status) not in known and self._is_mine(status):
+                known.add(_inode(status))
+                self._tails.append(_Tail(path, self._open(path), None))
+
+    def _forget(self, now: float) -> None:
+        """Close what was deleted and read to its end; a file that only has another name may still grow."""
+        for tail in list(self._tails):
+            status = os.fstat(tail.file)
+            ended = status.st_nlink == 0 and tail.offset >= status.st_size
+            if ended and now - tail.grew_at >= QUIET_S:
+                os.close(tail.file)
+                self._tails.remove(tail)
+
+    def _is_mine(self, status: os.stat_result) -> bool:
+        share, of = self._partition.share
+        return self._dealt.get(_inode(status), key_hash(status.st_ino) % of) == share
+
+    def _open(self, path: str) -> int:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SourceError(
+                f"{self._format.source}: cannot read {path!r}: {error.strerror}; fix it, or leave it out with exclude="
+            ) from None
+
+    def _find(self, wanted: FileId) -> tuple[str, int] | None:
+        """Path and open file of a file that was read before, wherever it was renamed to within its directory."""
+        for path in self._candidates():
+            try:
+                if _inode(Path(path).stat()) != (wanted.device, wanted.inode):
+                    continue
+                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            if _identity(file, wanted.head_bytes, wanted.truncated) == wanted:
+                return path, file
+            os.close(file)
+        return None
+
+    def _candidates(self) -> list[str]:
+        """Files that match, then those beside them: log rotation leaves a file where it was, under another name."""
+        matching = self._files.look()
+        folders = sorted({str(Path(path).parent) for path in (*matching, *self._files.patterns)})
+        beside = [str(p) for f in folders if Path(f).is_dir() for p in sorted(Path(f).iterdir()) if p.is_file()]
+        return [*matching, *(path for path in beside if path not in matching)]
+
+    # -- what is in them -----------------------------------------------------------------------------------------------
+
+    def _new_lines(self, tail: _Tail, limit_bytes: int) -> Piece | None:
+        """Whole lines behind what was read of a file; None if there are none yet."""
+        status, now = os.fstat(tail.file), self._clock()
+        if status.st_size != tail.size_bytes:
+            tail.size_bytes, tail.grew_at = status.st_size, now
+        if status.st_size < tail.offset or (status.st_size > tail.offset and not self._is_same(tail)):
+            self._start_over(tail, status.st_size)
+        if status.st_size <= tail.offset:
+            return None
+        start = tail.offset or self._header_bytes(tail)
+        while True:
+            text = pread(tail.file, min(limit_bytes, status.st_size - start), start)
+            if whole := text.rfind(b"\n") + 1:
+                return Piece(text[:whole], start, start + whole)
+            if start + len(text) >= status.st_size or limit_bytes >= READ_AT_MOST_BYTES:
+                break
+            limit_bytes = min(max(2 * limit_bytes, 4096), READ_AT_MOST_BYTES)
+        if limit_bytes >= READ_AT_MOST_BYTES:
+            raise SourceError(
+                f"{self._format.source}: {tail.path!r}: a line at byte {start} is longer than 1 GiB; is this text?"
+            )
+        ended = text and self._has_lost_its_name(tail) and now - tail.grew_at >= QUIET_S
+        return Piece(text + b"\n", start, start + len(text)) if ended else None
+
+    def _header_bytes(self, tail: _Tail) -> int:
+        """Where the first record begins; 0 as long as the first line has no end."""
+        head = pread(tail.file, 1 << 20, 0)
+        line = head[: head.find(b"\n") + 1]
+        return self._format.header_bytes(tail.path, line) if line else 0
+
+    def _is_same(self, tail: _Tail) -> bool:
+        """Whether a file still begins as it did when it was first read."""
+        wanted = tail.mark.file if tail.mark else None
+        return wanted is None or _identity(tail.file, wanted.head_bytes, wanted.truncated) == wanted
+
+    def _start_over(self, tail: _Tail, size_bytes: int) -> None:
+        self._notices.append(
+            f"{self._format.source}: {tail.path!r} was truncated after {tail.offset} bytes of it were read (it has "
+            f"{size_bytes} now); it is read from its start, and what was appended before and not yet read is lost"
+        )
+        tail.mark, tail.truncated = None, tail.truncated + 1
+        self._tails.remove(tail)
+        self._tails.append(tail)  # a file of its own from now on, found after the others
+
+    def _has_lost_its_name(self, tail: _Tail) -> bool:
+        """Whether the path is gone, or another file's."""
+        try:
+            return _inode(Path(tail.path).stat()) != _inode(os.fstat(tail.file))
+        except OSError:
+            return True
+
+    def _position(self) -> Position:
+        return [n for tail in self._tails if tail.mark for n in (*tail.mark.file, tail.mark.offset, tail.mark.checksum)]
+
+    def _read_again(self, mark: Mark, before: Mark | None) -> tuple[_Tail, Piece] | None:
+        """The lines of a file between two marks; None if there are none."""
+        start = before.offset if before else 0
+        if mark.offset <= start:
+            return None
+        known = next((tail for tail in self._tails if tail.mark and tail.mark.file == mark.file), None)
+        found = (known.path, known.file) if known else self._find(mark.file)
+        if found is not None:
+            tail = _Tail(*found, mark)
+            try:
+                start = start or self._header_bytes(tail)
+                text = pread(tail.file, mark.offset - start, start)
+            finally:
+                if known is None:
+                    os.close(tail.file)
+            piece = Piece(text if text.endswith(b"\n") else text + b"\n", start, mark.offset)
+            if len(text) == mark.offset - start and _checksum(piece, before) == mark.checksum:
+                return tail, piece
+        raise SourceError(
+            f"{self._format.source}: bytes {start} to {mark.offset} of a followed file are needed again, but it is "
+            f"gone, or they have changed ({found[0] if found else f'inode {mark.file.inode}'}); leave rotated files "
+            "beside the others, as they are, until a checkpoint has covered them"
+        )
+
+    def _parse(self, read: Sequence[tuple[_Tail, Piece]]) -> Parsed:
+        parsed = self._format.parse(b"".join([piece.text for _, piece in read]))
+        if parsed.bad and self._format.fails:
+            first = self._malformed(read, parsed.bad[0])
+            raise SourceError(f"{first.place}: {first.cause}: {first.record}; {self._format.advice}")
+        return parsed
+
+    def _malformed(self, read: Sequence[tuple[_Tail, Piece]], number: int) -> Malformed:
+        """What there is to say of a bad line, counted through all that was read."""
+        at = 0
+        while (lines := read[at][1].text.count(b"\n")) <= number:
+            number, at = number - lines, at + 1
+        tail, piece = read[at]
+        at, line = line_of([piece], number)
+        before = pread(tail.file, at, 0).count(b"\n")
+        place = f"{self._format.source}: {tail.path!r}, line {before + 1} (at byte {at})"
+        return Malformed(shown(line), place, self._format.cause(line))
+
+
+def _marks(position: Position) -> list[Mark]:
+    assert isinstance(position, list)
+    runs = [position[i : i + _FIELDS] for i in range(0, len(position), _FIELDS)]
+    return [Mark(FileId(*run[:-2]), *run[-2:]) for run in runs]
+
+
+def _identity(file: int, head_bytes: int, truncated: int) -> FileId:
+    head = pread(file, head_bytes, 0)
+    return FileId(*_inode(os.fstat(file)), len(head), crc32(head), truncated)
+
+
+def _checksum(piece: Piece, before: Mark | None) -> int:
+    """Of all records of a file through a piece of it."""
+    return crc32(piece.text, before.checksum if before else 0)
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
