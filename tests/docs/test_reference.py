@@ -20,6 +20,7 @@ from elastic.dashboard.launch import run_query
 from elastic.operators.base import ColumnState, Context
 from elastic.report import EVENT_KINDS, Report
 from elastic.scenario.models import Elastic, Scenario, json_schema
+from elastic.testing import check_sink, check_source
 from elastic.testing.faults import FAULTS
 from elastic.testing.simulator import simulate
 from elastic.testing.verdict import SimulationResult
@@ -73,8 +74,9 @@ METHODS: dict[str, Any] = {
 }
 FUNCTIONS: dict[str, Any] = {
     f"{module.__name__.rpartition('.')[2]}.{name}": getattr(module, name)
-    for module, names in ((sources, ["text_files", "generator", "from_list"]), (sinks, sinks.__all__))
-    for name in names
+    for module in (sources, sinks)
+    for name in module.__all__
+    if name.islower()
 } | {name: getattr(functions, name) for name in _public(functions) if inspect.isfunction(getattr(functions, name))}
 
 
@@ -127,6 +129,18 @@ def test_a_simulation_has_the_arguments_and_defaults_of_the_reference() -> None:
         assert default == (
             "" if real is inspect.Parameter.empty else "`FAULTS`" if real is FAULTS else f"`{real!r}`"
         ), name
+
+
+@pytest.mark.parametrize("check", [check_source, check_sink])
+def test_a_check_has_the_arguments_and_defaults_of_the_reference(check: Any) -> None:
+    documented = _table(_sections("testing.md")[check.__name__])
+    parameters = inspect.signature(check).parameters
+
+    assert set(documented) == set(parameters)
+    for name, (default, *_) in documented.items():
+        real = parameters[name].default
+        said = "" if real is inspect.Parameter.empty else f"`{real!r}`".replace("'", '"')
+        assert default == said, name
 
 
 def test_the_result_of_a_simulation_has_the_fields_of_the_reference() -> None:
