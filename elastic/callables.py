@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import os
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import cloudpickle
@@ -27,6 +28,25 @@ def caller() -> str:
     while frame.f_back is not None and frame.f_code.co_filename in _QUERY_ROOMS:
         frame = frame.f_back
     return place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def refuse_while_imported(call: str) -> None:
+    """Return unless the user's line is run by the import of its file, as it would be in every worker.
+
+    Raises:
+        QueryError: It is.
+    """
+    frame = sys._getframe(1)  # noqa: SLF001 (as in caller)
+    while frame.f_back is not None and frame.f_code.co_filename in _QUERY_ROOMS:
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    while frame.f_back is not None and frame.f_code.co_name != "<module>" and frame.f_back.f_code.co_filename == file:
+        frame = frame.f_back
+    if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") != "__main__":
+        raise QueryError(
+            f"{place(file, line)}: {call}() runs whenever this file is imported, which every process of the job does; "
+            f'write it below `if __name__ == "__main__":`'
+        )
 
 
 def place(file: str, line: int) -> str:
@@ -153,3 +173,9 @@ def _module(form: Any) -> str:
     while isinstance(form, functools.partial):
         form = form.func
     return str(getattr(form, "__module__", None) or type(form).__module__)
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """``; did you mean x?`` where one of the known names is close, else a full stop: the end of a sentence."""
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else "."

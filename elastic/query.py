@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import Any, NoReturn
 
-from elastic.callables import caller, check_shippable, shortened
+from elastic.callables import caller, check_shippable, refuse_while_imported, shortened
 from elastic.connectors.base import Source
 from elastic.errors import QueryError
 from elastic.graph import Graph, Path
@@ -79,6 +79,7 @@ class Query:
         Raises:
             UserError: A mistake in the query, or the job failed.
         """
+        refuse_while_imported("run")
         self.check()
         models = {point.name: point for point in entry_points(group="elastic.models")}
         if model not in models:

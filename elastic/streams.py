@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from elastic.callables import caller, check_function, check_shippable, describe, shortened
+from elastic.callables import caller, check_function, check_shippable, describe, did_you_mean, shortened
 from elastic.connectors.base import Sink
 from elastic.errors import QueryError
 from elastic.functions import identity
@@ -176,7 +176,7 @@ class Stream(_Streams):
                     f"{caller()}: {name}() works per key, and this stream has none; "
                     f"write .key_by().{name}(…), or .key_by(function).{name}(…)"
                 )
-            raise AttributeError(f"a Stream has no {name!r}", name=name, obj=self)
+            raise AttributeError(f"a Stream has no {name}{did_you_mean(name, dir(self))}")
 
 
 class KeyedStream(_Streams):
@@ -316,7 +316,7 @@ class KeyedStream(_Streams):
                 )
             if name == "key_by":
                 raise QueryError(f"{caller()}: the stream has a key already, from {self._origin}")
-            raise AttributeError(f"a KeyedStream has no {name!r}", name=name, obj=self)
+            raise AttributeError(f"a KeyedStream has no {name}{did_you_mean(name, dir(self))}")
 
 
 def _combine(verb: Kind, function: Callable[[Any, Any], Any] | Folding | None) -> Combine | None:

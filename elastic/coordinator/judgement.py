@@ -30,7 +30,8 @@ class CrashLoops:
         return (
             f"{record.operator}#{record.index} was lost {deaths} times without getting past tick "
             f"{record.start_tick or 0}, "
-            f"the last time since {cause}: something in the rows after it may end the process"
+            f"the last time since {cause}: something in the rows after it may end the process; its last words are in "
+            f"processes/worker-{record.worker}.log of the job directory"
         )
 
 

@@ -54,12 +54,18 @@ class NoProgress:
 def status_line(progress: Progress) -> str:
     """How the job does, in one line of fixed order: time, records, records/s, lag, workers, checkpoints."""
     done = "" if progress.done is None else f" ({progress.done:.0%})"
-    spares = f" + {progress.spares} spare" if progress.spares else ""
     return (
         f"{progress.at_s:.1f}s  records {format_count(progress.records_in)}{done}  "
         f"{format_count(progress.records_per_s)} records/s  lag {format_duration(progress.lag_s)}  "
-        f"workers {progress.workers}{spares}  checkpoints {progress.checkpoints}"
+        f"workers {workers(progress)}  checkpoints {progress.checkpoints}"
     )
+
+
+def workers(progress: Progress) -> str:
+    """``4 + 1 spare``."""
+    if not progress.spares:
+        return str(progress.workers)
+    return f"{progress.workers} + {progress.spares} spare{'s' if progress.spares > 1 else ''}"
 
 
 def event_style(event: JobEvent) -> str:

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from elastic.dashboard.lines import event_style
+from elastic.dashboard.lines import event_style, workers
 from elastic.report import JobEvent, Progress
 from elastic.units import format_count, format_duration, format_size
 
@@ -85,7 +85,7 @@ def _figures(progress: Progress) -> Table:
         "records": format_count(progress.records_in),
         "records/s": format_count(progress.records_per_s),
         "lag": format_duration(progress.lag_s),
-        "workers": f"{progress.workers} + {progress.spares} spare",
+        "workers": workers(progress),
         "checkpoints": f"{progress.checkpoints}" + ("" if age is None else f", {format_duration(age)} old"),
         "memory": format_size(progress.memory_bytes),
     }

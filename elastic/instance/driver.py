@@ -16,6 +16,7 @@ from elastic.batch import Column
 from elastic.connectors.base import Chunk, LogEntry, Malformed, Reader, SourceLog, read_again
 from elastic.instance.source import CHUNK_BYTES, SourceInstance
 from elastic.keys import KeyInterval
+from elastic.operators.failure import ENDINGS, ending_error
 from elastic.plan import Plan
 from elastic.protocol import Command, Exhausted, Finish, Frozen, Noticed, Tell
 
@@ -173,7 +174,10 @@ class SourceDriver:
             UserError: The source cannot be read, or user code of a chain raised.
             FencedError: Another generation has taken over; this instance must be dropped.
         """
-        self._wake, commands = self._step(self._clock())
+        try:
+            self._wake, commands = self._step(self._clock())
+        except ENDINGS as error:
+            raise ending_error(error) from error
         return commands
 
     def _step(self, now: float) -> tuple[float, list[Command]]:

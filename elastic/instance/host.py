@@ -15,6 +15,7 @@ from elastic.instance.keyed import KeyedInstance
 from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
 from elastic.keys import KeyInterval
+from elastic.operators.failure import ENDINGS, ending_error
 from elastic.plan import Plan
 from elastic.protocol import (
     Ack,
@@ -300,6 +301,8 @@ class Host:
             return found.step()
         except UserError as error:
             return False, self.fail(id, error)
+        except ENDINGS as error:
+            return False, self.fail(id, ending_error(error))
 
     def committed(self, id: int, through: int, rows: int, *, final: bool) -> list[Command]:
         """The target of a sink instance holds everything through this tick."""

@@ -6,9 +6,13 @@ import traceback
 from typing import Any
 
 from elastic.batch import Column, cut, rows
-from elastic.errors import UserCodeError
+from elastic.errors import UserCodeError, UserError
 
-_OURS = __file__.rpartition("operators")[0]
+_NOT_THE_USERS = (
+    __file__.rpartition("operators")[0],
+    traceback.__file__.replace("traceback.py", "importlib"),
+    "<frozen ",
+)
 _MAX_CHARS = 200
 _NO_KEY = object()
 
@@ -22,17 +26,31 @@ def shortened(value: Any) -> str:
     return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 3]}..."
 
 
+def is_ours_or_import(file: str) -> bool:
+    """Whether code of this file is this package's, or Python's own that imports modules."""
+    return file.startswith(_NOT_THE_USERS)
+
+
 def user_trace(error: BaseException) -> str:
-    """The traceback without frames of this package: the user's line second to last, the exception last."""
+    """The traceback without frames of this package and of imports: the user's line comes before the exception."""
     summary = traceback.TracebackException.from_exception(error, compact=True)
     part: traceback.TracebackException | None = summary
     while part is not None:
-        frames = [f for f in part.stack if not f.filename.startswith(_OURS)]
+        frames = [f for f in part.stack if not is_ours_or_import(f.filename)]
         part.stack = traceback.StackSummary.from_list(frames)
         part = part.__cause__ or part.__context__
     if not summary.stack and summary.__cause__ is None and summary.__context__ is None:
         return "".join(summary.format_exception_only())
     return "".join(summary.format())
+
+
+ENDINGS = (SystemExit, KeyboardInterrupt)
+"""What code raises to end its process; of a worker's process, that is not the user's code to decide."""
+
+
+def ending_error(error: BaseException) -> UserError:
+    """The error that tells a user that their code wanted to end the process; raise it ``from error``."""
+    return UserError(f"code of yours ends the process; raise an exception, or return\n{user_trace(error).rstrip()}")
 
 
 def user_error(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from elastic.callables import did_you_mean
+from elastic.plan import Plan
 from elastic.report import Expectation, JobOutcome, Verdict
+from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Expect, Fault
 from elastic.units import RateUnit, format_count, format_duration, format_size
 
@@ -57,13 +60,23 @@ def _recovery(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
         yield Expectation("recoveries", found >= expect.recoveries, detail)
 
 
+def check_expectations(expect: Expect, plan: Plan) -> None:
+    """Return if every operator of which a number of instances is expected is one of the plan's.
+
+    Raises:
+        FieldError: One is not.
+    """
+    for name in expect.instances or {}:
+        if name not in plan.operators:
+            hint = did_you_mean(name, plan.operators)
+            problem = f'the query has no operator "{name}"{hint} Operators: {", ".join(plan.operators)}'
+            raise FieldError(("expect", "instances", name), problem)
+
+
 def _instances(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
     found = {operator.name: operator.instances for operator in outcome.operators}
     for name, wanted in (expect.instances or {}).items():
-        if name not in found:
-            detail = f"there is no operator {name!r}; the job has {', '.join(found)}"
-        else:
-            detail = f"{name} has {found[name]} instances, {wanted} expected"
+        detail = f"{name} has {found.get(name, 'no')} instances, {wanted} expected"
         yield Expectation("instances", found.get(name) == wanted, detail)
 
 

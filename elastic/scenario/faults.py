@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from elastic.callables import did_you_mean
 from elastic.plan import OperatorPlan, Plan
 from elastic.report import Progress
 from elastic.scenario.control import JobControl
-from elastic.scenario.mistakes import FieldError, did_you_mean
+from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Fault, Target
 
 

@@ -6,26 +6,28 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import os
 import re
 import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, TypeVar
 
 import cloudpickle
 
-from elastic.errors import UserError
+from elastic.callables import did_you_mean, place
+from elastic.errors import QueryError, UserError
+from elastic.operators.failure import is_ours_or_import, user_trace
 from elastic.query import Query
-from elastic.scenario.mistakes import FieldError, Location, did_you_mean
+from elastic.scenario.mistakes import FieldError, Location
 from elastic.units import UnitError
 
 T = TypeVar("T")
 
 _TARGET = re.compile(r"(?P<module>.+?)(?::(?P<name>[^:/\\]*))?")
+_PLACE = re.compile(r"\S+:\d+: |query '")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
@@ -54,10 +56,7 @@ def load_query(target: str, directory: Path, parameters: Mapping[str, Any]) -> Q
     if not callable(found):
         raise FieldError(("job",), f"{target} is {_article(found)}; expected a Query, or a function that returns one")
     _check_parameters(target, found, parameters)
-    try:
-        query = _call(("job",), target, lambda: found(**parameters))
-    except UnitError as error:
-        raise FieldError(_given_in(parameters, error.given), str(error)) from None
+    query = _call(("job",), target, lambda: found(**parameters), parameters)
     if not isinstance(query, Query):
         forgot = "; did you forget to return it?" if query is None else ""
         raise FieldError(("job",), f"{target}() returned {_article(query)}; expected a Query{forgot}")
@@ -181,33 +180,43 @@ def _load_module(name: str, field: str, target: str) -> ModuleType:
         raise FieldError(
             (field,), f"there is no module {error.name}; install it, or write the file's name with .py"
         ) from None
-    except UserError:
-        raise
-    except Exception as error:  # noqa: BLE001 (user code raises what it likes)
+    except UserError as error:
+        raise _with_line(error) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (user code raises what it likes)
         raise FieldError((field,), _raised(target, error)) from None
 
 
-def _call(location: Location, target: str, code: Callable[[], T]) -> T:
-    """What the user's code gives; what it raises is shown with the user's own lines only."""
+def _call(location: Location, target: str, code: Callable[[], T], parameters: Mapping[str, Any] | None = None) -> T:
+    """What the user's code gives; what it raises is shown with the user's own lines only.
+
+    Args:
+        location: The field that names the code.
+        target: The code, as it is named there.
+        code: Calls it.
+        parameters: What it is called with, which may be to blame.
+    """
     try:
         return code()
-    except UserError:  # a mistake in a query: its text says all
-        raise
-    except Exception as error:  # noqa: BLE001 (user code raises what it likes)
+    except UnitError as error:
+        if (given := _given_in(parameters or {}, error.given)) is not None:
+            raise FieldError(given, str(error)) from None
+        raise _with_line(error) from None
+    except UserError as error:
+        raise _with_line(error) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (user code raises what it likes)
         raise FieldError(location, _raised(target, error)) from None
 
 
-def _raised(target: str, error: Exception) -> str:
-    return f"{target} raised while it was loaded:\n{user_trace(error)}"
+def _with_line(error: UserError) -> UserError:
+    """A mistake in a query, with the user's line in front where its text does not begin with one."""
+    users = [f for f in traceback.extract_tb(error.__traceback__) if not is_ours_or_import(f.filename)]
+    if not users or _PLACE.match(str(error)):
+        return error
+    return QueryError(f"{place(users[-1].filename, users[-1].lineno or 0)}: {error}")
 
 
-def user_trace(error: BaseException) -> str:
-    """The traceback of an error from the user's first line on; its last line names the error."""
-    ours = (f"{Path(__file__).parents[1]}{os.sep}", f"{Path(importlib.__file__).parent}{os.sep}", "<frozen importlib")
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(ours):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+def _raised(target: str, error: BaseException) -> str:
+    return f"{target} raised while it was loaded:\n{user_trace(error).rstrip()}"
 
 
 def _check_parameters(target: str, function: Callable[..., Any], parameters: Mapping[str, Any]) -> None:
@@ -234,9 +243,9 @@ def _check_parameters(target: str, function: Callable[..., Any], parameters: Map
             raise FieldError(("parameters", parameter.name), f"is missing; {target} needs it")
 
 
-def _given_in(parameters: Mapping[str, Any], value: object) -> Location:
-    """The parameter that has this value; the job itself if none has."""
-    return next((("parameters", name) for name, given in parameters.items() if given == value), ("job",))
+def _given_in(parameters: Mapping[str, Any], value: object) -> Location | None:
+    """The parameter that has this value; None if none has."""
+    return next((("parameters", name) for name, given in parameters.items() if given == value), None)
 
 
 def _article(value: object) -> str:

@@ -12,8 +12,9 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from elastic.callables import did_you_mean
 from elastic.errors import QueryError, ScenarioError, SinkError, SourceError
-from elastic.scenario.mistakes import FieldError, Location, did_you_mean, dotted
+from elastic.scenario.mistakes import FieldError, Location, dotted
 from elastic.scenario.models import Scenario
 from elastic.scenario.wording import problem
 

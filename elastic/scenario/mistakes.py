@@ -1,9 +1,7 @@
-"""Mistakes in a scenario or a job: where they are, and the name that was most likely meant."""
+"""Mistakes in a scenario or a job, and where they are."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import TypeAlias
 
 from elastic.errors import ScenarioError
@@ -34,9 +32,3 @@ class FieldError(ScenarioError):
 
     def __str__(self) -> str:
         return f"{dotted(self.location)}: {self.problem}"
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """``; did you mean x?`` where one of the known names is close, else a full stop: the end of a sentence."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else "."

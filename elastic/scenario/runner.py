@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from elastic.operators.failure import user_trace
 from elastic.plan import Plan, Settings
 from elastic.query import Query
 from elastic.report import JobOutcome, Report, Verdict, report_of
 from elastic.scenario.control import JobControl, StartJob, Watcher
 from elastic.scenario.directory import fresh_directory
-from elastic.scenario.expectations import judge
+from elastic.scenario.expectations import check_expectations, judge
 from elastic.scenario.faults import FaultPlan, check_faults
 from elastic.scenario.interrupts import Interrupts
-from elastic.scenario.job import user_trace
 from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Expect, Fault
 from elastic.scenario.printing import Printer
@@ -74,6 +74,7 @@ def prepare(run: Run) -> Plan:
     _starter(run.model)
     plan = run.query.plan(workers=run.workers, settings=run.settings)
     check_faults(run.faults, plan)
+    check_expectations(run.expect, plan)
     return plan
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from elastic.connectors.base import Sink, SinkContext
+from elastic.operators.failure import user_trace
 from elastic.plan import Plan
 from elastic.report import JobOutcome, Verdict
-from elastic.scenario.job import user_trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def verdict_of_check(check: Callable[[JobResult], Any], result: JobResult) -> Ve
     try:
         answer = check(result)
     except Exception as error:  # noqa: BLE001 (user code raises what it likes)
-        return Verdict(detail=f"the job's own check raised:\n{user_trace(error)}")
+        return Verdict(detail=f"the job's own check raised:\n{user_trace(error).rstrip()}")
     if isinstance(answer, bool):
         return Verdict(
             answer,

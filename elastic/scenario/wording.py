@@ -8,7 +8,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from elastic.scenario.mistakes import Location, did_you_mean
+from elastic.callables import did_you_mean
+from elastic.scenario.mistakes import Location
 from elastic.scenario.models import Scenario
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from elastic.coordinator.events import EndJob, Journal, Record
@@ -25,18 +26,22 @@ from elastic.server.recoveries import Recoveries
 from elastic.wire.control import WorkerReport
 
 RATE_WINDOW_S = 2.0
-"""Rates shown while a job runs are means over so long."""
+"""Rates shown while a job runs are means over so long; and so is how busy operators are."""
+
+REPORTED_S = 0.2
+"""An instance had run for about so long when its worker reported it first."""
 
 
 @dataclass(slots=True)
 class InstanceFigures:
-    """One instance's newest counters, kept after it is gone."""
+    """One instance's newest counters since ``since_s``, Unix time; kept after it is gone."""
 
     operator: str
     records_in: int = 0
     rows_out: int = 0
     busy_s: float = 0.0
     skipped: int = 0
+    since_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -59,7 +64,7 @@ class Figures:
     _reported_s: dict[int, float] = field(default_factory=dict)
     _memory: dict[int, int] = field(default_factory=dict)
     _peak: PeakMemory = field(default_factory=PeakMemory)
-    _history: deque[tuple[float, int, int]] = field(default_factory=deque)
+    _history: deque[tuple[float, int, int, dict[int, float]]] = field(default_factory=deque)
     _checkpoints: int = 0
     _durations: LatencyHistogram = field(default_factory=LatencyHistogram)
     _checkpoint_bytes: int = 0
@@ -109,9 +114,11 @@ class Figures:
             self._reported_s[report.worker] = report.at_s
             self._memory[report.worker] = report.rss_bytes
         for stats in report.instances:
-            figures = self._instances.setdefault(stats.instance, InstanceFigures(stats.operator))
+            figures = self._instances.setdefault(
+                stats.instance, InstanceFigures(stats.operator, since_s=max(self.epoch_s, report.at_s - REPORTED_S))
+            )
             figures.records_in, figures.rows_out = stats.records_in, stats.rows_out
-            figures.busy_s, figures.skipped = stats.busy_s, stats.skipped
+            figures.busy_s, figures.skipped = stats.busy_s + stats.target_s, stats.skipped
         for instance, group, tick, read_s, records, size_bytes in report.reads:
             source = self._indices.get(instance, ("", instance))[0], group
             if tick <= self._read_through.get(source, 0):
@@ -153,10 +160,11 @@ class Figures:
     def progress(self, now_s: float, *, finished: bool) -> Progress:
         """As of now; with the events that were not in a ``Progress`` before."""
         events, self._unsent = tuple(self.events[self._unsent :]), len(self.events)
-        self._history.append((now_s, self.records_in, self.bytes_in))
+        worked_s = {id: f.busy_s for id, f in self._instances.items() if id in self.members.instances}
+        self._history.append((now_s, self.records_in, self.bytes_in, worked_s))
         while len(self._history) > 2 and now_s - self._history[0][0] > RATE_WINDOW_S:
             self._history.popleft()
-        then_s, records, size_bytes = self._history[0]
+        then_s, records, size_bytes, before_s = self._history[0]
         passed = max(now_s - then_s, 1e-9) if now_s > then_s else 1.0
         spares = len(self.members.spares)
         oldest = min((self._stored_s[i] for i in self.members.instances if i in self._stored_s), default=None)
@@ -173,20 +181,20 @@ class Figures:
             checkpoints=self._checkpoints,
             checkpoint_age_s=None if oldest is None else now_s - oldest,
             memory_bytes=sum(self._memory.values()),
-            operators=self._operators(now_s),
+            operators=self._operators({id: (s - before_s.get(id, 0.0)) / passed for id, s in worked_s.items()}),
             events=events,
             finished=finished,
         )
 
     def outcome(self, end: EndJob, now_s: float) -> JobOutcome:
-        """How the job ended."""
+        """How the job ended; asked once, since it adds to the event log."""
         self.recoveries.finish()
         end_s = max(self._last_commit_s, self.epoch_s) if end.status == "done" else now_s
         found = self._durations.percentiles()
         durations = Durations(found.p50, found.p99)
-        skipped = sum(f.skipped for f in self._instances.values())
-        if skipped:
-            text = f"{skipped} records were malformed and were repaired or skipped, as the source's errors policy says"
+        if skipped := sum(f.skipped for f in self._instances.values()):
+            were = "record was" if skipped == 1 else "records were"
+            text = f"{skipped} {were} malformed and repaired or skipped, as the source's errors policy says"
             self.events.append(JobEvent(now_s - self.epoch_s, "warning", cause=text))
         return JobOutcome(
             status=end.status,
@@ -198,21 +206,22 @@ class Figures:
             bytes_in=self.bytes_in,
             latency_ms=self.latency.histogram.percentiles(),
             checkpoints=Checkpoints(self._checkpoints, self._checkpoint_bytes, durations),
-            operators=self._operators(end_s),
+            operators=self._operators(
+                {id: f.busy_s / max(end_s - f.since_s, 1e-9) for id, f in self._instances.items()}
+            ),
             events=tuple(self.events),
             recoveries=tuple(r.report() for r in self.recoveries.real),
             scale_outs=tuple(self.scale_outs),
             peak_memory_bytes=self._peak,
         )
 
-    def _operators(self, now_s: float) -> tuple[OperatorReport, ...]:
-        passed = max(now_s - self.epoch_s, 1e-9)
+    def _operators(self, busy: Mapping[int, float]) -> tuple[OperatorReport, ...]:
         reports = []
         for name in self.plan.operators:
             mine = [(id, f) for id, f in self._instances.items() if f.operator == name]
-            current = [f for id, f in mine if id in self.members.instances]
-            busy = max((f.busy_s / passed for f in current), default=0.0)
+            current = [busy.get(id, 0.0) for id, _ in mine if id in self.members.instances]
+            busiest = min(1.0, max(current, default=0.0))
             reports.append(
-                OperatorReport(name, len(self.members.assignment(name)), sum(f.records_in for _, f in mine), busy)
+                OperatorReport(name, len(self.members.assignment(name)), sum(f.records_in for _, f in mine), busiest)
             )
         return tuple(reports)

@@ -27,8 +27,10 @@ from elastic.coordinator.events import (
     WorkerLost,
 )
 from elastic.coordinator.machine import Coordinator
+from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
 from elastic.protocol import CaughtUp, Send, Started
+from elastic.report import JobOutcome, Progress
 from elastic.server.figures import Figures
 from elastic.server.journal import JournalFile
 from elastic.server.latency import LatencyTracker
@@ -63,6 +65,8 @@ CLIENT = "client"
 STATUS_S = 0.2
 EXIT_NEWS_S = 0.05
 """The end of a process is reported by its parent within a few milliseconds; a broken connection may come first."""
+CANNOT_LOAD = "the query cannot be loaded in the processes that run it: a module that it needs raises there"
+GOODBYE_S = 5.0
 LAST_REPORTS_S = 0.25
 """After the end, so long at most is waited for the workers' last reports."""
 
@@ -94,6 +98,7 @@ class Server:
         self._suspects: dict[int, float] = {}
         self._status_at = 0.0
         self._end: EndJob | None = None
+        self._outcome: bytes | None = None
 
     def run(self) -> None:
         """Coordinate until the job has ended and the command says goodbye."""
@@ -137,8 +142,7 @@ class Server:
             case Ready():
                 self._on_ready(message.worker)
             case Refused():
-                text = f"worker {message.worker} cannot load the query:\n{message.error}"
-                self._act([EndJob("failed", text)])
+                self._act([EndJob("failed", f"{CANNOT_LOAD}\n{message.error}")])
             case Crashed():
                 text = f"worker {message.worker} ended by a bug in elastic; please report it\n{message.error}"
                 self._act([EndJob("failed", text)])
@@ -273,14 +277,29 @@ class Server:
         for record in self._figures.advance(now):
             self._figures.record(record, now)
         progress = self._figures.progress(now, finished=self._end is not None)
-        outcome = None
-        if self._end is not None:
-            outcome = pickle.dumps(self._figures.outcome(self._end, now))
+        if self._end is not None and self._outcome is None:
+            self._outcome = pickle.dumps(self._figures.outcome(self._end, now))
         owners = tuple((i.operator, i.index, i.worker) for i in self._machine.members.instances.values() if i.running)
-        self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, pickle.dumps(progress), owners, outcome))
+        self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, pickle.dumps(progress), owners, self._outcome))
+
+
+def refuse(address: str, command: str, error: str) -> None:
+    """Tell the command that nothing can be run, and wait until it has heard."""
+    outcome = pickle.dumps(JobOutcome("failed", error))
+    hub = Hub("coordinator", address, codec())
+    hub.connect(COMMAND, command)
+    hub.send(COMMAND, StatusReport(0.0, pickle.dumps(Progress(finished=True)), (), outcome))
+    until = time.monotonic() + GOODBYE_S
+    while time.monotonic() < until and not any(isinstance(m, Shutdown) for _, m in hub.receive()):
+        hub.wait(max(0.0, until - time.monotonic()))
+    hub.close()
 
 
 def main(address: str, command: str, job: str) -> None:
     """Coordinate one job until it has ended; the entry point of the process."""
-    plan, setup, workers, spares = cloudpickle.loads(Path(job).read_bytes())
+    try:
+        plan, setup, workers, spares = cloudpickle.loads(Path(job).read_bytes())
+    except (Exception, *ENDINGS) as error:  # noqa: BLE001 (a module of the user's may raise anything when it is imported)
+        refuse(address, command, f"{CANNOT_LOAD}\n{user_trace(error).rstrip()}")
+        return
     Server(address, command, plan, setup, workers, spares).run()

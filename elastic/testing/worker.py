@@ -16,7 +16,6 @@ from elastic.protocol import (
     Close,
     Command,
     Commit,
-    Failed,
     Fenced,
     Finish,
     Forget,
@@ -164,9 +163,7 @@ class SimulatedWorker:
         except FencedError:
             return [Tell(Fenced(id)), *self.host.drop(id)]
         except UserError as error:
-            found = self.host.instances.get(id)
-            operator, tick = ("", 0) if found is None else (found.operator, found.tau)
-            return [Tell(Failed(id, operator, tick, str(error))), *self.host.drop(id)]
+            return self.host.fail(id, error)
 
     def _nudge(self) -> None:
         if self.alive:

@@ -72,6 +72,7 @@ class InstanceStats:
 
     Attributes:
         busy_s: Time spent in its steps.
+        target_s: Time that a sink's target took, in a thread of its own.
         tau: Its position.
         settled: For a sink, everything through this tick is committed.
     """
@@ -85,6 +86,7 @@ class InstanceStats:
     settled: int
     buffer_bytes: int
     skipped: int
+    target_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

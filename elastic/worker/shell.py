@@ -24,6 +24,7 @@ from elastic.instance.driver import PartitionFeed, SourceDriver
 from elastic.instance.host import Host
 from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
+from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
 from elastic.protocol import (
     Close,
@@ -206,8 +207,8 @@ class Worker:
         sys.path[:0] = [p for p in setup.path if p not in sys.path]
         try:
             plan: Plan = cloudpickle.loads(setup.plan)
-        except Exception as error:  # noqa: BLE001 (a module of the user's may raise anything when it is imported)
-            self._hub.send(COORDINATOR, Refused(self.id, "".join(traceback.format_exception(error)[-3:])))
+        except (Exception, *ENDINGS) as error:  # noqa: BLE001 (a module of the user's may raise anything when it is imported)
+            self._hub.send(COORDINATOR, Refused(self.id, user_trace(error).rstrip()))
             return
         self._directory = Path(setup.directory)
         self._keep_log = setup.keep_log
@@ -316,6 +317,7 @@ class Worker:
                 self._execute(self._host.sink_opened(answer.start, answer.committed))
             case Committed():
                 id = answer.instance
+                self._statistics.target_s[id] += answer.took_s
                 self._execute(self._host.committed(id, answer.through, answer.rows, final=answer.final))
                 if isinstance(instance := self._host.instances.get(id), SinkInstance):
                     self._statistics.settle(instance, answer.at_s)

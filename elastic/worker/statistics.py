@@ -22,6 +22,7 @@ class Statistics:
         self._worker = worker
         self._process = psutil.Process(os.getpid())
         self.busy_s: defaultdict[int, float] = defaultdict(float)
+        self.target_s: defaultdict[int, float] = defaultdict(float)
         self._reads: list[tuple[int, int, int, float, int, int]] = []
         self._settles: list[tuple[int, int, float]] = []
         self._settled: dict[int, int] = {}
@@ -67,7 +68,7 @@ class Statistics:
             instances.append(
                 InstanceStats(
                     i.id, i.operator, i.records_in, out, self.busy_s[i.id], i.tau, settled, buffered,
-                    skipped.get(i.id, 0),
+                    skipped.get(i.id, 0), self.target_s[i.id],
                 )
             )  # fmt: skip
         usage = os.times()

@@ -23,13 +23,14 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A commit is in the target, through tick ``through``; so many ``rows`` since the last one."""
+    """A commit is in the target, through tick ``through``; so many ``rows`` since the last one; it took ``took_s``."""
 
     instance: int
     through: int
     rows: int
     final: bool
     at_s: float
+    took_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,13 @@ class TargetThread:
             self._answer(Opened(self._start, writer.committed()))
             while (command := self._work.get()) is not None:
                 self._handed.extend((tick, len(batch)) for tick, batch in command.ticks)
+                began_s = self._clock()
                 through = writer.commit(command.ticks, command.through, final=command.final)
                 rows = 0
                 while self._handed and self._handed[0][0] <= through:
                     rows += self._handed.popleft()[1]
-                self._answer(Committed(id, through, rows, command.final, self._clock()))
+                now_s = self._clock()
+                self._answer(Committed(id, through, rows, command.final, now_s, now_s - began_s))
         except Exception as error:  # noqa: BLE001 (whatever a target raises ends its instance, and is reported)
             self._answer(TargetFailed(id, error))
         finally:

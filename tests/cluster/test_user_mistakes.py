@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import resource
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -123,7 +123,7 @@ def test_a_value_that_cannot_be_serialised_is_told_with_its_operator_and_type(
 
 
 def test_code_that_ends_its_process_again_and_again_ends_the_job(tmp_path: Path) -> None:
-    error = failing(tmp_path, lambda s: s.map(lambda n: sys.exit(7) if n == 3 else n))
+    error = failing(tmp_path, lambda s: s.map(lambda n: os._exit(7) if n == 3 else n))
 
     assert re.search(r"from_list#0 was lost \d times without getting past tick \d+.*exited with code 7", error)
 

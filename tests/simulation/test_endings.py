@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,15 @@ class Fussy(Operator):
 
     def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[Any]:
         yield key, 1 / (value - 77)
+
+
+class Leaver(Operator):
+    """Ends its process at one record, or tries to."""
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[Any]:
+        if value == 77:
+            sys.exit("enough")
+        yield key, value
 
 
 def job(operator: Operator) -> Query:
@@ -112,6 +122,26 @@ def test_a_record_that_user_code_cannot_take_ends_the_job_with_operator_key_and_
     assert result.status == "failed"
     assert "operator 'first' failed on record 77, key 0" in (result.error or "")
     assert "ZeroDivisionError" in (result.error or "").splitlines()[-1]
+
+
+def leave(row: int) -> int:
+    return sys.exit("enough") if row == 77 else row
+
+
+@pytest.mark.parametrize("place", ["operator", "chain"])
+def test_code_that_would_end_its_process_ends_the_job_and_is_shown(place: str) -> None:
+    query = Query("job")
+    rows = query.source(sources.from_list(range(150), rate="200/s"))
+    keyed = (rows.map(leave) if place == "chain" else rows).key_by(lambda n: n % 7)
+    keyed.apply(Leaver() if place == "operator" else Fold(), name="first").sink(sinks.discard())
+
+    result = simulate(query, 0, faults=0)
+
+    lines = (result.error or "").splitlines()
+    assert result.status == "failed"
+    assert re.match(r"operator '(first|from_list)' failed after tick \d+: code of yours ends the process", lines[0])
+    assert 'sys.exit("enough")' in (result.error or "")
+    assert lines[-1] == "SystemExit: enough"
 
 
 @pytest.mark.parametrize("kinds", [("crash at the end",), ("crash at the end", "break link", "hang")])

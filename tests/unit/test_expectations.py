@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from elastic import Query, sinks, sources
 from elastic.report import JobOutcome, PeakMemory, Percentiles, Recovery, Verdict
-from elastic.scenario.expectations import judge
+from elastic.scenario.expectations import check_expectations, judge
+from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Expect, Fault
 
 NOBODY_LOOKED = Verdict()
@@ -86,3 +88,14 @@ def test_a_fault_that_never_fired_is_an_expectation_not_met() -> None:
 
     assert (found.name, found.met) == ("fault", False)
     assert found.detail == "never fired: kill worker 1 at 30 s; the job ended after 10s and 1000 records"
+
+
+def test_instances_of_an_operator_that_there_is_not_are_refused_before_the_run() -> None:
+    query = Query("job")
+    query.source(sources.from_list([1])).key_by().count().sink(sinks.discard())
+    expect = Expect.model_validate({"instances": {"cuont": 3}})
+
+    with pytest.raises(
+        FieldError, match=r'expect\.instances\.cuont: the query has no operator "cuont"; did you mean count'
+    ):
+        check_expectations(expect, query.plan())

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import elastic
+from elastic.errors import UserError
 from elastic.scenario.job import filled, load_function, load_query
 from elastic.scenario.mistakes import FieldError
 
@@ -102,6 +104,31 @@ def test_what_the_job_raises_is_shown_with_its_own_lines_only(folder: Path) -> N
     text = str(caught.value)
     assert text.endswith("KeyError: 'gone'")
     assert re.findall(r'File "([^"]+)"', text) == [str(folder / "counting_job.py")]
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "said"),
+    [
+        ("sources.from_list([1], rate='fast')", 4, '"fast" is not a rate; write '),
+        ("query.source(sources.from_list([1])).flatmap(str)", 4, "a Stream has no flatmap; did you mean flat_map?"),
+        ("query.source(sources.from_list([1])).key_by().cuont()", 4, "a KeyedStream has no cuont; did you mean count?"),
+        ("query.run()", 4, "run() runs whenever this file is imported, which every process of the job does"),
+        ("def main():\n    query.run()\nmain()", 5, "run() runs whenever this file is imported"),
+        ("import sys; sys.exit('enough')", 4, "SystemExit: enough"),
+    ],
+)
+def test_a_mistake_at_the_top_of_a_job_is_told_with_its_line_and_none_of_ours(
+    folder: Path, code: str, line: int, said: str
+) -> None:
+    (folder / "slipping.py").write_text(f"from elastic import Query, sources\n\nquery = Query('x')\n{code}\n")
+
+    with pytest.raises(UserError) as caught:
+        load_query("slipping.py", folder, {})
+
+    text = str(caught.value)
+    assert said in text
+    assert f"slipping.py:{line}: " in text or f'slipping.py", line {line}, in' in text
+    assert str(Path(elastic.__file__).parent) not in text
 
 
 def test_a_syntax_error_is_shown_where_it_is(folder: Path) -> None:
