@@ -156,7 +156,7 @@ class JobControl:
         for exited in self._processes.poll():
             if exited.name in self._names:
                 number = self._names[exited.name]
-                self._hub.send(COORDINATOR, WorkerExited(number, exited.reason, time.time()))
+                self._hub.send(COORDINATOR, WorkerExited(number, exited.reason, time.monotonic()))
             elif exited.name == COORDINATOR and self._outcome is None:
                 log = self._directory / "processes" / f"{COORDINATOR}.log"
                 error = f"the coordinator was {exited.reason}; its last words are in {log}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from elastic.server.figures import Figures
 from elastic.server.journal import JournalFile
 from elastic.server.latency import LatencyTracker
 from elastic.server.loads import Loads
+from elastic.wire.clock import JobClock
 from elastic.wire.control import (
     COMMAND,
     Answer,
@@ -84,8 +84,7 @@ class Server:
         self._hub.connect(COMMAND, command)
         self._liveness = LivenessMonitor(plan.settings.heartbeat_ms)
         self._hub.register(self._liveness.socket)
-        offset_s = time.time() - time.monotonic()
-        self._clock: Callable[[], float] = lambda: time.monotonic() + offset_s
+        self._clock = JobClock()
         self._plan, self._setup, self._wanted = plan, setup, workers
         self._machine = Coordinator(plan, workers, spares)
         self._journal = JournalFile(Path(setup.directory) / "journal.sqlite")
@@ -151,7 +150,8 @@ class Server:
                 if self._loads is not None:
                     self._loads.report(message)
             case WorkerExited():
-                self._lose(message.worker, message.reason, message.at_s)
+                self._lose(message.worker, message.reason, self._clock.at(message.monotonic_s))
+                self._forget(message.worker)
             case StopJob():
                 self._handle(StopRequested())
             case ScaleJob() | Inquire():
@@ -203,7 +203,8 @@ class Server:
             self._join(worker)
 
     def _join(self, worker: int) -> None:
-        self._hub.send(str(worker), Begin(self._plan.epoch_s))
+        monotonic_s = time.monotonic()
+        self._hub.send(str(worker), Begin(self._plan.epoch_s, self._clock.at(monotonic_s), monotonic_s))
         self._handle(WorkerJoined(worker, self._greeted[worker].address))
 
     def _on_liveness(self, worker: int, change: str) -> None:
@@ -229,6 +230,11 @@ class Server:
             self._figures.lost(f"worker {worker} {reason}", last_seen_s, self._clock())
         self._figures.forget_worker(worker)
         self._handle(WorkerLost(worker, reason, last_seen_s))
+
+    def _forget(self, worker: int) -> None:
+        """Nothing comes from a process that has ended; sockets would try to reach it for as long as the job runs."""
+        self._liveness.forget(str(worker))
+        self._hub.drop(str(worker))
 
     # -- what goes out -------------------------------------------------------------------------------------------------
 

@@ -56,9 +56,11 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Tick 0 was at ``epoch_s``, Unix time."""
+    """Tick 0 was at ``epoch_s``, Unix time; at ``now_s`` the coordinator's monotonic clock showed ``monotonic_s``."""
 
     epoch_s: float
+    now_s: float
+    monotonic_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,11 @@ class ReportNow:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """The command saw a worker's process end."""
+    """The command saw a worker's process end, when the machine's monotonic clock showed ``monotonic_s``."""
 
     worker: int
     reason: str
-    at_s: float
+    monotonic_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -44,6 +43,7 @@ from elastic.protocol import (
     Stored,
     Tell,
 )
+from elastic.wire.clock import JobClock
 from elastic.wire.control import COORDINATOR, Begin, Crashed, Hello, Ready, Refused, ReportNow, Setup, Shutdown, codec
 from elastic.wire.sockets import Hub
 from elastic.worker.checkpoint_files import CheckpointFiles
@@ -73,8 +73,7 @@ class Worker:
         self._hub = Hub(str(worker), address, codec())
         self._hub.connect(COORDINATOR, coordinator)
         self._hub.send(COORDINATOR, Hello(worker, address, pid))
-        offset_s = time.time() - time.monotonic()
-        self._clock: Callable[[], float] = lambda: time.monotonic() + offset_s
+        self._clock = JobClock()
         self._host: Host | None = None
         self._statistics = Statistics(worker)
         self._drivers: dict[int, SourceDriver] = {}
@@ -216,6 +215,7 @@ class Worker:
         self._hub.send(COORDINATOR, Ready(self.id))
 
     def _begin(self, begin: Begin) -> None:
+        self._clock.follow(begin.now_s, begin.monotonic_s)
         self._host = Host(self.id, replace(self._plan, epoch_s=begin.epoch_s))
         if (disk := self._plan.settings.disk) != "off":
             files = CheckpointFiles(self._directory / CHECKPOINTS, sync=disk == "sync")
