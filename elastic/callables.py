@@ -17,7 +17,7 @@ from elastic.errors import QueryError
 from elastic.functions import ColumnFunction
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 (compared with code objects' names)
-_QUERY_ROOMS = frozenset(_PACKAGE + name for name in ("query.py", "streams.py", "graph.py", "callables.py"))
+_QUERY_ROOMS = frozenset(_PACKAGE + name for name in ("query.py", "streams.py", "nodes.py", "graph.py", "callables.py"))
 
 _TRUSTED = frozenset({"builtins", "operator", "_operator"})
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from elastic.callables import caller, is_ours, shortened
 from elastic.errors import QueryError
-from elastic.operators.aggregates import Aggregate
+from elastic.operators.base import Operator
 from elastic.operators.custom import Apply
 from elastic.plan import MAIN, Combine, Edge, Folding, OperatorPlan, Plan, Settings, Step
 from elastic.units import UnitError, parse_duration_ms
@@ -45,10 +45,11 @@ class Node:
     """An operator of the query, before it is known how many workers run it and how long a tick is.
 
     Attributes:
-        logic: The ``Source``, ``Sink`` or ``Operator``; of an aggregate the function, if it has one.
+        logic: The ``Source``, ``Sink`` or ``Operator``; or what makes the processors of an operator that is ours.
         verb: Method of the stream that made it.
         line: Where, as ``file:line``.
-        emit: Of an aggregate, as the user wrote it.
+        emit: Of an operator that emits in periods, as the user wrote it.
+        single: It has one instance.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Node:
     verb: Any
     line: str
     emit: str | None = None
+    single: bool = False
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -99,8 +101,12 @@ class Graph:
         name: str | None,
         default: str,
         emit: str | None = None,
+        single: bool = False,
+        before: Node | None = None,
     ) -> Node:
         """A new operator under ``name``; without one under ``default``, the second of which is ``default-2``.
+
+        ``before`` is the newest operator so far, if that is to come after this one.
 
         Raises:
             QueryError: The name is taken, or is none.
@@ -111,7 +117,9 @@ class Graph:
         check_name("an operator", name)
         if name in self.nodes:
             raise QueryError(f"{caller()}: the name of operator {self.nodes[name]} is taken; give this one another")
-        node = self.nodes[name] = Node(name, kind, logic, verb, caller(), emit)
+        node = self.nodes[name] = Node(name, kind, logic, verb, caller(), emit, single)
+        if before is not None:
+            self.nodes[before.name] = self.nodes.pop(before.name)
         return node
 
     def connect(
@@ -165,10 +173,13 @@ class Graph:
             return replace(plan, partitions=partitions, parallelism=min(instances, len(partitions)))
         if node.kind == "sink":
             return replace(plan, parallelism=instances if node.logic.parallel else 1)
+        logic = Apply(node.logic) if isinstance(node.logic, Operator) else node.logic
+        if node.single:
+            plan = replace(plan, parallelism=1)
         if node.emit is None:
-            return replace(plan, logic=Apply(node.logic).make)
+            return replace(plan, logic=logic.make)
         emit_ticks = _emit_ticks(node, node.emit, settings.tick_ms)
-        return replace(plan, logic=Aggregate(node.verb, emit_ticks, node.logic).make, emit_ticks=emit_ticks)
+        return replace(plan, logic=replace(logic, emit_ticks=emit_ticks).make, emit_ticks=emit_ticks)
 
 
 def check_name(what: str, name: Any) -> None:
@@ -234,7 +245,7 @@ def _emit_ticks(node: Node, emit: str, tick_ms: int) -> int:
 
 def _runs_user_code(node: Node) -> bool:
     """Whether a keyed operator's own logic is the user's."""
-    return node.kind == "keyed" and not is_ours(node.logic)
+    return node.kind == "keyed" and not all(map(is_ours, getattr(node.logic, "functions", (node.logic,))))
 
 
 def _calls_user_code(edge: Edge) -> bool:

@@ -56,8 +56,10 @@ class Folding:
     result: Callable[[Any], Any] | None = None
 
 
-Combine: TypeAlias = Literal["count", "sum", "mean", "min", "max"] | Folding
-"""Aggregates that can be begun before the shuffle, key by key and tick by tick, where that is exact."""
+Combine: TypeAlias = Literal["count", "sum", "mean", "min", "max", "first", "last", "keys", "pairs"] | Folding
+"""What can be made of a key's rows before the shuffle, tick by tick: an aggregate of them, where that is exact; only
+the first or the last; only the key. Or of rows with the same key and value only one, of which both together are the
+key from then on."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Edge:
         key_name: What the user sees of the key function.
         value_steps: Stateless steps after the key, in order: each row keeps its key whatever they make of it.
         value: Function from a row to the value that the consumer gets; None hands the row itself over.
-        combine: Aggregate per key before the shuffle, where that is exact.
+        combine: What is made of the rows of each key before the shuffle, so that fewer have to cross it.
         output: Which output of the producer it carries.
     """
 

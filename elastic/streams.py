@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from elastic import nodes
 from elastic.callables import caller, check_function, check_shippable, describe, did_you_mean, shortened
 from elastic.connectors.base import Sink
 from elastic.errors import QueryError
 from elastic.functions import identity
-from elastic.graph import Graph, Node, Path, check_emit, check_outputs
+from elastic.graph import Graph, Node, Path, check_outputs
 from elastic.operators.aggregates import Kind
 from elastic.operators.base import Operator
 from elastic.plan import MAIN, Combine, Folding, Step, StepKind
@@ -38,6 +39,10 @@ class _Streams:
         """The paths, for something that goes on from here."""
         self._graph.read(self._id)
         return self._paths
+
+    def _of(self, node: Node) -> Stream:
+        """What the operator emits on its main output."""
+        return Stream(self._graph, [Path(node.name)], str(node), node)
 
     def _checked(self, verb: str, kind: StepKind, function: Callable[[Any], Any]) -> Step:
         """A step that the user calls ``verb``, if the function can serve in it."""
@@ -130,6 +135,28 @@ class Stream(_Streams):
             raise QueryError(f"{caller()}: operator {node} has no output {shortened(name)}; {hint}")
         self._read()
         return Stream(self._graph, [Path(node.name, output=name)], f"output {name!r} of {node}")
+
+    def distinct(
+        self, by: Callable[[Any], Any] | None = None, *, ttl: str | None = None, name: str | None = None
+    ) -> Stream:
+        """The first of all equal rows, when it comes; with ``by``, of all rows for which it gives the same.
+
+        Every different one is remembered, for as long as ``ttl`` (such as ``"1h"``) says, or for ever without it.
+        """
+        if by is not None:
+            check_function("distinct", by)
+        paths = [replace(p, keyed=True, key=by, key_name="distinct") for p in self._read()]
+        combine: Combine = "keys" if by is None else "first"
+        return self._of(nodes.distinct(self._graph, paths, combine=combine, ttl=ttl, name=name))
+
+    def top_k(
+        self, k: int, by: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None
+    ) -> Stream:
+        """Of ``(key, value)`` rows, the ``k`` keys whose latest row ranks highest: by its value, or by ``by(row)``.
+
+        Gives ``(place, key, value)``, places from 1, for each place that has another row than at the last emission.
+        """
+        return self._of(nodes.top(self._graph, self._read(), k, by, pairs=True, emit=emit, name=name))
 
     def key_by(self, function: Callable[[Any], Any] | None = None) -> KeyedStream:
         """The same rows, each with the key that the function gives for it; without a function, the row is its own key.
@@ -258,6 +285,26 @@ class KeyedStream(_Streams):
             check_function("aggregate: result", result, called="an accumulator")
         return self._aggregate("aggregate", Folding(init, add, merge, result), None, emit, name)
 
+    def distinct(
+        self, value: Callable[[Any], Any] | None = None, *, ttl: str | None = None, name: str | None = None
+    ) -> Stream:
+        """``(key, value)`` for each different value of a key, when it first comes; the row itself without ``value``.
+
+        Every different one is remembered, for as long as ``ttl`` (such as ``"1h"``) says, or for ever without it.
+        """
+        if value is not None:
+            check_function("distinct", value)
+        return self._of(nodes.distinct(self._graph, self._read(), combine="pairs", ttl=ttl, name=name, value=value))
+
+    def top_k(
+        self, k: int, by: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None
+    ) -> Stream:
+        """The ``k`` keys whose latest row ranks highest, by ``by(row)``; without it, by the row itself.
+
+        Gives ``(place, key, row)``, places from 1, for each place that has another row than at the last emission.
+        """
+        return self._of(nodes.top(self._graph, self._read(), k, by, pairs=False, emit=emit, name=name))
+
     def apply(self, operator: Operator, *, name: str | None = None) -> Stream:
         """What an operator of your own yields; it is named after its class.
 
@@ -275,7 +322,7 @@ class KeyedStream(_Streams):
         check_outputs(kind.__name__, operator.outputs)
         node = self._graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__)
         self._graph.connect(node, self._read())
-        return Stream(self._graph, [Path(node.name)], str(node), node)
+        return self._of(node)
 
     def union(self, *others: KeyedStream) -> KeyedStream:
         """The rows of all the streams, each with its own key: the inputs 0, 1 … that ``ctx.input`` tells."""
@@ -294,12 +341,7 @@ class KeyedStream(_Streams):
         emit: str,
         name: str | None,
     ) -> Stream:
-        if value is not None:
-            check_function(verb, value)
-        check_emit(verb, emit)
-        node = self._graph.add("keyed", function, verb=verb, name=name, default=verb, emit=emit)
-        self._graph.connect(node, self._read(), value=value, combine=_combine(verb, function))
-        return Stream(self._graph, [Path(node.name)], str(node))
+        return self._of(nodes.aggregated(self._graph, self._read(), verb, function, value, emit, name))
 
     if not TYPE_CHECKING:
 
@@ -317,13 +359,3 @@ class KeyedStream(_Streams):
             if name == "key_by":
                 raise QueryError(f"{caller()}: the stream has a key already, from {self._origin}")
             raise AttributeError(f"a KeyedStream has no {name}{did_you_mean(name, dir(self))}")
-
-
-def _combine(verb: Kind, function: Callable[[Any, Any], Any] | Folding | None) -> Combine | None:
-    """How an aggregate can be begun before the shuffle."""
-    match verb:
-        case "reduce":
-            return None
-        case "aggregate":
-            return function if isinstance(function, Folding) and function.merge is not None else None
-    return verb

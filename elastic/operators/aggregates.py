@@ -45,6 +45,11 @@ class Aggregate:
     emit_ticks: int
     function: Callable[[Any, Any], Any] | Folding | None = None
 
+    @property
+    def functions(self) -> tuple[Any, ...]:
+        """Functions that the operator calls, the user's among them."""
+        return (self.function,)
+
     def make(self, context: ProcessorContext) -> AggregateProcessor:
         """The processor of one instance, without any key."""
         return AggregateProcessor(self._accumulator(context.operator), self.emit_ticks)

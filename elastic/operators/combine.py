@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elastic.batch import Column, Pairs, columnar
+from elastic.batch import Column, Indices, Pairs, columnar, take
 from elastic.keys import key_group
 from elastic.operators.folding import folded
 from elastic.operators.integers import comparable
@@ -31,10 +31,15 @@ _CODED = (
 
 
 class Combined(NamedTuple):
-    """Different keys, in the order of their first rows, and what was made of the values of each."""
+    """Different keys, in the order of their first rows, and what was made of the values of each.
+
+    Attributes:
+        partial: The values are begun aggregates, not values of rows.
+    """
 
     keys: Column
-    values: Column
+    values: Column | None
+    partial: bool = True
 
 
 def combined(kind: Combine, keys: Column, values: Column | None, *, operator: str, tick: int) -> Combined | None:
@@ -50,6 +55,8 @@ def combined(kind: Combine, keys: Column, values: Column | None, *, operator: st
     """
     if kind == "count":
         return _counted(keys)
+    if kind in ("first", "last", "keys", "pairs"):
+        return _chosen(keys, values, last=kind == "last")
     if isinstance(kind, Folding):
         found = None if values is None else folded(kind, operator, keys, values, tick, WORTH_IT)
         return None if found is None else Combined(*found)
@@ -81,6 +88,42 @@ def _extremes(kind: Combine, keys: Column, numbers: npt.NDArray[Any]) -> Combine
     best[codes] = numbers  # any of a key's own values will do to start from
     (np.minimum if kind == "min" else np.maximum).at(best, codes, numbers)
     return Combined(different, pa.array(best))
+
+
+def _chosen(keys: Column, values: Column | None, *, last: bool) -> Combined | None:
+    """One row of each key: its first, or its last."""
+    if isinstance(keys, Pairs) and _has_codes(keys.keys) and _has_codes(keys.values):
+        halves = [half.dictionary_encode(null_encoding="encode") for half in (keys.keys, keys.values)]  # type: ignore[union-attr]
+        high, low = (np.asarray(half.indices).astype(np.int64) for half in halves)
+        codes = high * len(halves[1].dictionary) + low
+    elif _has_codes(keys):
+        codes = np.asarray(keys.dictionary_encode(null_encoding="encode").indices)  # type: ignore[union-attr]
+    else:
+        try:
+            numbers: dict[Any, int] = {}
+            codes = np.fromiter((numbers.setdefault(key, len(numbers)) for key in dict_keys(keys)), np.int64, len(keys))
+        except TypeError:
+            return None  # an unhashable key, which will be refused as such
+    codes, at = _first_positions(codes)
+    if len(at) > len(keys) * WORTH_IT:
+        return None
+    of_rows = at
+    if last:
+        of_rows = np.empty(len(at), np.int64)
+        of_rows[codes] = np.arange(len(codes))  # where several meet, the last one stays
+    return Combined(take(keys, at), None if values is None else take(values, of_rows), partial=False)
+
+
+def _first_positions(codes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Indices]:
+    """The same codes as 0, 1, 2 … in the order in which they come, and where each of these stands first."""
+    if int(codes.max(initial=0)) >= 4 * len(codes) + 64:
+        codes = np.unique(codes, return_inverse=True)[1]
+    at = np.full(int(codes.max(initial=-1)) + 1, -1, np.int64)
+    at[codes[::-1]] = np.arange(len(codes))[::-1]  # where several meet, the last one stays
+    found = np.sort(at[at >= 0])
+    number = np.empty(len(at), np.int64)
+    number[codes[found]] = np.arange(len(found))
+    return number[codes], found
 
 
 def _coded(keys: Column) -> tuple[pa.Array, npt.NDArray[Any]] | None:

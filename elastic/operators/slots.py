@@ -71,6 +71,10 @@ class KeySlots:
                 self._cover()
         return slots
 
+    def knows(self, keys: Column) -> npt.NDArray[np.bool_]:
+        """Whether each row's key has a slot; none gets one."""
+        return np.fromiter(map(self._slots.__contains__, dict_keys(keys)), bool, len(keys))
+
     def _by_dict(self, keys: Column) -> Indices:
         slots = np.fromiter(map(self._slots.__getitem__, dict_keys(keys)), np.int64, len(keys))
         if new := len(self._slots) - len(self.keys):

@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from elastic.batch import Batch, Column, columnar, merge, rows, sorted_batch
+from elastic.batch import Batch, Column, Pairs, columnar, merge, rows, sorted_batch
 from elastic.errors import KeyTypeError
 from elastic.keys import groups_of, key_group
 from elastic.operators.base import Output
-from elastic.operators.combine import combined
+from elastic.operators.combine import Combined, combined
 from elastic.operators.failure import user_error
-from elastic.operators.steps import Flow, mapped, stepped
+from elastic.operators.steps import Flow, mapped, one_column, stepped
 from elastic.plan import Combine, Edge
 
 Memo: TypeAlias = "dict[tuple[int, ...], Flow]"
 """One for each piece of a producer's tick, in which edges that begin with the same steps share their result."""
+
+_WITHOUT_VALUES = ("count", "keys")
 
 _LIKE_ROWS = ("sum", "min", "max")
 """Aggregates to which it is the same whether a value is a row's or was combined of several."""
@@ -87,14 +89,17 @@ class Chain:
                 return None
             assert flow.keys is not None
             keys = flow.keys
-        values = None if combine == "count" else self._values(flow.column, tick)
+        values = None if combine in _WITHOUT_VALUES else self._values(flow.column, tick)
         if isinstance(keys, list) and combine != "count":  # counting makes a column of fewer keys
             keys = columnar(keys)
+        if combine == "pairs":
+            keys, values = Pairs(one_column(keys), one_column(values)), None
         try:
             found = combined(combine, keys, values, operator=edge.consumer, tick=tick) if combine else None
             if found is None:
-                return sorted_batch(groups_of(keys, self._key_groups), keys, values)
-            return sorted_batch(groups_of(found.keys, self._key_groups), found.keys, found.values, partial=True)
+                found = Combined(keys, values, partial=False)
+            groups = groups_of(found.keys, self._key_groups)
+            return sorted_batch(groups, found.keys, found.values, partial=found.partial)
         except KeyTypeError as error:
             at = _first_that_is_no_key(rows(keys))
             raise user_error(edge.key_name, tick, rows(flow.column)[at], error) from error

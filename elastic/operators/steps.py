@@ -138,7 +138,7 @@ def _unrolled(step: Step, column: Column, tick: int, *, needed: bool) -> tuple[C
 
 def _map_values(step: Step, flow: Flow, tick: int) -> Flow:
     pairs = pairs_of(step.name, flow.column, tick)
-    return replace(flow, column=Pairs(pairs.keys, _one(mapped(step.name, step.function, pairs.values, tick))))
+    return replace(flow, column=Pairs(pairs.keys, one_column(mapped(step.name, step.function, pairs.values, tick))))
 
 
 def _flat_map_values(step: Step, flow: Flow, tick: int) -> Flow:
@@ -147,7 +147,7 @@ def _flat_map_values(step: Step, flow: Flow, tick: int) -> Flow:
     assert lengths is not None
     unrolled = flow.unrolled(values, lengths)
     keys = take(pairs.keys, np.repeat(np.arange(len(lengths)), lengths))
-    return replace(unrolled, column=Pairs(_one(keys), _one(values)))
+    return replace(unrolled, column=Pairs(one_column(keys), one_column(values)))
 
 
 def pairs_of(name: str, column: Column, tick: int) -> Pairs:
@@ -169,8 +169,9 @@ def pairs_of(name: str, column: Column, tick: int) -> Pairs:
     return Pairs(columnar([key for key, _ in tuples]), columnar([value for _, value in tuples]))
 
 
-def _one(column: Column) -> list[Any] | pa.Array:
-    """A column that can be one of two; pairs become tuples."""
+def one_column(column: Column | None) -> list[Any] | pa.Array:
+    """A column that can be half of pairs: pairs become tuples."""
+    assert column is not None
     return rows(column) if isinstance(column, Pairs) else column
 
 

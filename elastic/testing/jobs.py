@@ -86,7 +86,7 @@ def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
     chance = random.Random(f"job {seed}")
     seconds = chance.choice((0.6, 0.7, 0.8, 0.9, 3.0))
-    query = chance.choice((_diamond, _two_sources, _two_sinks, _outputs))(chance, seconds)
+    query = chance.choice((_diamond, _two_sources, _two_sinks, _outputs, _rankings))(chance, seconds)
     memory = chance.choice((512 << 20, 512 << 20, TINY_BYTES))
     checkpoint = chance.choice((60, 100, 200))
     partitions = chance.choice((0, 0, 3, 5))
@@ -147,6 +147,17 @@ def _outputs(chance: random.Random, seconds: float) -> Query:
     return query
 
 
+def _rankings(chance: random.Random, seconds: float) -> Query:
+    """Sums that fall as well as rise are ranked, in two levels; distinct rows are folded, and some forgotten."""
+    query = Query("rankings")
+    pairs = query.source(_records(chance, seconds, chance.choice((80, 150))), name="S")
+    summed = pairs.key_by(_first).sum(_balance, emit=_period(chance), name="C")
+    summed.top_k(3, emit=_period(chance), name="T").sink(DiscardSink(), name="K")
+    seen = pairs.distinct(_first, ttl="100ms", name="D").union(pairs.key_by(_first_of_five).distinct(_second, name="E"))
+    seen.key_by(_first_of_seven).apply(Fold(), name="A").sink(DiscardSink(), name="L")
+    return query
+
+
 def _period(chance: random.Random) -> str:
     return chance.choice(("tick", "50ms", "end"))
 
@@ -157,6 +168,10 @@ def _first(row: tuple[int, int]) -> int:
 
 def _second(row: tuple[int, int]) -> int:
     return row[1]
+
+
+def _balance(row: tuple[int, int]) -> int:
+    return row[1] - 2
 
 
 def _mixed(one: int, other: int) -> int:

@@ -142,6 +142,27 @@ def test_an_aggregate_with_a_merge_is_begun_by_the_sender(values: Column) -> Non
     assert dict(zip(rows(found.keys), rows(found.values), strict=True)) == {"a": 9, "b": 12}
 
 
+@pytest.mark.parametrize("typed", ["typed", "rows"])
+@pytest.mark.parametrize(
+    ("combine", "expected"),
+    [
+        ("first", [("a", 1), ("b", 2)]),
+        ("last", [("a", 1), ("b", 3)]),
+        ("keys", [("a", None), ("b", None)]),
+        ("pairs", [(("a", 1), None), (("b", 2), None), (("b", 3), None)]),
+    ],
+)
+def test_of_each_key_one_row_is_sent(combine: Any, expected: list[Any], typed: str) -> None:
+    values: Column = pairs([1, 2, 1, 2, 1, 3])
+    edge = keyed(key=functions.field(0), value=functions.field(1), combine=combine)
+
+    batch = ran(edge, values if typed == "typed" else rows(values))
+
+    assert not batch.partial
+    sent = rows(batch.values) if batch.values is not None else [None] * len(batch)
+    assert sorted(zip(rows(batch.keys), sent, strict=True), key=repr) == expected
+
+
 @pytest.mark.parametrize("zero", [0, 0.0])
 def test_accumulators_with_floats_are_not_begun_by_the_sender(zero: float) -> None:
     folding = Folding(lambda: (zero, [None]), lambda so_far, new: (so_far[0], [new]), lambda one, other: one)

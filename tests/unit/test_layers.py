@@ -31,6 +31,7 @@ FLOORS = [
     "elastic.operators",
     "elastic.callables",
     "elastic.graph",
+    "elastic.nodes",
     "elastic.streams",
     "elastic.query",
     "elastic.protocol",  # its messages carry checkpoints

@@ -216,6 +216,39 @@ def test_an_aggregate_is_begun_before_the_shuffle_only_if_it_can_be_merged() -> 
     assert plan.operators["aggregate"].user_code
 
 
+def test_top_k_is_two_operators_of_which_the_second_has_one_instance() -> None:
+    query = Query("job")
+    query.source(Lines()).key_by().count().top_k(3, by=parse, emit="100ms", name="best").sink(Out())
+
+    plan = query.plan(workers=3)
+
+    assert list(plan.operators) == ["lines", "count", "best-leaders", "best", "out"]
+    assert [plan.operators[name].parallelism for name in ("best-leaders", "best")] == [3, 1]
+    assert [plan.operators[name].emit_ticks for name in ("best-leaders", "best")] == [10, None]
+    assert [plan.operators[name].user_code for name in ("best-leaders", "best")] == [True, False]
+    assert [(e.producer, e.consumer, e.combine) for e in plan.edges[1:3]] == [
+        ("count", "best-leaders", "last"),
+        ("best-leaders", "best", None),
+    ]
+
+
+def test_distinct_is_keyed_by_what_must_differ() -> None:
+    query = Query("job")
+    source = query.source(Lines())
+    source.distinct().sink(Out())
+    source.distinct(parse, ttl="1h", name="lately").sink(Out())
+    source.key_by(length()).distinct(lower()).sink(Out())
+
+    plan = query.plan()
+
+    assert [(e.consumer, e.key, e.value, e.combine) for e in plan.edges if e.keyed] == [
+        ("distinct", None, None, "keys"),
+        ("lately", parse, None, "first"),
+        ("distinct-2", plan.edges[4].key, plan.edges[4].value, "pairs"),
+    ]
+    assert not any(plan.operators[name].user_code for name in ("distinct", "lately", "distinct-2"))
+
+
 def test_second_operators_of_a_kind_are_numbered_and_own_names_are_kept() -> None:
     query = Query("job")
     keyed = query.source(Lines()).key_by()
@@ -397,6 +430,14 @@ def test_what_is_no_method_is_an_attribute_error() -> None:
         (lambda s: s.key_by().aggregate(list, parse), "add(parse) is called with an accumulator and a row"),
         (lambda s: s.key_by().aggregate(list, max, merge=3), "merge() takes a function, not 3"),
         (lambda s: s.key_by().aggregate(list, max, result=lambda: 1), "is called with an accumulator"),
+        (lambda s: s.top_k(0), "top_k(0) is no number of rows; write top_k(10)"),
+        (lambda s: s.top_k(parse), "the function goes after the number, as in top_k(10, by=…)"),
+        (lambda s: s.key_by().top_k(True), "top_k(True) is no number of rows"),
+        (lambda s: s.top_k(3, by="count"), "top_k() takes a function, not 'count'"),
+        (lambda s: s.top_k(3, emit="often"), "write emit='1s'"),
+        (lambda s: s.distinct("user"), "distinct() takes a function, not 'user'"),
+        (lambda s: s.distinct(ttl="soon"), "distinct(ttl='soon') is no time; write ttl='1h'"),
+        (lambda s: s.key_by().distinct(pairs), "distinct(pairs) yields"),
         (lambda s: s.key_by().apply(Sessions), "write apply(Sessions())"),
         (lambda s: s.key_by().apply(parse), "function is not derived from it"),
         (lambda s: s.key_by().apply(Operator()), "defines neither process() nor process_columns()"),
