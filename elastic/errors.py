@@ -34,8 +34,8 @@ class KeyTypeError(UserError):
     def __str__(self) -> str:
         return (
             f"{self.key} cannot be a key or part of one, since it is a {self.type_name}; keys are None, bool, int, "
-            "float, str, bytes and tuples of them: give key_by or distinct a function that returns one of these, such as "
-            'key_by(field("user"))'
+            "float, str, bytes and tuples of them: give key_by or distinct a function that returns one of these, such "
+            'as key_by(field("user"))'
         )
 
 
