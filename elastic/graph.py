@@ -17,7 +17,7 @@ from elastic.callables import caller, is_ours, shortened
 from elastic.errors import QueryError
 from elastic.operators.base import Operator
 from elastic.operators.custom import Apply
-from elastic.plan import MAIN, Combine, Edge, Folding, OperatorPlan, Plan, Settings, Step
+from elastic.plan import MAIN, Combine, Edge, Folding, OperatorPlan, Plan, Route, Settings, Step
 from elastic.units import UnitError, parse_duration_ms
 
 _NAME = re.compile(r"\w[\w.-]*")
@@ -129,12 +129,13 @@ class Graph:
         *,
         value: Callable[[Any], Any] | None = None,
         combine: Combine | None = None,
+        route: Route = "group",
     ) -> None:
         """Let every path end at the node, as one edge each: its inputs 0, 1 … in the order given."""
         for number, path in enumerate(paths):
             edge = Edge(
                 len(self._edges), path.producer, node.name, number, path.steps, path.key, path.key_name, path.keyed,
-                path.value_steps, value, combine, path.output,
+                path.value_steps, value, combine, path.output, route,
             )  # fmt: skip
             self._edges.append(edge)
 

@@ -13,6 +13,7 @@ from elastic.functions import ColumnFunction
 from elastic.graph import Graph, Node, Path, check_emit
 from elastic.operators.aggregates import Aggregate, Kind
 from elastic.operators.distinct import Distinct
+from elastic.operators.spread import Rebalance
 from elastic.operators.top import ALL_TOGETHER, Leaders, Top
 from elastic.plan import Combine, Folding
 from elastic.units import UnitError, parse_duration_ms
@@ -93,6 +94,13 @@ def top(
         paths = [replace(path, keyed=True, key=PAIR_KEY, key_name="top_k") for path in paths]
     graph.connect(level, paths, combine="last", value=PAIR_VALUE if pairs else None)
     graph.connect(node, [Path(level.name, keyed=True, key=ALL_TOGETHER, key_name="top_k")])
+    return node
+
+
+def rebalanced(graph: Graph, paths: Sequence[Path], name: str | None) -> Node:
+    """The rows of paths without keys, spread evenly over instances."""
+    node = graph.add("keyed", Rebalance(), verb="rebalance", name=name, default="rebalance")
+    graph.connect(node, paths, route="spread")
     return node
 
 

@@ -16,6 +16,9 @@ from elastic.policies import Policy
 
 StepKind: TypeAlias = Literal["map", "filter", "flat_map", "map_values", "flat_map_values", "split", "rest"]
 
+Route: TypeAlias = Literal["group", "spread"]
+"""``group``: each row goes to whoever owns the key group that it was emitted from. ``spread``: evenly to all groups."""
+
 MAIN = "main"
 """The output of an operator that ``apply`` gives; what it emits without naming an output goes there."""
 
@@ -70,7 +73,8 @@ class Edge:
         id: Position in ``Plan.edges``; subscriptions, buffers, acknowledgements and versions are kept per edge.
         input: Which input of the consumer this is, from 0; the second part of the canonical order.
         steps: Stateless steps, in order.
-        keyed: Whether rows are routed by key. On an edge without keys, they keep the group they were emitted from.
+        keyed: Whether rows are routed by key.
+        route: How they are routed on an edge without keys.
         key: Function from a row to its key; None where the row is its own key, and on an edge without keys.
         key_name: What the user sees of the key function.
         value_steps: Stateless steps after the key, in order: each row keeps its key whatever they make of it.
@@ -91,6 +95,7 @@ class Edge:
     value: Callable[[Any], Any] | None = None
     combine: Combine | None = None
     output: str = MAIN
+    route: Route = "group"
 
 
 @dataclass(frozen=True)

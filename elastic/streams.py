@@ -88,6 +88,13 @@ class Stream(_Streams):
         """The rows of all the streams."""
         return Stream(self._graph, *self._united(others))
 
+    def rebalance(self, *, name: str | None = None) -> Stream:
+        """The same rows, spread evenly over one instance per worker, on which the steps after it run.
+
+        For steps that are costly, behind a source with few partitions or a key that some instances have most rows of.
+        """
+        return self._of(nodes.rebalanced(self._graph, self._read(), name))
+
     def branch(self, **predicates: Callable[[Any], Any] | None) -> dict[str, Stream]:
         """Streams by name; each row goes to the first whose function returns something true for it.
 
@@ -356,6 +363,8 @@ class KeyedStream(_Streams):
                     f"{caller()}: sink() takes rows without keys; write it before key_by(), or after an aggregate, "
                     "as in .key_by(…).count().sink(…)"
                 )
+            if name == "rebalance":
+                raise QueryError(f"{caller()}: rebalance() spreads rows whatever their keys; write it before key_by()")
             if name == "key_by":
                 raise QueryError(f"{caller()}: the stream has a key already, from {self._origin}")
             raise AttributeError(f"a KeyedStream has no {name}{did_you_mean(name, dir(self))}")

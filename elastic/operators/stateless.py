@@ -16,6 +16,7 @@ from elastic.keys import groups_of, key_group
 from elastic.operators.base import Output
 from elastic.operators.combine import Combined, combined
 from elastic.operators.failure import user_error
+from elastic.operators.spread import spread
 from elastic.operators.steps import Flow, mapped, one_column, stepped
 from elastic.plan import Combine, Edge
 
@@ -56,7 +57,10 @@ class Chain:
         found = [b for piece in pieces if (b := self._piece(*piece, tick, combine)) is not None]
         if len({b.partial for b in found}) > 1 and combine not in _LIKE_ROWS:  # then none is to be combined
             found = [b for piece in pieces if (b := self._piece(*piece, tick, None)) is not None]
-        return merge(found) if found else None
+        if not found:
+            return None
+        whole = merge(found)
+        return spread(whole, tick, self._key_groups) if self._edge.route == "spread" else whole
 
     def _piece(self, output: Output, memo: Memo, tick: int, combine: Combine | None) -> Batch | None:
         flow = self._stepped(output, tick, memo)

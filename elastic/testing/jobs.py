@@ -153,7 +153,8 @@ def _rankings(chance: random.Random, seconds: float) -> Query:
     pairs = query.source(_records(chance, seconds, chance.choice((80, 150))), name="S")
     summed = pairs.key_by(_first).sum(_balance, emit=_period(chance), name="C")
     summed.top_k(3, emit=_period(chance), name="T").sink(DiscardSink(), name="K")
-    seen = pairs.distinct(_first, ttl="100ms", name="D").union(pairs.key_by(_first_of_five).distinct(_second, name="E"))
+    lately = pairs.rebalance(name="R").distinct(_first, ttl="100ms", name="D")
+    seen = lately.union(pairs.key_by(_first_of_five).distinct(_second, name="E"))
     seen.key_by(_first_of_seven).apply(Fold(), name="A").sink(DiscardSink(), name="L")
     return query
 

@@ -232,6 +232,22 @@ def test_top_k_is_two_operators_of_which_the_second_has_one_instance() -> None:
     ]
 
 
+def test_steps_after_a_rebalance_run_in_its_instances() -> None:
+    query = Query("job")
+    query.source(Lines(most=1)).map(parse).rebalance().map(parse).sink(Out())
+
+    plan = query.plan(workers=3)
+
+    before, after = plan.edges
+    assert (before.producer, before.consumer, before.keyed, before.route) == ("lines", "rebalance", False, "spread")
+    assert (after.producer, after.route, [s.name for s in after.steps]) == ("rebalance", "group", ["map(parse)"])
+    assert (plan.operators["lines"].parallelism, plan.operators["rebalance"].parallelism) == (1, 3)
+
+
+def test_a_keyed_stream_is_not_rebalanced() -> None:
+    assert "write it before key_by()" in refusal(partial(getattr, lines().key_by(), "rebalance"))
+
+
 def test_distinct_is_keyed_by_what_must_differ() -> None:
     query = Query("job")
     source = query.source(Lines())
