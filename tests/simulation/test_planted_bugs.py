@@ -15,7 +15,7 @@ from elastic.instance import driver, inputs, keyed
 from elastic.protocol import Hold, Retire, Send, Store, Stored
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
-from elastic.testing import world
+from elastic.testing import simulator, world
 from elastic.testing.faults import FaultKind
 from elastic.testing.jobs import TINY_BYTES, random_trial
 from elastic.testing.simulator import simulate
@@ -207,6 +207,7 @@ def forget_the_former_holder(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(reconfigure.Reconfigurer, "hand_over", hand_over)
     patch.setattr(draining.Draining, "_is_free", lambda self, worker: False)
+    patch.setattr(simulator, "DISK_SHARE", 0.0)  # there everybody finds it
 
 
 def end_too_early(patch: pytest.MonkeyPatch) -> None:
@@ -235,8 +236,8 @@ CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkp
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
 ENDS: tuple[FaultKind, ...] = ("crash at the end",)
-SCALING: tuple[FaultKind, ...] = ("scale out", "scale in")
-DRAINS: tuple[FaultKind, ...] = ("drain", "drain", "join", "crash", "crash in checkpoint")
+SCALING: tuple[FaultKind, ...] = ("scale out", "scale in", "join")
+DRAINS: tuple[FaultKind, ...] = ("drain", "drain", "crash", "double crash", "crash in recovery")
 
 PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (trim_at_once, CRASHES),
