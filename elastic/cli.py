@@ -1,4 +1,4 @@
-"""The command: ``elastic run``, ``validate``, ``jobs``, ``scale``, ``schema``.
+"""The command: ``elastic run``, ``validate``, ``jobs``, ``scale``, ``drain``, ``kill-worker``, ``worker``, ``schema``.
 
 Exit codes: 0 done and every expectation met, 1 an expectation was not met, 2 bad usage or a bad scenario, 3 the job
 failed, 130 interrupted.
@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from elastic.cluster.remote import JOBS, Remote, find, running, table
+from elastic.cluster.remote import JOBS, Remote, become_worker, find, roster, running, table
 from elastic.dashboard.launch import launch
 from elastic.errors import JobFailedError, UserError
 from elastic.scenario.assemble import Overrides, run_of_job, run_of_scenario
@@ -81,7 +81,11 @@ def _validate(options: argparse.Namespace) -> int:
     return _fail("\n".join(found), BAD_USAGE) if found else 0
 
 
-def _jobs(_: argparse.Namespace) -> int:
+def _jobs(options: argparse.Namespace) -> int:
+    if options.job is not None:
+        with Remote(find(options.job)) as remote:
+            print(roster(remote.inventory()))
+        return 0
     rows = []
     for contact in running():
         with contextlib.suppress(UserError), Remote(contact) as remote:  # it may be ending just now
@@ -93,8 +97,31 @@ def _jobs(_: argparse.Namespace) -> int:
 def _scale(options: argparse.Namespace) -> int:
     with Remote(find(options.job)) as remote:
         inventory = remote.scale(options.operator, options.instances)
-    print(f"{options.operator} runs on {options.instances} instances; {inventory.spares} spares are left")
+    left = "1 spare is" if inventory.spares == 1 else f"{inventory.spares} spares are"
+    print(f"{options.operator} runs on {options.instances} instances; {left} left")
     return 0
+
+
+def _drain(options: argparse.Namespace) -> int:
+    with Remote(find(options.job)) as remote:
+        inventory = remote.drain(options.worker)
+    print(f"worker {options.worker} has left; {inventory.workers} workers are in use, {inventory.spares} are spares")
+    return 0
+
+
+def _kill_worker(options: argparse.Namespace) -> int:
+    with Remote(find(options.job)) as remote:
+        worker = remote.kill(options.worker)
+    print(f"worker {worker} was sent SIGKILL")
+    return 0
+
+
+def _worker(options: argparse.Namespace) -> int:
+    contact = find(options.join)
+    with Remote(contact) as remote:
+        number = remote.join()
+    print(f"worker {number} joins {contact.name}; Ctrl-C drains it", flush=True)
+    become_worker(contact, number)
 
 
 def _schema(_: argparse.Namespace) -> int:
@@ -181,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
 
     jobs = commands.add_parser("jobs", help="list the jobs that run", description="List the jobs that run in .elastic.")
     jobs.set_defaults(command=_jobs)
+    jobs.add_argument("job", metavar="JOB", nargs="?", help="list the workers of this one instead")
 
     scale = commands.add_parser(
         "scale",
@@ -191,6 +219,32 @@ def _parser() -> argparse.ArgumentParser:
     scale.add_argument("job", metavar="JOB", help="the job's name, or its directory")
     scale.add_argument("operator", metavar="OPERATOR", help="the operator's name")
     scale.add_argument("instances", metavar="N", type=_number(1), help="how many instances it is to have")
+
+    drain = commands.add_parser(
+        "drain",
+        help="take a worker out of a running job",
+        description="Move what a worker runs and holds elsewhere, without loss or recovery, and end it; returns then.",
+    )
+    drain.set_defaults(command=_drain)
+    drain.add_argument("job", metavar="JOB", help="the job's name, or its directory")
+    drain.add_argument("worker", metavar="WORKER", type=_number(0), help="its number, as elastic jobs JOB lists it")
+
+    kill = commands.add_parser(
+        "kill-worker", help="SIGKILL a worker, to see the job recover", description="Send SIGKILL to a worker of a job."
+    )
+    kill.set_defaults(command=_kill_worker)
+    kill.add_argument("job", metavar="JOB", help="the job's name, or its directory")
+    kill.add_argument(
+        "worker", metavar="WORKER", nargs="?", type=_number(0), help="its number; that of the first keyed instance"
+    )
+
+    worker = commands.add_parser(
+        "worker",
+        help="add a worker to a running job",
+        description="Be a worker of a job that runs: a spare at first. Ctrl-C drains it; it ends with the job.",
+    )
+    worker.set_defaults(command=_worker)
+    worker.add_argument("--join", metavar="JOB", required=True, help="the job's name, or its directory")
 
     schema = commands.add_parser("schema", help="print the JSON schema of scenario files")
     schema.set_defaults(command=_schema)

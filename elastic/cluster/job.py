@@ -22,7 +22,9 @@ from elastic.report import JobEvent, JobOutcome, Progress
 from elastic.wire.control import (
     COMMAND,
     COORDINATOR,
+    DrainWorker,
     EndRequest,
+    KillWorker,
     Note,
     ScaleJob,
     Setup,
@@ -184,6 +186,10 @@ class JobControl:
     def _signal(self, worker: int, number: signal.Signals, kind: str | None) -> None:
         assert self._processes is not None
         assert self._hub is not None
+        if f"worker-{worker}" not in self._names:  # somebody else's child; that can be asked to die, not to stop
+            if number == signal.SIGKILL and kind is not None:
+                self._hub.send(COORDINATOR, KillWorker(worker))
+            return
         if kind is not None:
             self._hub.send(COORDINATOR, Note(kind, worker, number.name))
         self._processes.signal(f"worker-{worker}", number)
@@ -192,6 +198,11 @@ class JobControl:
         """The operator has been asked onto so many instances; a warning follows if that cannot be."""
         assert self._hub is not None
         self._hub.send(COORDINATOR, ScaleJob(operator, instances))
+
+    def drain(self, worker: int) -> None:
+        """The worker has been asked to leave; a warning follows if it cannot."""
+        assert self._hub is not None
+        self._hub.send(COORDINATOR, DrainWorker(worker))
 
     # -- ending --------------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,12 @@ class Exited:
         )
 
 
+def environment() -> dict[str, str]:
+    """What the processes of a job find in their environment."""
+    path = os.pathsep.join(str(Path(p).absolute()) for p in sys.path)
+    return _MEMORY | os.environ | _ENVIRONMENT | {"PYTHONPATH": path}
+
+
 class LocalProcesses:
     """A job's processes. Belongs to one thread of the command; nothing of them outlives ``close``, or the command.
 
@@ -85,10 +91,7 @@ class LocalProcesses:
                 stdin=theirs.fileno(),
                 stdout=log,
                 stderr=log,
-                env=_MEMORY
-                | os.environ
-                | _ENVIRONMENT
-                | {"PYTHONPATH": os.pathsep.join(str(Path(p).absolute()) for p in sys.path)},
+                env=environment(),
                 start_new_session=True,
             )
         self._channel.send(asdict(Configuration(str(self.directory), list(preload), fork)))

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
+from elastic.cluster.local import environment
 from elastic.errors import UserError
-from elastic.wire.control import COORDINATOR, Answer, Inquire, Inventory, ScaleJob, codec
+from elastic.wire.control import (
+    COORDINATOR,
+    Answer,
+    DrainWorker,
+    Inquire,
+    Inventory,
+    JoinJob,
+    KillWorker,
+    ScaleJob,
+    codec,
+)
 from elastic.wire.sockets import Hub
 
 CONTACT = "contact.json"
@@ -47,8 +59,8 @@ def withdraw(directory: Path) -> None:
 
 def running(jobs: Path = JOBS) -> list[Contact]:
     """The jobs that run in directories below ``jobs``, by name."""
-    found = [contact for path in sorted(jobs.glob(f"*/{CONTACT}")) if (contact := _read(path)) is not None]
-    return sorted(found, key=lambda contact: contact.name)
+    found = [read_contact(path.parent) for path in sorted(jobs.glob(f"*/{CONTACT}"))]
+    return sorted((contact for contact in found if contact is not None), key=lambda contact: contact.name)
 
 
 def find(job: str, jobs: Path = JOBS) -> Contact:
@@ -57,7 +69,7 @@ def find(job: str, jobs: Path = JOBS) -> Contact:
     Raises:
         UserError: None such runs.
     """
-    contact = _read(Path(job) / CONTACT) or _read(jobs / job / CONTACT)
+    contact = read_contact(Path(job)) or read_contact(jobs / job)
     if contact is not None:
         return contact
     names = [c.name for c in running(jobs)]
@@ -65,14 +77,15 @@ def find(job: str, jobs: Path = JOBS) -> Contact:
     raise UserError(f"no job runs under the name or in the directory {job!r}; {hint}")
 
 
-def _read(path: Path) -> Contact | None:
-    """The contact; None if there is none, or if its process has gone without a word."""
+def read_contact(directory: Path) -> Contact | None:
+    """The job that runs in a directory; None if there is none, or if its process has gone without a word."""
+    path = directory / CONTACT
     try:
         body: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         os.kill(body["pid"], 0)
     except (OSError, ValueError, KeyError):
         return None
-    return Contact(path.parent.name, path.parent, body["pid"], body["coordinator"])
+    return Contact(directory.name, directory, body["pid"], body["coordinator"])
 
 
 class Remote:
@@ -102,17 +115,50 @@ class Remote:
         Raises:
             UserError: That cannot be done, or it took too long.
         """
-        answer = self._ask(ScaleJob(operator, instances, self._hub.address), (Answer,))
+        self._do(ScaleJob(operator, instances, self._hub.address))
+        return self._until(
+            lambda job: dict(job.operators).get(operator) == instances,
+            f"{operator} is not on {instances} instances",
+        )
+
+    def drain(self, worker: int) -> Inventory:
+        """Take a worker out of the job, and wait until it has ended.
+
+        Raises:
+            UserError: That cannot be done, or it took too long.
+        """
+        self._do(DrainWorker(worker, self._hub.address))
+        return self._until(
+            lambda job: worker not in {w.worker for w in job.roster}, f"something still depends on worker {worker}"
+        )
+
+    def kill(self, worker: int | None) -> int:
+        """SIGKILL has been sent to a worker, or to that of the first keyed instance; its number.
+
+        Raises:
+            UserError: There is no such worker.
+        """
+        return self._do(KillWorker(worker, self._hub.address)).worker
+
+    def join(self) -> int:
+        """A number for a worker that is to be added to the job."""
+        return self._do(JoinJob(self._hub.address)).worker
+
+    def _do(self, wish: object) -> Answer:
+        answer = self._ask(wish, (Answer,))
         assert isinstance(answer, Answer)
         if answer.problem:
             raise UserError(f"{self._contact.name}: {answer.problem}")
+        return answer
+
+    def _until(self, is_done: Callable[[Inventory], bool], otherwise: str) -> Inventory:
         until = time.monotonic() + SETTLE_S
         while time.monotonic() < until:
             inventory = self.inventory()
-            if dict(inventory.operators).get(operator) == instances:
+            if is_done(inventory):
                 return inventory
             self._hub.wait(0.1)
-        raise UserError(f"{self._contact.name}: {operator} is not on {instances} instances after {SETTLE_S:g} s")
+        raise UserError(f"{self._contact.name}: {otherwise} after {SETTLE_S:g} s")
 
     def _ask(self, question: object, answers: tuple[type, ...]) -> Answer | Inventory:
         self._hub.send(COORDINATOR, question)
@@ -125,6 +171,13 @@ class Remote:
         raise UserError(f"{self._contact.name} (process {self._contact.pid}) does not answer for {ANSWER_S:g} s")
 
 
+def become_worker(contact: Contact, number: int) -> NoReturn:
+    """This process is replaced by a worker of the job, with the environment that workers have."""
+    arguments = [str(number), str(contact.directory.absolute()), contact.coordinator]
+    command = [sys.executable, "-P", "-m", "elastic.cluster.joined", *arguments]
+    os.execve(sys.executable, command, environment())  # noqa: S606 (our own module)
+
+
 def table(rows: Sequence[tuple[Contact, Inventory]]) -> str:
     """Running jobs as lines of text."""
     lines = [("JOB", "PROCESS", "WORKERS", "SPARES", "RECORDS", "OPERATORS")]
@@ -133,5 +186,16 @@ def table(rows: Sequence[tuple[Contact, Inventory]]) -> str:
         lines.append(
             (contact.name, str(contact.pid), str(job.workers), str(job.spares), str(job.records_in), operators)
         )
+    return _aligned(lines)
+
+
+def roster(job: Inventory) -> str:
+    """The workers of one job as lines of text."""
+    lines = [("WORKER", "PROCESS", "STATE", "INSTANCES")]
+    lines += [(str(w.worker), str(w.pid), w.state, ", ".join(w.instances)) for w in job.roster]
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)

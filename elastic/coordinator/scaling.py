@@ -80,7 +80,7 @@ class Scaling:
         if instances - now > spares:
             return (
                 f"{operator!r} has {now} instances, and {instances} would need {instances - now} spares; "
-                f"there are {spares}: run with more spares"
+                f"there {'is' if spares == 1 else 'are'} {spares}: run with more spares, or add a worker"
             )
         return None
 

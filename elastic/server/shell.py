@@ -18,7 +18,6 @@ from elastic.coordinator.events import (
     Journal,
     Measured,
     Record,
-    ScaleRequested,
     SpawnWorker,
     StopRequested,
     WorkerBack,
@@ -30,6 +29,7 @@ from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
 from elastic.protocol import CaughtUp, Send, Started
 from elastic.report import JobOutcome, Progress
+from elastic.server.clients import Clients
 from elastic.server.figures import Figures
 from elastic.server.journal import JournalFile
 from elastic.server.latency import LatencyTracker
@@ -37,13 +37,15 @@ from elastic.server.loads import Loads
 from elastic.wire.clock import JobClock
 from elastic.wire.control import (
     COMMAND,
-    Answer,
+    FIRST_EXTRA,
     Begin,
     Crashed,
+    DrainWorker,
     EndRequest,
     Hello,
     Inquire,
-    Inventory,
+    JoinJob,
+    KillWorker,
     Note,
     Ready,
     Refused,
@@ -61,7 +63,6 @@ from elastic.wire.control import (
 from elastic.wire.liveness import LivenessMonitor
 from elastic.wire.sockets import Hub
 
-CLIENT = "client"
 STATUS_S = 0.2
 EXIT_NEWS_S = 0.05
 """The end of a process is reported by its parent within a few milliseconds; a broken connection may come first."""
@@ -93,6 +94,7 @@ class Server:
         policy = plan.settings.scaling
         self._loads = None if policy is None else Loads(plan, self._machine.members, policy.period_s)
         self._greeted: dict[int, Hello] = {}
+        self._clients = Clients(self._hub, self._machine, self._figures, self._greeted, self._handle)
         self._ready: set[int] = set()
         self._suspects: dict[int, float] = {}
         self._status_at = 0.0
@@ -140,11 +142,8 @@ class Server:
                 self._liveness.watch(str(message.worker), message.address)
             case Ready():
                 self._on_ready(message.worker)
-            case Refused():
-                self._act([EndJob("failed", f"{CANNOT_LOAD}\n{message.error}")])
-            case Crashed():
-                text = f"worker {message.worker} ended by a bug in elastic; please report it\n{message.error}"
-                self._act([EndJob("failed", text)])
+            case Refused() | Crashed():
+                self._on_broken(message)
             case WorkerReport():
                 self._figures.report(message)
                 if self._loads is not None:
@@ -154,8 +153,8 @@ class Server:
                 self._forget(message.worker)
             case StopJob():
                 self._handle(StopRequested())
-            case ScaleJob() | Inquire():
-                self._on_client(message)
+            case ScaleJob() | Inquire() | DrainWorker() | KillWorker() | JoinJob():
+                self._clients.on_question(message, now)
             case Note():
                 self._figures.record(Record(message.kind, worker=message.worker, cause=message.cause), now)
             case Shutdown():
@@ -167,27 +166,16 @@ class Server:
                     self._figures.caught_up(message)
                 self._handle(Heard(int(sender), message))
 
-    def _on_client(self, message: ScaleJob | Inquire) -> None:
-        """Another command on this machine wants to know or to do something."""
-        if isinstance(message, Inquire):
-            self._answer(message.reply, self._inventory())
-            return
-        problem = self._machine.scaling.refusal(message.operator, message.instances)
-        if message.reply:
-            self._answer(message.reply, Answer(problem or ""))
-        if problem is None or not message.reply:
-            self._handle(ScaleRequested(message.operator, message.instances))
-
-    def _inventory(self) -> Inventory:
-        members = self._machine.members
-        spares = len(members.spares)
-        operators = tuple((name, len(members.assignment(name))) for name in self._plan.operators)
-        return Inventory(operators, len(members.live) - spares, spares, self._figures.records_in)
-
-    def _answer(self, address: str, message: Answer | Inventory) -> None:
-        """Tell somebody who asked; he is forgotten when somebody else does."""
-        self._hub.connect(CLIENT, address)
-        self._hub.send(CLIENT, message)
+    def _on_broken(self, message: Refused | Crashed) -> None:
+        """A worker cannot even begin, or has met a bug of ours; without one that somebody added the job can do."""
+        if isinstance(message, Crashed):
+            text = f"worker {message.worker} ended by a bug in elastic; please report it\n{message.error}"
+        else:
+            text = f"{CANNOT_LOAD}\n{message.error}"
+        if isinstance(message, Crashed) or message.worker < FIRST_EXTRA:
+            self._act([EndJob("failed", text)])
+        else:
+            self._act([Record("warning", worker=message.worker, cause=text), EndWorker(message.worker)])
 
     def _on_ready(self, worker: int) -> None:
         """Tick 0 is when the last of the wanted workers is ready; those that come later are told when it was."""
@@ -205,7 +193,7 @@ class Server:
     def _join(self, worker: int) -> None:
         monotonic_s = time.monotonic()
         self._hub.send(str(worker), Begin(self._plan.epoch_s, self._clock.at(monotonic_s), monotonic_s))
-        self._handle(WorkerJoined(worker, self._greeted[worker].address))
+        self._handle(WorkerJoined(worker, self._greeted[worker].address, extra=worker >= FIRST_EXTRA))
 
     def _on_liveness(self, worker: int, change: str) -> None:
         if change == "lost":
@@ -255,6 +243,7 @@ class Server:
                 case SpawnWorker():
                     self._hub.send(COMMAND, SpawnRequest(action.cause))
                 case EndWorker():
+                    self._hub.send(str(action.worker), Shutdown())
                     self._hub.send(COMMAND, EndRequest(action.worker))
                 case EndJob():
                     self._finish(action)

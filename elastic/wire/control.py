@@ -11,6 +11,9 @@ from elastic.wire.codec import Codec
 COORDINATOR = "coordinator"
 COMMAND = "command"
 
+FIRST_EXTRA = 1000
+"""Workers that were added to a running job are numbered from here; the job's own from 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:
@@ -163,10 +166,39 @@ class ScaleJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainWorker:
+    """A worker is to end once nothing depends on it; ``reply`` as in ``ScaleJob``."""
+
+    worker: int
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker:
+    """A worker is to die as by SIGKILL, or any with keyed state if none is named; ``reply`` as in ``ScaleJob``."""
+
+    worker: int | None
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Die:
+    """A worker that is nobody's child here sends itself SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinJob:
+    """Somebody is about to start one more worker, and wants a number for it."""
+
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What was asked for is being done, or ``problem`` says why not."""
+    """What was asked for is being done, or ``problem`` says why not; ``worker`` is the one that it is about."""
 
     problem: str = ""
+    worker: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +209,24 @@ class Inquire:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A live worker: its process, whether it is ``in use``, ``spare`` or ``draining``, and what runs there."""
+
+    worker: int
+    pid: int
+    state: str
+    instances: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
-    """What runs: (operator, instances), workers that hold some, and those that stand by."""
+    """What runs: (operator, instances), workers that hold some, those that stand by, and each of them."""
 
     operators: tuple[tuple[str, int], ...]
     workers: int
     spares: int
     records_in: int
+    roster: tuple[WorkerState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +250,8 @@ class StatusReport:
 
 CONTROL: tuple[type, ...] = (
     Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, ReportNow, WorkerExited,
-    WorkerSpawned, SpawnRequest, EndRequest, StopJob, ScaleJob, Answer, Inquire, Inventory, Note, StatusReport,
+    WorkerSpawned, SpawnRequest, EndRequest, StopJob, ScaleJob, DrainWorker, KillWorker, Die, JoinJob, Answer, Inquire,
+    WorkerState, Inventory, Note, StatusReport,
 )  # fmt: skip
 
 

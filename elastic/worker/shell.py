@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import sys
 import time
 import traceback
@@ -44,7 +45,20 @@ from elastic.protocol import (
     Tell,
 )
 from elastic.wire.clock import JobClock
-from elastic.wire.control import COORDINATOR, Begin, Crashed, Hello, Ready, Refused, ReportNow, Setup, Shutdown, codec
+from elastic.wire.control import (
+    COORDINATOR,
+    Begin,
+    Crashed,
+    Die,
+    DrainWorker,
+    Hello,
+    Ready,
+    Refused,
+    ReportNow,
+    Setup,
+    Shutdown,
+    codec,
+)
 from elastic.wire.sockets import Hub
 from elastic.worker.checkpoint_files import CheckpointFiles
 from elastic.worker.disk import DiskFailed, DiskThread, Loaded, Persisted
@@ -85,6 +99,7 @@ class Worker:
         self._reported_s = self._nudge_at = 0.0
         self._peers: set[int] = set()
         self._running = True
+        self._leaves = False
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -93,6 +108,9 @@ class Worker:
         try:
             while self._running:
                 busy = self._work()
+                if self._leaves:
+                    self._leaves = False
+                    self._hub.send(COORDINATOR, DrainWorker(self.id))
                 self._hub.wait(0.0 if busy else self._idle_s())
                 for sender, message in self._hub.receive(256):
                     self._on_message(sender, message)
@@ -104,6 +122,11 @@ class Worker:
             for driver in self._drivers.values():
                 driver.close()
             self._hub.close()
+
+    def leave(self) -> None:
+        """Ask to be drained, and go on until then. May be called from a signal handler."""
+        self._leaves = True
+        self._hub.wake()
 
     def _idle_s(self) -> float:
         wakes = [self._report_due_s, *(driver.wakes_at for driver in self._drivers.values())]
@@ -184,6 +207,8 @@ class Worker:
                 self._reported_s = 0.0
             case Shutdown():
                 self._running = False
+            case Die():
+                os.kill(os.getpid(), signal.SIGKILL)
             case Peers():
                 self._on_peers(message)
             case _ if self._host is not None:
@@ -351,10 +376,15 @@ class Worker:
 
 def main(worker: int, address: str, coordinator: str) -> None:
     """Be a worker until told to end; the entry point of the process."""
+    make(worker, address, coordinator).run()
+
+
+def make(worker: int, address: str, coordinator: str) -> Worker:
+    """The worker that this process is to be, which has said hello; the process is made fit for it."""
     keep_freed_memory()
     pa.set_cpu_count(1)  # a worker is one core's worth; its neighbours are busy too
     pa.set_io_thread_count(1)
-    Worker(worker, address, coordinator, os.getpid()).run()
+    return Worker(worker, address, coordinator, os.getpid())
 
 
 def keep_freed_memory() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -143,7 +144,7 @@ def test_more_instances_than_spares_are_refused_with_a_warning_and_the_job_goes_
     outcome = drive(chain(tmp_path, "4k/s"), tmp_path, scale("chain", 9, after_records=500))
 
     assert outcome.status == "done", outcome.error
-    assert any("9 would need 6 spares; there are 1" in str(e.cause) for e in outcome.events)
+    assert any("9 would need 6 spares; there is 1" in str(e.cause) for e in outcome.events)
     assert outcome.scale_outs == ()
 
 
@@ -163,11 +164,97 @@ def test_another_command_lists_a_running_job_and_scales_it(tmp_path: Path, monke
     assert outcome.status == "done", outcome.error
     assert chain_rows(tmp_path) == expected_chain()
     assert said[0] == "no job runs in .elastic\n"
-    assert re.fullmatch(r"chain runs on 4 instances; \d spares are left\n", said[1])
+    assert re.fullmatch(r"chain runs on 4 instances; (0 spares are|1 spare is) left\n", said[1])
     assert [(s.before, s.after) for s in outcome.scale_outs] == [(3, 4)]
     with pytest.raises(Exception, match="no job runs under the name or in the directory"):
         find(str(tmp_path / "job"))
     assert running(tmp_path) == []
+
+
+def test_workers_are_added_drained_and_killed_from_other_commands_and_nothing_is_lost(tmp_path: Path) -> None:
+    directory = str(tmp_path / "job")
+    added: list[subprocess.Popen[str]] = []
+
+    def add(running: Running) -> bool:
+        if running.progress.records_in < 400:
+            return False
+        worker = [sys.executable, "-m", "elastic", "worker", "--join", directory]
+        added.append(subprocess.Popen(worker, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return True
+
+    def drain_the_first(running: Running) -> bool:
+        if not any(e.kind == "spare_started" and e.worker == 1000 for e in running.events):
+            return False
+        owner = running.job.owner_of("chain", 0)
+        assert re.fullmatch(rf"worker {owner} has left; .*\n", command("drain", directory, str(owner)))
+        assert not {"failed", "checkpoint_lost", "restored"} & {e.kind for e in running.events}
+        assert "in use" in command("jobs", directory)
+        return True
+
+    def kill_any(running: Running) -> bool:
+        assert re.fullmatch(r"worker \d+ was sent SIGKILL\n", command("kill-worker", directory))
+        return True
+
+    def drain_the_added(running: Running) -> bool:
+        if not running.saw("caught_up"):
+            return False
+        added[0].send_signal(signal.SIGINT)
+        return True
+
+    def has_left(running: Running) -> bool:
+        return any(e.kind == "drained" and e.worker == 1000 for e in running.events)
+
+    steps = add, drain_the_first, kill_any, drain_the_added, has_left
+    outcome = drive(chain(tmp_path, "500/s"), tmp_path, *steps, workers=2, checkpoint_ms=200)
+
+    assert outcome.status == "done", outcome.error
+    assert chain_rows(tmp_path) == expected_chain()
+    printed, _ = added[0].communicate(timeout=10)
+    assert printed == "worker 1000 joins job; Ctrl-C drains it\ndraining\nworker 1000 has left\n"
+    assert added[0].returncode == 0
+    assert len(outcome.recoveries) == 1
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_workers_killed_at_random_while_one_is_drained_change_nothing(tmp_path: Path, attempt: int) -> None:
+    seed = random.randrange(1_000_000)
+    chance = random.Random(seed)
+    asked = chance.randrange(800, 1_500)
+
+    def drain(running: Running) -> bool:
+        owner = running.job.owner_of("chain", chance.randrange(2))
+        if running.progress.records_in < asked or owner is None:
+            return False
+        running.job.drain(owner)
+        return True
+
+    victim = chance.choice(("chain", "from_list", "json_lines")), chance.randrange(2)
+    breakers = drain, kill_owner(*victim, after_records=asked + chance.randrange(150))
+    outcome = drive(chain(tmp_path, "2k/s"), tmp_path, *breakers, spares=2, checkpoint_ms=200)
+
+    assert outcome.status == "done", f"seed {seed}: {outcome.error}"
+    assert chain_rows(tmp_path) == expected_chain(), f"seed {seed}"
+
+
+def test_a_worker_that_was_added_ends_with_the_job(tmp_path: Path) -> None:
+    added: list[subprocess.Popen[str]] = []
+
+    def add(running: Running) -> bool:
+        if running.progress.records_in < 100:
+            return False
+        worker = [sys.executable, "-m", "elastic", "worker", "--join", str(tmp_path / "job")]
+        added.append(subprocess.Popen(worker, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        return True
+
+    def is_there(running: Running) -> bool:
+        return any(e.worker == 1000 for e in running.events)
+
+    outcome = drive(chain(tmp_path, "1k/s"), tmp_path, add, is_there)
+
+    assert outcome.status == "done", outcome.error
+    printed, _ = added[0].communicate(timeout=10)
+    assert printed.splitlines()[-1] == "the job has ended"
+    assert added[0].returncode == 0
 
 
 def command(*arguments: str) -> str:

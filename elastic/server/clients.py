@@ -1,0 +1,101 @@
+"""What other commands on this machine ask of a running job: what runs, to scale, to drain, to kill, to join."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from elastic.coordinator.events import DrainRequested, Event, Record, ScaleRequested
+from elastic.coordinator.machine import Coordinator
+from elastic.server.figures import Figures
+from elastic.wire.control import (
+    COMMAND,
+    FIRST_EXTRA,
+    Answer,
+    Die,
+    DrainWorker,
+    EndRequest,
+    Hello,
+    Inquire,
+    Inventory,
+    JoinJob,
+    KillWorker,
+    ScaleJob,
+    WorkerState,
+)
+from elastic.wire.sockets import Hub
+
+CLIENT = "client"
+
+Question = ScaleJob | Inquire | DrainWorker | KillWorker | JoinJob
+
+
+class Clients:
+    """Answers questions; whoever asked is forgotten when somebody else does.
+
+    Args:
+        greeted: The newest hello of each worker.
+        handle: Has the coordinator handle an event.
+    """
+
+    def __init__(
+        self, hub: Hub, machine: Coordinator, figures: Figures, greeted: Mapping[int, Hello],
+        handle: Callable[[Event], None],
+    ) -> None:  # fmt: skip
+        self._hub, self._machine, self._figures, self._greeted, self._handle = hub, machine, figures, greeted, handle
+        self._last_extra = FIRST_EXTRA - 1
+
+    def on_question(self, question: Question, now_s: float) -> None:
+        """Answer, and do what was asked for."""
+        match question:
+            case Inquire():
+                self._answer(question.reply, self._inventory())
+            case ScaleJob():
+                problem = self._machine.scaling.refusal(question.operator, question.instances)
+                self._do(question.reply, problem, ScaleRequested(question.operator, question.instances))
+            case DrainWorker():
+                problem = self._machine.draining.refusal(question.worker)
+                self._do(question.reply, problem, DrainRequested(question.worker))
+            case KillWorker():
+                self._answer(question.reply, self._kill(question.worker, now_s))
+            case JoinJob():
+                self._last_extra = max(self._last_extra, *self._greeted) + 1
+                self._answer(question.reply, Answer(worker=self._last_extra))
+
+    def _do(self, reply: str, problem: str | None, event: Event) -> None:
+        """A problem is told to whoever asked; if nobody waits for an answer, it becomes a warning."""
+        self._answer(reply, Answer(problem or ""))
+        if problem is None or not reply:
+            self._handle(event)
+
+    def _kill(self, worker: int | None, now_s: float) -> Answer:
+        """SIGKILL, for one or, if none is named, for that of the first keyed instance."""
+        members = self._machine.members
+        if worker is None:
+            stateful = sorted(members.of_kind("keyed"), key=lambda r: (r.index, r.id))
+            worker = next((r.worker for r in stateful), next(iter(members.live), None))
+        if worker is None or worker not in members.live:
+            return Answer(f"there is no worker {worker}; this job has {', '.join(map(str, members.live))}")
+        self._figures.record(Record("killed", worker=worker, cause="SIGKILL"), now_s)
+        if worker < FIRST_EXTRA:
+            self._hub.send(COMMAND, EndRequest(worker))
+        else:  # somebody else's child
+            self._hub.send(str(worker), Die())
+        return Answer(worker=worker)
+
+    def _inventory(self) -> Inventory:
+        members = self._machine.members
+        spares = members.spares
+        operators = tuple((name, len(members.assignment(name))) for name in self._machine.plan.operators)
+        roster = []
+        for worker in members.live:
+            state = "draining" if members.workers[worker].draining else "spare" if worker in spares else "in use"
+            here = sorted(f"{r.operator}#{r.index}" for r in members.instances.values() if r.worker == worker)
+            roster.append(WorkerState(worker, self._greeted[worker].pid, state, tuple(here)))
+        return Inventory(
+            operators, len(members.live) - len(spares), len(spares), self._figures.records_in, tuple(roster)
+        )
+
+    def _answer(self, address: str, message: Answer | Inventory) -> None:
+        if address:
+            self._hub.connect(CLIENT, address)
+            self._hub.send(CLIENT, message)
