@@ -95,18 +95,23 @@ def parse_count(text: object) -> int:
     """
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
-    bare = re.sub(r"\s*records?\s*\Z", "", text) if isinstance(text, str) else text
-    try:
-        exact = _scaled(bare, "count", _COUNTS, _COUNT_SLIPS, "200000, 200k or 1M records")
-    except UnitError as error:
-        raise UnitError(text, "count", error.suggestion) from None
+    exact = _records(text)
     if not math.isclose(exact, round(exact)):
         raise UnitError(text, "count", f"{round(exact)}, a whole number of records")
     return round(exact)
 
 
+def _records(text: object) -> float:
+    """Number of records, which for a rate need not be whole."""
+    bare = re.sub(r"\s*records?\s*\Z", "", text) if isinstance(text, str) else text
+    try:
+        return _scaled(bare, "count", _COUNTS, _COUNT_SLIPS, "200000, 200k or 1M records")
+    except UnitError as error:
+        raise UnitError(text, "count", error.suggestion) from None
+
+
 def parse_rate(text: object) -> tuple[float, RateUnit]:
-    """(amount per second, its unit) of ``200k/s``, ``200k records/s`` or ``4MiB/s``; always above zero.
+    """(amount per second, its unit) of ``200k/s``, ``0.5 records/s`` or ``4MiB/s``; always above zero.
 
     Raises:
         UnitError: Not a rate, or zero.
@@ -117,7 +122,7 @@ def parse_rate(text: object) -> tuple[float, RateUnit]:
         raise UnitError(text, "rate", _rate_suggestion(amount, expected))
     unit: RateUnit = "records"
     try:
-        per_second: float = parse_count(amount)
+        per_second = _records(amount)
     except UnitError:
         try:
             per_second, unit = parse_size_bytes(amount), "bytes"

@@ -38,6 +38,8 @@ def test_a_size_is_read_in_powers_of_1024(text: str, size_bytes: int) -> None:
 @pytest.mark.parametrize(
     ("text", "rate"),
     [
+        ("0.02/s", (0.02, "records")),
+        ("1.5 records/s", (1.5, "records")),
         ("200k/s", (200_000, "records")),
         ("200k records/s", (200_000, "records")),
         ("1.5M/s", (1_500_000, "records")),
