@@ -1,0 +1,48 @@
+"""Two-level rankings through SIGKILL: the sink ends with the list that sorting once would give."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from elastic import Query, sinks, sources
+from elastic.functions import split
+from tests.cluster.driving import drive, kill_owner
+
+pytestmark = pytest.mark.cluster
+
+PLACES = 7
+LINES = [f"w{n * n % 61} w{n % 17} common {n % 7}" for n in range(12_000)]
+
+
+def top_words(directory: Path) -> Query:
+    """Words, counted and ranked, each place upserted into SQLite."""
+    text = directory / "input.txt"
+    text.write_text("\n".join(LINES))
+    query = Query("top")
+    words = query.source(sources.text_files(str(text), rate="6k/s")).rebalance().flat_map(split()).key_by()
+    top = words.count(emit="50ms").top_k(PLACES, emit="100ms")
+    top.sink(sinks.sqlite(directory / "top.db", table="top", columns=("place", "word", "count"), upsert=True))
+    return query
+
+
+@pytest.mark.parametrize(("operator", "instance"), [("top_k", 0), ("top_k-leaders", 1), ("rebalance", 2)])
+def test_a_ranking_is_right_after_a_kill_at_a_random_moment(tmp_path: Path, operator: str, instance: int) -> None:
+    moment = random.Random(operator).randrange(9_000)
+
+    outcome = drive(
+        top_words(tmp_path), tmp_path, kill_owner(operator, instance, after_records=moment), checkpoint_ms=300
+    )
+
+    assert outcome.status == "done", outcome.error
+    counts = Counter(word for line in LINES for word in line.split())
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0].encode()))[:PLACES]
+    with closing(sqlite3.connect(tmp_path / "top.db")) as connection:
+        found = connection.execute("SELECT place, word, count FROM top ORDER BY place").fetchall()
+    assert found == [(place, *row) for place, row in enumerate(ranked, 1)]
+    assert len(outcome.recoveries) == 1
