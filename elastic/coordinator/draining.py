@@ -18,12 +18,13 @@ class Draining:
     """Workers that are on their way out.
 
     Attributes:
+        since_s: When each of them was asked to go.
         lacks_worker: There is no worker that something could move to.
     """
 
     def __init__(self, members: Membership, reconfigurer: Reconfigurer) -> None:
         self._members, self._reconfigurer = members, reconfigurer
-        self._since_s: dict[int, float] = {}
+        self.since_s: dict[int, float] = {}
         self._heirs: dict[int, int] = {}
         self._surplus_s: float | None = None
         self.lacks_worker = False
@@ -45,22 +46,22 @@ class Draining:
         if self._members.workers[worker].draining:
             return []
         self._members.workers[worker].draining = True
-        self._since_s[worker] = now_s
+        self.since_s[worker] = now_s
         return [Journal("draining", {"worker": worker}), Record("draining", worker=worker)]
 
     def progress(self, now_s: float) -> list[object]:
         """Move what can be moved, and end who has nothing left."""
         actions: list[object] = []
         self.lacks_worker = False
-        for worker in list(self._since_s):
+        for worker in list(self.since_s):
             if self._members.workers[worker].lost:
-                del self._since_s[worker]
+                del self.since_s[worker]
                 continue
             here = [r for r in self._members.instances.values() if r.worker == worker]
             if here:
                 actions += [a for record in here for a in self._move(record, now_s)]
             elif self._is_free(worker):
-                del self._since_s[worker]
+                del self.since_s[worker]
                 self._members.workers[worker].lost = True
                 actions += [Journal("drained", {"worker": worker}), Record("drained", worker=worker), EndWorker(worker)]
             else:
@@ -73,7 +74,7 @@ class Draining:
         busy = any(record in p.olds for p in self._reconfigurer.running.values())
         if busy or not record.running or (stateful and not record.can_be_cut):
             return []
-        place = self._place(record, late=now_s - self._since_s[record.worker] > WAIT_FOR_SPARE_S)
+        place = self._place(record, late=now_s - self.since_s[record.worker] > WAIT_FOR_SPARE_S)
         if place is None:
             self.lacks_worker = True
             return []
@@ -115,7 +116,7 @@ class Draining:
     def surplus(self, many: int, now_s: float) -> list[object]:
         """So many spares are not needed: let the newest of them go, once that has been so for a while."""
         spares = sorted(self._members.spares, key=lambda w: (self._members.workers[w].extra, -w))
-        if many <= 0 or self._since_s:
+        if many <= 0 or self.since_s:
             self._surplus_s = None
             return []
         self._surplus_s = now_s if self._surplus_s is None else self._surplus_s

@@ -76,6 +76,23 @@ class StopRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovered:
+    """This coordinator takes over from one that is gone, whose facts it has.
+
+    Attributes:
+        alive: Workers whose processes live.
+        starting: Workers that live and had not joined.
+        resumed: The job had been stopped, or all of it was killed; else it ran on meanwhile.
+        cause: What became of the coordinator before.
+    """
+
+    alive: frozenset[int] = frozenset()
+    starting: frozenset[int] = frozenset()
+    resumed: bool = False
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ClockTick:
     """Time has passed; procedures look at their deadlines."""
 
@@ -89,6 +106,7 @@ Event: TypeAlias = (
     | DrainRequested
     | Measured
     | StopRequested
+    | Recovered
     | ClockTick
 )
 

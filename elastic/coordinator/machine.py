@@ -18,6 +18,7 @@ from elastic.coordinator.events import (
     Journal,
     Measured,
     Record,
+    Recovered,
     ScaleRequested,
     SpawnWorker,
     StopRequested,
@@ -27,6 +28,7 @@ from elastic.coordinator.events import (
 )
 from elastic.coordinator.judgement import CrashLoops, Differences
 from elastic.coordinator.membership import InstanceRecord, Membership, Worker
+from elastic.coordinator.memory import Facts, facts_of, recall
 from elastic.coordinator.reconfigure import JOIN_DEADLINE_S, WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.coordinator.scaling import Scaling
 from elastic.plan import Plan
@@ -45,12 +47,19 @@ from elastic.protocol import (
     Noticed,
     Peers,
     Protected,
+    Rejoin,
+    Release,
+    Retire,
+    Running,
     Send,
     Started,
     Trimmed,
 )
 
 MAX_FALSE_STARTS = 5
+
+STATE = "state"
+"""The journal's entry of all that the next incarnation must know; only the newest counts."""
 """So many workers may end one after another before they have joined."""
 
 
@@ -61,24 +70,31 @@ class Coordinator:
         plan: What to run.
         workers: How many workers share the instances.
         spares: How many idle ones to keep beside them.
-        epoch: Of this incarnation of the coordinator; commands carry it.
+        facts: What an earlier incarnation has journalled, if there was one; ``Recovered`` is its first event then.
+
+    Attributes:
+        deployed: Instances have been placed.
+        announced: All of them have been running.
     """
 
-    def __init__(self, plan: Plan, workers: int, spares: int, epoch: int = 1) -> None:
+    def __init__(self, plan: Plan, workers: int, spares: int, facts: Facts | None = None) -> None:
         self.plan, self.members = plan, Membership(plan)
-        self.reconfigurer = Reconfigurer(self.members, epoch)
-        self._ending = Ending(self.members, self.reconfigurer)
+        self.reconfigurer = Reconfigurer(self.members, epoch=1)
+        self.ending = Ending(self.members, self.reconfigurer)
         self.scaling = Scaling(self.members, self.reconfigurer)
         self.draining = Draining(self.members, self.reconfigurer)
-        self._wanted, self._spares_wanted, self._epoch = workers, spares, epoch
+        self._wanted, self._spares_wanted = workers, spares
         self._needed = max(workers, min(2, workers + spares))  # a checkpoint is kept on another worker
         self._spawning = workers + spares
-        self._deployed = self._announced = False
+        self.deployed = self.announced = False
         self._heir: dict[int, int] = {}
         self._never: set[int] = set()
         self._false_starts = 0
         self._loops, self._differences = CrashLoops(), Differences(plan)
         self.ended: EndJob | None = None
+        self._journalled: Facts = {}
+        if facts is not None:
+            recall(self, facts)
 
     def handle(self, event: Event, now_s: float) -> list[object]:
         """What follows from an event: messages to send, processes to start or end, entries for journal and log."""
@@ -100,17 +116,89 @@ class Coordinator:
             case DrainRequested():
                 actions = self.draining.request(event.worker, now_s)
             case Measured():
-                actions = self.scaling.measured(event.loads, now_s) if self._announced else []
+                actions = self.scaling.measured(event.loads, now_s) if self.announced else []
             case StopRequested():
-                actions = self._ending.stop(now_s, deployed=self._deployed)
+                actions = self.ending.stop(now_s, deployed=self.deployed)
+            case Recovered():
+                actions = self._recovered(event, now_s)
             case ClockTick():
-                actions = self._ending.out_of_patience(now_s)
+                actions = self.ending.out_of_patience(now_s)
         actions += self._progress(now_s)
         ends = [action for action in actions if isinstance(action, EndJob)]
         if (verdict := self._differences.verdict(now_s, ending=bool(ends))) is not None:
             ends = [EndJob("failed", verdict, "nondeterminism")]
             actions = [a for a in actions if not isinstance(a, EndJob)] + ends
         self.ended = ends[0] if ends else None
+        return self._remembered(actions)
+
+    def _remembered(self, actions: list[object]) -> list[object]:
+        """What was decided is journalled before it is carried out."""
+        if (facts := facts_of(self)) == self._journalled:
+            return actions
+        self._journalled = facts
+        return [Journal(STATE, facts), *actions]
+
+    # -- another incarnation -------------------------------------------------------------------------------------------
+
+    def _recovered(self, event: Recovered, now_s: float) -> list[object]:
+        """Go on where the coordinator before this one was: ask who lives what runs there, replace who does not.
+
+        What it was doing is begun again: a recovery is cut again where it was, which is harmless, and scaling is called
+        off and tried anew.
+        """
+        actions: list[object] = []
+        self._spawning = len(event.starting)
+        if event.resumed:
+            actions += self._resumed()
+        else:
+            actions.append(Record("coordinator_recovered", cause=event.cause))
+        for worker in self.members.live:
+            if worker in event.alive:
+                actions.append(Send(worker, Rejoin(self.reconfigurer.epoch)))
+        for worker in set(self.members.live) - event.alive:
+            actions += self._lost(WorkerLost(worker, "was lost with the coordinator", now_s), now_s)
+        for procedure in list(self.reconfigurer.running.values()):
+            alive = all(not self.members.workers[old.worker].lost for old in procedure.olds)
+            if procedure.joined or (procedure.scales and alive):
+                actions += self.reconfigurer.abort(procedure)
+            else:
+                procedure.places, procedure.cut, procedure.version = {}, False, 0
+                if not self.reconfigurer.locate(procedure):
+                    return [*actions, self._state_lost(procedure.old, procedure.cause)]
+                actions += self.reconfigurer.cut(procedure)
+        return actions if self.deployed else [*actions, *self._refill("the job is started anew")]
+
+    def _resumed(self) -> list[object]:
+        """The job was stopped, or all of it was killed: what was to be its end is not, unless the input had ended."""
+        self.ending.stopping = False
+        if self.reconfigurer.finish is not None and not self.reconfigurer.finish[1]:
+            self.reconfigurer.finish = None
+        for record in self.members.instances.values():
+            record.exhausted, record.frozen, record.finished = False, None, False
+        return [Record("resumed")]
+
+    def _on_running(self, worker: int, message: Running, now_s: float) -> list[object]:
+        """What a worker has, by its own account: end what should not be there, begin what should."""
+        members, epoch = self.members, self.reconfigurer.epoch
+        running = set(message.instances)
+        addresses = {w: members.workers[w].address for w in members.live}
+        actions: list[object] = [Send(worker, Peers(epoch, addresses))]
+        restoring = {id for p in self.reconfigurer.running.values() for id in p.places}
+        unknown = running - members.instances.keys() - restoring
+        actions += [Send(worker, Retire(epoch, id)) for id in sorted(unknown)]
+        needed = restoring | {id for p in self.reconfigurer.running.values() for id, _ in p.successors}
+        needed |= {id for id, i in members.instances.items() if worker in (i.holder, i.part_at, i.former)}
+        needed |= {p.old.id for p in self.reconfigurer.running.values() if p.at == worker}
+        actions += [Send(worker, Release(epoch, id)) for id in sorted(set(message.held) - needed)]
+        for record in sorted(members.instances.values(), key=lambda i: i.id):
+            if record.holder == worker:
+                actions += self.reconfigurer.hold(record)
+            if record.worker == worker and record.id in running:
+                if members.plan.operators[record.operator].kind == "keyed":
+                    actions.append(self.reconfigurer.set_holder(record))
+                actions += [*self.reconfigurer.views_for(record), *self.ending.told(record)]
+            elif record.worker == worker:
+                actions.append(self.reconfigurer.start(record))
         return actions
 
     # -- workers -------------------------------------------------------------------------------------------------------
@@ -123,14 +211,14 @@ class Coordinator:
         self._false_starts = 0
         addresses = {w: self.members.workers[w].address for w in self.members.live}
         actions: list[object] = [Journal("worker", {"id": event.worker, "address": event.address})]
-        actions += [Send(w, Peers(self._epoch, addresses)) for w in self.members.live]
-        kind = "spare_started" if self._deployed else "joined"
+        actions += [Send(w, Peers(self.reconfigurer.epoch, addresses)) for w in self.members.live]
+        kind = "spare_started" if self.deployed else "joined"
         actions.append(Record(kind, worker=event.worker))
         for record in self.members.of_kind("keyed"):
             if record.holder in (None, record.worker) and self.plan.settings.checkpoint_ticks:
                 actions += self.reconfigurer.hold_elsewhere(record)
-        if not self._deployed and len(self.members.live) >= self._needed:
-            self._deployed = True
+        if not self.deployed and len(self.members.live) >= self._needed:
+            self.deployed = True
             actions += self.reconfigurer.deploy(self.members.live[: self._wanted])
             actions += self._warnings()
         return actions
@@ -280,13 +368,13 @@ class Coordinator:
                 actions += self._carry_split_on(procedure, now_s)
             elif procedure.cut and (worker := self._place(procedure, now_s)) is not None:
                 actions += self.reconfigurer.commit(procedure, worker)
-        if self._deployed and self.reconfigurer.finish is None and not self._ending.stopping:
+        if self.deployed and self.reconfigurer.finish is None and not self.ending.stopping:
             actions += self.scaling.progress(now_s)
             idle = not (self._spawning or self.scaling.busy or self.reconfigurer.running)
             actions += self.draining.surplus(-self._lacking if idle else 0, now_s)
             actions += self.draining.progress(now_s)
             actions += self._refill("a spare came into use")
-        if not self.members.live and self._deployed and not self._spawning:
+        if not self.members.live and self.deployed and not self._spawning:
             actions.append(EndJob("failed", "no worker is left"))
         return actions
 
@@ -332,6 +420,8 @@ class Coordinator:
         match message:
             case Started():
                 return self._started(message)
+            case Running():
+                return self._on_running(worker, message, now_s)
             case CutDone():
                 return self._cut_done(message)
             case AlignRefused():
@@ -341,7 +431,7 @@ class Coordinator:
             case Protected():
                 return self._protected(message)
             case Exhausted() | Frozen() | Finished():
-                return self._ending.heard(message)
+                return self.ending.heard(message)
             case GroupLoads():
                 self.members.measured(message.instance, message.loads)
             case CaughtUp() | Noticed():
@@ -377,9 +467,9 @@ class Coordinator:
         if record.cause and record.id not in self.reconfigurer.planned:
             text = f"{message.keys} keys at tick {message.tick}"
             actions.append(Record("restored", record.operator, record.index, record.worker, text))
-        actions += self._ending.told(record)
-        if not self._announced and all(i.running for i in self.members.instances.values()):
-            self._announced = True
+        actions += self.ending.told(record)
+        if not self.announced and all(i.running for i in self.members.instances.values()):
+            self.announced = True
             actions.append(Record("started"))
         return actions
 

@@ -122,6 +122,7 @@ class Reconfigurer:
     Attributes:
         running: Procedures that are not committed, by id.
         finish: The tick that ends the stream, and whether the input ended with it; None while that is open.
+        last: The highest id of a procedure so far.
         planned: Instances without state that were replaced while they lived, and may find that out at log or target;
             and those that replaced them.
     """
@@ -131,7 +132,7 @@ class Reconfigurer:
     running: dict[int, Procedure] = field(default_factory=dict)
     finish: tuple[int, bool] | None = None
     planned: set[int] = field(default_factory=set)
-    _next: int = 0
+    last: int = 0
 
     # -- deploy --------------------------------------------------------------------------------------------------------
 
@@ -178,10 +179,10 @@ class Reconfigurer:
         """
         if any(old in p.olds for p in self.running.values()):
             return []
-        self._next += 1
+        self.last += 1
         ids = {self.members.new_id(): part for part in parts or [(old.interval, old.worker)]}
         successors = tuple((id, interval) for id, (interval, _) in ids.items())
-        procedure = Procedure(self._next, old, successors, cause, now_s)
+        procedure = Procedure(self.last, old, successors, cause, now_s)
         procedure.places = {id: worker for id, (_, worker) in ids.items()} if parts else {}
         if not self.locate(procedure):
             return None
@@ -227,10 +228,10 @@ class Reconfigurer:
 
     def begin_join(self, olds: Sequence[InstanceRecord], cause: str, now_s: float) -> list[object]:
         """Make one instance of neighbours, where the first of them runs: at first they are asked where they stand."""
-        self._next += 1
+        self.last += 1
         first, interval = olds[0], KeyInterval(olds[0].interval.low, olds[-1].interval.high)
         successor = self.members.new_id()
-        procedure = Procedure(self._next, first, ((successor, interval),), cause, now_s, joined=tuple(olds))
+        procedure = Procedure(self.last, first, ((successor, interval),), cause, now_s, joined=tuple(olds))
         procedure.places = {successor: first.worker}
         procedure.at, procedure.term = first.holder, self.members.new_term()
         self.running[procedure.id] = procedure
@@ -321,7 +322,7 @@ class Reconfigurer:
         if self.members.is_lost(record.holder):
             return self.hold_elsewhere(record)
         record.term = self.members.new_term()
-        return [*self.hold(record), self._set_holder(record)]
+        return [*self.hold(record), self.set_holder(record)]
 
     def commit(self, procedure: Procedure, worker: int | None = None) -> list[object]:
         """Put the successors into the assignment, on ``worker`` or where they have restored, and tell everybody."""
@@ -396,8 +397,8 @@ class Reconfigurer:
         record.term = self.members.new_term()
         if record.holder is None:  # it keeps nothing for a successor any more, so tick 0 will not do either
             record.fresh = False
-            return [self._set_holder(record), self.unprotected(record)]
-        return [*self.hold(record), self._set_holder(record)]
+            return [self.set_holder(record), self.unprotected(record)]
+        return [*self.hold(record), self.set_holder(record)]
 
     def hold(self, record: InstanceRecord) -> list[object]:
         """The order to the holder; the same again is harmless."""
@@ -405,7 +406,8 @@ class Reconfigurer:
             return []
         return [Send(record.holder, Hold(self.epoch, record.id, record.fresh, record.term))]
 
-    def _set_holder(self, record: InstanceRecord) -> Send:
+    def set_holder(self, record: InstanceRecord) -> Send:
+        """The order to the instance's worker; the same again is harmless."""
         return Send(record.worker, SetHolder(self.epoch, record.id, record.holder, record.term))
 
     def on_protected(self, record: InstanceRecord, holder: int) -> list[object]:

@@ -46,12 +46,13 @@ class Scaling:
     """Takes requests, and begins the procedures that they need.
 
     Attributes:
+        targets: By operator, what is being worked towards.
         lacks_worker: There is no worker for a part, since the only spare holds the checkpoint that is to be cut.
     """
 
     def __init__(self, members: Membership, reconfigurer: Reconfigurer) -> None:
         self._members, self._reconfigurer = members, reconfigurer
-        self._targets: dict[str, Target] = {}
+        self.targets: dict[str, Target] = {}
         self.lacks_worker = False
         self._policy = members.plan.settings.scaling
         self._warned: set[str] = set()
@@ -89,10 +90,10 @@ class Scaling:
         if (problem := self.refusal(operator, instances)) is not None:
             return [Record("warning", operator, cause=f"not scaled: {problem}")]
         before = len(self._members.assignment(operator))
-        self._targets.pop(operator, None)
+        self.targets.pop(operator, None)
         actions = self._call_off(operator) if instances == before else []
         if instances != before or self._changes(operator):
-            self._targets[operator] = Target(instances, before, now_s)
+            self.targets[operator] = Target(instances, before, now_s)
         return actions
 
     def _changes(self, operator: str) -> list[Procedure]:
@@ -121,7 +122,7 @@ class Scaling:
         self._low = Counter({name: self._low[name] for name in wanted})
         for operator, instances in wanted.items():
             load = loads.get(operator)
-            if load is None or operator in self._targets or load.kind == "sink":
+            if load is None or operator in self.targets or load.kind == "sink":
                 continue
             actions += self._aim(load, min(instances, self._policy.at_most), now_s)
         return actions
@@ -147,7 +148,7 @@ class Scaling:
         if (problem := self.refusal(load.name, reachable)) is not None:
             return self._warn_once(load.name, f"not scaled: {problem}")
         self._warned.discard(load.name)
-        self._targets[load.name] = Target(reachable, now, now_s, {i.instance: i.busy for i in load.instances})
+        self.targets[load.name] = Target(reachable, now, now_s, {i.instance: i.busy for i in load.instances})
         return []
 
     def _hot_spot(self, load: OperatorLoad) -> str | None:
@@ -172,7 +173,7 @@ class Scaling:
         self._low[load.name] += 1
         if self._low[load.name] >= PATIENCE:
             del self._low[load.name]
-            self._targets[load.name] = Target(instances, now, now_s, {i.instance: i.busy for i in load.instances})
+            self.targets[load.name] = Target(instances, now, now_s, {i.instance: i.busy for i in load.instances})
         return []
 
     def _warn_once(self, operator: str, text: str) -> list[object]:
@@ -184,19 +185,19 @@ class Scaling:
     @property
     def busy(self) -> bool:
         """Whether some operator is on its way to another number of instances."""
-        return bool(self._targets)
+        return bool(self.targets)
 
     def progress(self, now_s: float) -> list[object]:
         """Begin what is to be done next for each operator, and say which of them are there."""
         actions: list[object] = []
         self.lacks_worker = False
-        for operator, target in list(self._targets.items()):
+        for operator, target in list(self.targets.items()):
             instances = self._members.assignment(operator)
             busy = any(p.old.operator == operator for p in self._reconfigurer.running.values())
             if busy or not all(i.running for i in instances):
                 continue
             if len(instances) == target.instances:
-                del self._targets[operator]
+                del self.targets[operator]
                 actions += self._reached(operator, target, now_s)
             elif len(instances) > target.instances:
                 actions += self._join_next(instances, target, now_s)

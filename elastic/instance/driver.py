@@ -112,7 +112,7 @@ class SourceDriver:
         self._taken = [self._due(feed.log.last.read_time_s if feed.log.last else clock()) for feed in feeds]
         self._closed_s = 0.0
         self._finish = finish
-        self._frozen = self._told_frozen = self._told_exhausted = False
+        self._frozen = self._told_frozen = False
         self._trimmed = instance.tau
         self._history = self._replay()
         self.replaying = True
@@ -212,8 +212,8 @@ class SourceDriver:
             commands = self._close(tick, [(feed.empty(tick, now), []) for feed in self._feeds], now)
         else:
             commands = []
-        if not self._told_exhausted and all(feed.reader.finished for feed in self._feeds):
-            self._told_exhausted = True
+        if not self.instance.exhausted and all(feed.reader.finished for feed in self._feeds):
+            self.instance.exhausted = True
             commands.append(Tell(Exhausted(self.instance.id)))
         return self._next_wake(now), commands + self._notices()
 

@@ -28,6 +28,7 @@ from elastic.protocol import (
     Differs,
     Drain,
     Failed,
+    Fenced,
     Fetch,
     Finish,
     Freeze,
@@ -36,8 +37,10 @@ from elastic.protocol import (
     NeedCheckpoint,
     Open,
     Part,
+    Rejoin,
     Release,
     Retire,
+    Running,
     Send,
     SetHolder,
     Start,
@@ -75,6 +78,7 @@ class Host:
         self._early_views: dict[tuple[int, int], View] = {}
         self._early_subscriptions: dict[tuple[int, int, int], Subscribe] = {}
         self._retired: set[int] = set()
+        self._last_words: list[Failed | Fenced] = []
         self._closed_at_nudge: dict[tuple[int, int, int], tuple[int, int]] = {}
         self._epoch = 0
 
@@ -119,6 +123,8 @@ class Host:
         match message:
             case Start():
                 return self._on_start(message)
+            case Rejoin():
+                return self._account()
             case View():
                 return self._on_view(message)
             case Retire():
@@ -199,6 +205,14 @@ class Host:
         if start.part_at is None:
             return self._run(KeyedInstance(self.plan, start, self.worker, None), 0)
         return [Send(start.part_at, Fetch(start.instance, self.worker))]
+
+    def _account(self) -> list[Command]:
+        """All that a new coordinator may not have heard."""
+        commands: list[Command] = [Tell(message) for message in self._last_words]
+        for instance in self.instances.values():
+            commands += [Tell(Started(instance.id, instance.tau, 0)), *instance.account()]
+        restoring = (*self.instances, *self._starting)
+        return [*commands, Tell(Running(restoring, self.backups.instances))]
 
     def _on_set_holder(self, message: SetHolder) -> list[Command]:
         if isinstance(found := self.instances.get(message.instance), KeyedInstance):
@@ -281,7 +295,12 @@ class Host:
         tick = getattr(error, "tick", None) or (found.tau if found else 0)
         nameless = found is not None and type(error) is UserError  # the others say themselves where they were
         text = f"operator {operator!r} failed after tick {tick}: {error}" if nameless else str(error)
-        return [Tell(Failed(id, operator, tick, text)), *self.drop(id)]
+        return self.end(Failed(id, operator, tick, text))
+
+    def end(self, word: Failed | Fenced) -> list[Command]:
+        """An instance cannot go on, and is dropped with this last word."""
+        self._last_words.append(word)
+        return [Tell(word), *self.drop(word.instance)]
 
     # -- work ----------------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,10 @@ def make_inputs(plan: Plan, start: Start, worker: int) -> list[Input]:
     ]  # fmt: skip
 
 
+MAX_PATIENCE = 32
+"""A checkpoint that is not answered is sent again after 1, 2, 4 … so many nudges."""
+
+
 class KeyedInstance:
     """One instance of a keyed operator.
 
@@ -79,7 +83,7 @@ class KeyedInstance:
             self.tau if checkpoint is not None else None
         )  # the base that the holder has; None: a full one is due
         self._under_way: int | None = None
-        self._unanswered: int | None = None
+        self._unanswered, self._patience = 0, 1
         self._refused = False
         self._attempted = self.tau
         self._protected = False
@@ -254,12 +258,13 @@ class KeyedInstance:
 
     def nudge(self) -> list[Command]:
         """Some time has passed: what was sent and not answered in a while is taken for lost and sent again."""
-        unanswered, self._unanswered = self._unanswered, self._under_way
         commands = self.outputs.nudge()
         if (loads := self._load.taken()) is not None:
             commands.append(Tell(GroupLoads(self.id, loads)))
-        if self._refused or (self._under_way is not None and self._under_way == unanswered):
-            self._stored, self._under_way = None, None
+        self._unanswered = 0 if self._under_way is None else self._unanswered + 1
+        if self._refused or self._unanswered > self._patience:
+            self._patience = min(2 * self._patience, MAX_PATIENCE)  # it may just be that the disk is slow
+            self._stored, self._under_way, self._unanswered = None, None, 0
             commands += self.checkpoint()
         return commands
 
@@ -268,6 +273,7 @@ class KeyedInstance:
         if holder != self._holder or message.tick != self._under_way:
             return []
         self._stored, self._under_way = message.tick, None
+        self._unanswered, self._patience = 0, max(1, self._patience // 2)
         commands = self._trim(message.tick) + self._say_aligned(message.tick)
         if not self._protected and message.tick:  # with tick 0 nothing was acknowledged: it may start there again
             self._protected = True
@@ -279,6 +285,10 @@ class KeyedInstance:
         if holder == self._holder and message.tick == self._under_way:
             self._stored, self._under_way, self._refused = None, None, True
         return []
+
+    def account(self) -> list[Command]:
+        """What a new coordinator may not have heard."""
+        return [Tell(Protected(self.id, self._holder))] if self._protected and self._holder is not None else []
 
     def on_set_holder(self, holder: int | None, term: int) -> list[Command]:
         """Back up elsewhere from now on: a lost copy is made again at once. What was said before is not done again."""

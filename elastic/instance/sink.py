@@ -149,6 +149,10 @@ class SinkInstance:
         self._drain = tick
         return self._commit()
 
+    def account(self) -> list[Command]:
+        """What a new coordinator may not have heard."""
+        return [Tell(Finished(self.id, self.committed))] if self.finished else []
+
     def on_committed(self, through: int, rows: int, *, final: bool) -> list[Command]:
         """The target holds everything through this tick; ``rows`` is what the last commit wrote."""
         self._under_way = False

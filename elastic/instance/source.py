@@ -16,7 +16,7 @@ from elastic.instance.outputs import Outputs
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output
 from elastic.plan import Plan
-from elastic.protocol import Ack, Command, Credit, GroupLoads, Start, Subscribe, Tell, Want
+from elastic.protocol import Ack, Command, Credit, Exhausted, GroupLoads, Start, Subscribe, Tell, Want
 
 CHUNK_BYTES = 4 << 20
 """A tick's input is read and goes through the chains in chunks of about so much: larger ones leave the caches, smaller
@@ -30,6 +30,7 @@ class SourceInstance:
         tau: Closed through it.
         base: The tick after which it began to replay the log.
         finished: The stream ended with τ.
+        exhausted: There is nothing more to read, and the coordinator was told.
     """
 
     def __init__(self, plan: Plan, start: Start, base: int) -> None:
@@ -38,7 +39,7 @@ class SourceInstance:
         self.outputs = Outputs(plan, start.operator, start.instance, base, {})
         for buffer in self.outputs.buffers.values():
             buffer.acknowledge(KeyInterval(0, plan.settings.key_groups), base)
-        self.finished = False
+        self.finished = self.exhausted = False
         self.records_in = 0
         self._load = GroupLoad(start.interval)
 
@@ -91,6 +92,10 @@ class SourceInstance:
         """Some time has passed: ask again for checkpoints that are needed, and say how busy the partitions were."""
         loads = self._load.taken()
         return self.outputs.nudge() + ([] if loads is None else [Tell(GroupLoads(self.id, loads))])
+
+    def account(self) -> list[Command]:
+        """What a new coordinator may not have heard."""
+        return [Tell(Exhausted(self.id))] if self.exhausted else []
 
     def on_subscribe(self, message: Subscribe) -> list[Command]:
         """A consumer wants an output edge."""

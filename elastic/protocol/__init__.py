@@ -21,7 +21,9 @@ from elastic.protocol.assignment import (
     GroupLoads,
     Peers,
     ProducerRef,
+    Rejoin,
     Retire,
+    Running,
     Start,
     Started,
     View,
@@ -80,8 +82,9 @@ from elastic.protocol.trouble import (
 MESSAGES: tuple[type, ...] = (
     Subscribe, Deliver, Credit, Ack, Want, NeedCheckpoint, Differs,
     Store, Stored, StoreRefused, Fetch, Part,
-    View, Peers, Start, Retire, SetHolder, Hold, Release, Origin, Cut, Align, Join, Freeze, Finish, Drain,
-    ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected, Exhausted, Frozen, Finished, CaughtUp, Failed,
-    Fenced, Trimmed, Nondeterministic, Noticed, GroupLoads,
+    View, Peers, Rejoin, Running, Start, Retire, SetHolder, Hold, Release, Origin, Cut, Align, Join,
+    Freeze, Finish, Drain, ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected,
+    Exhausted, Frozen, Finished, CaughtUp, Failed, Fenced, Trimmed, Nondeterministic, Noticed,
+    GroupLoads,
 )  # fmt: skip
 """Every message that may cross a process border, in a fixed order."""

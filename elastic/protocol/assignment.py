@@ -99,6 +99,21 @@ class GroupLoads:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejoin:
+    """A new coordinator asks a worker for an account of what it has."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs on a worker, and whose checkpoints it holds; ends its account."""
+
+    instances: tuple[int, ...]
+    held: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Retire:
     """Stop an instance that is no longer in the assignment."""
 

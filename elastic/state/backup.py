@@ -136,6 +136,11 @@ class BackupStore:
         """Memory of everything held."""
         return sum(held.size_bytes for held in self._held.values())
 
+    @property
+    def instances(self) -> tuple[int, ...]:
+        """Whom something is held for."""
+        return tuple(self._held)
+
     def has_copy(self, instance: int) -> bool:
         """Whether a checkpoint of the instance lies here."""
         held = self._held.get(instance)

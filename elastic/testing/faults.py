@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 FaultKind: TypeAlias = Literal[
     "crash", "double crash", "hang", "suspect", "break link", "slow link",
     "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale in", "drain", "join",
+    "coordinator crash", "everything killed",
 ]  # fmt: skip
 
 FAULTS: tuple[FaultKind, ...] = (
     "crash", "crash", "double crash", "hang", "suspect", "break link", "slow link",
     "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale out", "scale in",
     "drain", "join",
+    "coordinator crash", "coordinator crash", "everything killed",
 )  # fmt: skip
 
 SOON_S, LATER_S = 0.003, 0.05
@@ -121,6 +123,12 @@ class Faults:
                 simulation.scale(chance, -1 if kind == "scale in" else chance.choice((1, 1, 2)))
             case "drain" | "join":
                 simulation.drain(victim) if kind == "drain" else simulation.join()
+            case "scale out":
+                simulation.scale(chance, chance.choice((1, 1, 2)))
+            case "scale in":
+                simulation.scale(chance, -1)
+            case "coordinator crash" | "everything killed":
+                self._end_coordinator(kind)
             case "suspect":
                 self._tell(f"{victim.name} is taken for dead")
                 simulation.lose(victim, "is suspected")
@@ -138,6 +146,15 @@ class Faults:
                 self._armed.append(_Armed(kind, chance.randrange(10)))
             case "crash at the end":
                 self._armed.append(_Armed(kind, chance.randrange(20)))
+
+    def _end_coordinator(self, kind: FaultKind) -> None:
+        simulation, settings = self._simulation, self._simulation.plan.settings
+        if kind == "coordinator crash":
+            self._tell("the coordinator is gone")
+            simulation.crash_coordinator(self._world.random)
+        elif settings.disk != "off" and settings.checkpoint_ticks:
+            self._tell("everything is killed")
+            simulation.kill_everything(self._world.random)
 
     def _break_links(self, victim: SimulatedWorker, others: list[SimulatedWorker]) -> None:
         for other in others:

@@ -7,6 +7,7 @@ the job must end.
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from elastic.coordinator.events import (
     Heard,
     Journal,
     Record,
+    Recovered,
     ScaleRequested,
     SpawnWorker,
     StopRequested,
@@ -29,7 +31,7 @@ from elastic.coordinator.events import (
     WorkerJoined,
     WorkerLost,
 )
-from elastic.coordinator.machine import Coordinator
+from elastic.coordinator.machine import STATE, Coordinator
 from elastic.plan import Plan, Settings
 from elastic.protocol import Send, Started
 from elastic.query import Query
@@ -71,9 +73,12 @@ class Simulation:
         self._watch = Watch(plan, self.machine.logs, self.machine.targets)
         self._codec = codec() if chance.random() < 0.1 else None
         self._faults: Faults | None = None
+        self._cluster = (workers, spares)
         self.coordinator = Coordinator(self.plan, workers, spares)
+        self.is_down = False
+        self._journal: str | None = None
         self.workers: dict[int, SimulatedWorker] = {}
-        self._copies = Copies(plan, self.coordinator, self.workers, self.machine.checkpoints)
+        self._copies = Copies(plan, self, self.workers, self.machine.checkpoints)
         self._end: EndJob | None = None
         for _ in range(workers + spares):
             self._spawn()
@@ -122,6 +127,8 @@ class Simulation:
     # -- the coordinator -----------------------------------------------------------------------------------------------
 
     def _handle(self, event: Event) -> None:
+        if self.is_down:
+            return
         if not isinstance(event, ClockTick):
             self._tell("coordinator", "handles", event)
         if isinstance(event, Heard) and isinstance(event.message, Started):
@@ -135,6 +142,8 @@ class Simulation:
                 case EndWorker():
                     ended = self.workers[action.worker]
                     ended.alive, ended.declared_lost = False, True
+                case Journal() if action.kind == STATE:
+                    self._journal = json.dumps(action.body)
                 case Journal() if action.kind == "assignment":
                     self.world.story.instances(action.body)
                     self._watch.assigned(self.coordinator.members, action.body["operator"])
@@ -147,12 +156,57 @@ class Simulation:
     def _spawn(self, *, extra: bool = False) -> None:
         worker = SimulatedWorker(len(self.workers), self.machine, self, self._watch)
         self.workers[worker.number] = worker
+        self._say_hello(worker, extra=extra)
+
+    def _say_hello(self, worker: SimulatedWorker, *, extra: bool = False) -> None:
         hello = WorkerJoined(worker.number, worker.name, extra)
         self.world.send(worker.name, "coordinator", lambda: self._handle(hello))
 
+    def crash_coordinator(self, chance: Random) -> None:
+        """The coordinator is gone, with all that was not journalled; after a while another one takes over."""
+        if self.is_down:
+            return
+        self.is_down = True
+        for worker in self.workers.values():
+            for link in ((worker.name, "coordinator"), ("coordinator", worker.name)):
+                if chance.random() < 0.5:
+                    self.world.break_link(*link)
+        self.world.after(0.01 + chance.random() * 0.4, lambda: self._take_over(resumed=False))
+
+    def kill_everything(self, chance: Random) -> None:
+        """No process of the job is left; after a while the job is resumed."""
+        self.is_down = True
+        for worker in self.workers.values():
+            worker.alive, worker.declared_lost = False, True
+            self.world.break_link(worker.name, "coordinator")
+        self.world.after(0.5 + chance.random() * 0.5, lambda: self._take_over(resumed=True))
+
+    def _take_over(self, *, resumed: bool) -> None:
+        """A coordinator begins where the journal ends; workers that never joined say hello again."""
+        if not self.is_down:
+            return
+        facts = None if self._journal is None else json.loads(self._journal)
+        self.coordinator, self.is_down = Coordinator(self.plan, *self._cluster, facts), False
+        known = {id for id, worker in self.coordinator.members.workers.items() if not worker.lost}
+        alive = {w.number for w in self.workers.values() if w.alive and not w.declared_lost}
+        starting = frozenset(alive - self.coordinator.members.workers.keys())
+        for worker in self.workers.values():
+            if not worker.alive and not worker.declared_lost:
+                worker.declared_lost = True
+                self._copies.lost(self._watch)
+        if facts is not None:
+            self._handle(Recovered(frozenset(alive & known), starting, resumed=resumed))
+        for number in sorted(starting):
+            self._say_hello(self.workers[number])
+        if facts is None and not alive:
+            for _ in range(sum(self._cluster)):
+                self._spawn()
+
     def lose(self, victim: SimulatedWorker, reason: str) -> None:
         """The coordinator is told that a worker is dead, which may be wrong."""
-        if not victim.declared_lost:
+        if self.is_down:
+            self.world.after(CLOCK_TICK_S, lambda: self.lose(victim, reason))
+        elif not victim.declared_lost:
             victim.declared_lost = True
             self._copies.lost(self._watch)
             self._handle(WorkerLost(victim.number, reason, self.world.now))
@@ -175,7 +229,13 @@ class Simulation:
         """A worker that hung, or was taken for dead, goes on; sooner or later that is noticed."""
         if victim.alive:
             victim.resume()
-            self.world.after(self.world.random.random() * 0.1, lambda: self._handle(WorkerBack(victim.number)))
+            self.world.after(self.world.random.random() * 0.1, lambda: self._notice(victim))
+
+    def _notice(self, victim: SimulatedWorker) -> None:
+        if self.is_down:
+            self.world.after(CLOCK_TICK_S, lambda: self._notice(victim))
+        else:
+            self._handle(WorkerBack(victim.number))
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
@@ -187,7 +247,7 @@ class Simulation:
         self._faults = Faults(self, kinds)
         self._faults.schedule(faults, within_s)
         if stop_at_s is not None:
-            self.world.at(stop_at_s, lambda: self._handle(StopRequested()))
+            self.world.at(stop_at_s, self._stop)
         concerned: str | None = None
         status: str
         try:
@@ -203,6 +263,12 @@ class Simulation:
         except Exception:  # noqa: BLE001 (a bug anywhere is to be told with the seed that finds it)
             status, said = "broken", traceback.format_exc()
         return self._judge(status, said, faults, concerned)
+
+    def _stop(self) -> None:
+        if self.is_down:
+            self.world.after(CLOCK_TICK_S, self._stop)
+        else:
+            self._handle(StopRequested())
 
     def _judge(self, status: str, said: str | None, faults: int, concerned: str | None) -> SimulationResult:
         targets, error = self.machine.targets, said or ""
@@ -221,7 +287,8 @@ class Simulation:
     def _tick(self) -> None:
         self.world.story.cause = 0
         self._handle(ClockTick())
-        self._copies.check(self.world.now, self._watch)
+        if not self.is_down:
+            self._copies.check(self.world.now, self._watch)
         if self._end is None:
             self.world.after(CLOCK_TICK_S, self._tick)
 

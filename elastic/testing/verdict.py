@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from elastic.batch import rows
 from elastic.coordinator.judgement import MAX_DEATHS
 from elastic.coordinator.machine import Coordinator
-from elastic.coordinator.membership import InstanceRecord
+from elastic.coordinator.membership import InstanceRecord, Membership
+from elastic.coordinator.reconfigure import Procedure
 from elastic.plan import Plan
 from elastic.testing.invariants import InvariantError, Watch
 from elastic.testing.reference import ReferenceRun
@@ -94,6 +95,12 @@ def expected_rows(
     return expected
 
 
+class HasCoordinator(Protocol):
+    """A job, whose coordinator may be another one each time."""
+
+    coordinator: Coordinator
+
+
 class Copies:
     """Where state really is, by which a job that gives up is judged: not by what its coordinator believes.
 
@@ -102,14 +109,21 @@ class Copies:
     """
 
     def __init__(
-        self, plan: Plan, coordinator: Coordinator, workers: Mapping[int, SimulatedWorker], disk: CheckpointDisk
+        self, plan: Plan, job: HasCoordinator, workers: Mapping[int, SimulatedWorker], disk: CheckpointDisk
     ) -> None:
-        self._plan, self._members, self._workers, self._disk = plan, coordinator.members, workers, disk
-        self._running = coordinator.reconfigurer.running
+        self._plan, self._job, self._workers, self._disk = plan, job, workers, disk
         self._started: set[int] = set()
         self._single_since: dict[int, float] = {}
         self._gone: set[tuple[str, int]] = set()
         self._losses = 0
+
+    @property
+    def _members(self) -> Membership:
+        return self._job.coordinator.members
+
+    @property
+    def _running(self) -> Mapping[int, Procedure]:
+        return self._job.coordinator.reconfigurer.running
 
     def started(self, instance: int) -> None:
         """An instance has said that it runs."""

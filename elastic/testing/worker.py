@@ -161,7 +161,7 @@ class SimulatedWorker:
         try:
             return work()
         except FencedError:
-            return [Tell(Fenced(id)), *self.host.drop(id)]
+            return self.host.end(Fenced(id))
         except UserError as error:
             return self.host.fail(id, error)
 

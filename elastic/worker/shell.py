@@ -362,7 +362,7 @@ class Worker:
 
     def _on_fenced(self, id: int) -> list[Command]:
         assert self._host is not None
-        return [Tell(Fenced(id)), *self._host.drop(id)]
+        return self._host.end(Fenced(id))
 
     def _fail(self, id: int, error: Exception) -> list[Command]:
         assert self._host is not None
@@ -371,7 +371,7 @@ class Worker:
         found = self._host.instances.get(id)
         operator, tick = (found.operator, found.tau) if found is not None else ("", 0)
         text = "".join(traceback.format_exception(error))
-        return [Tell(Failed(id, operator, tick, text, user=False)), *self._host.drop(id)]
+        return self._host.end(Failed(id, operator, tick, text, user=False))
 
 
 def main(worker: int, address: str, coordinator: str) -> None:

@@ -1,0 +1,129 @@
+"""All that a coordinator has to know of its job, as plain values for its journal, and the way back.
+
+Whatever is not in here, another incarnation finds out again: workers tell what runs on them, and what was measured is
+measured anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from elastic.coordinator.membership import InstanceRecord, Worker
+from elastic.coordinator.reconfigure import Procedure
+from elastic.coordinator.scaling import Target
+from elastic.keys import KeyInterval
+from elastic.protocol import Origin
+
+if TYPE_CHECKING:
+    from elastic.coordinator.machine import Coordinator
+
+Facts = dict[str, Any]
+"""What JSON can express."""
+
+
+def facts_of(coordinator: Coordinator) -> Facts:
+    """Everything that the coordinator's next incarnation must know."""
+    members, reconfigurer = coordinator.members, coordinator.reconfigurer
+    return {
+        "epoch": reconfigurer.epoch,
+        "epoch_s": coordinator.plan.epoch_s,
+        "run_id": coordinator.plan.run_id,
+        "deployed": coordinator.deployed,
+        "announced": coordinator.announced,
+        "stopping": coordinator.ending.stopping,
+        "workers": [_plain(worker) for worker in members.workers.values()],
+        "instances": [_plain(record) for record in members.instances.values()],
+        "versions": dict(members.versions),
+        "last_id": members.last_id,
+        "last_term": members.last_term,
+        "procedures": [_procedure(p) for p in reconfigurer.running.values()],
+        "last_procedure": reconfigurer.last,
+        "planned": sorted(reconfigurer.planned),
+        "draining": [[worker, since_s] for worker, since_s in coordinator.draining.since_s.items()],
+        "finish": None if reconfigurer.finish is None else list(reconfigurer.finish),
+        "targets": {
+            name: [target.instances, target.before, target.since_s]
+            for name, target in coordinator.scaling.targets.items()
+        },
+    }
+
+
+def recall(coordinator: Coordinator, facts: Facts) -> None:
+    """Have a new coordinator know what another one knew; it is the next incarnation of it."""
+    members, reconfigurer = coordinator.members, coordinator.reconfigurer
+    reconfigurer.epoch = facts["epoch"] + 1
+    coordinator.deployed, coordinator.announced = facts["deployed"], facts["announced"]
+    coordinator.ending.stopping = facts["stopping"]
+    members.workers = {body["id"]: Worker(**body) for body in facts["workers"]}
+    members.instances = {body["id"]: _record(body) for body in facts["instances"]}
+    members.versions = Counter(facts["versions"])
+    members.last_id, members.last_term = facts["last_id"], facts["last_term"]
+    reconfigurer.last = facts["last_procedure"]
+    reconfigurer.planned = set(facts["planned"])
+    coordinator.draining.since_s = dict(facts["draining"])
+    reconfigurer.finish = None if facts["finish"] is None else (facts["finish"][0], facts["finish"][1])
+    for body in facts["procedures"]:
+        procedure = _procedure_of(body, members.instances)
+        reconfigurer.running[procedure.id] = procedure
+    coordinator.scaling.targets = {name: Target(*target) for name, target in facts["targets"].items()}
+
+
+def _plain(value: Any) -> Any:
+    """A dataclass as a dict, with key intervals as lists, and without what is measured anew."""
+    found: dict[str, Any] = {}
+    for field in fields(value):
+        if field.name == "loads":
+            continue
+        part = getattr(value, field.name)
+        if isinstance(part, KeyInterval):
+            part = list(part)
+        elif isinstance(part, Origin):
+            part = _plain(part)
+        found[field.name] = part
+    return found
+
+
+def _origin(body: Any) -> Origin | None:
+    return None if body is None else Origin(**body)
+
+
+def _record(body: dict[str, Any]) -> InstanceRecord:
+    return InstanceRecord(**{**body, "interval": KeyInterval(*body["interval"]), "origin": _origin(body["origin"])})
+
+
+def _procedure(procedure: Procedure) -> dict[str, Any]:
+    return {
+        "id": procedure.id,
+        "old": procedure.old.id,
+        "successors": [[id, list(interval)] for id, interval in procedure.successors],
+        "cause": procedure.cause,
+        "since_s": procedure.since_s,
+        "cut": procedure.cut,
+        "at": procedure.at,
+        "term": procedure.term,
+        "origin": None if procedure.origin is None else _plain(procedure.origin),
+        "tick": procedure.tick,
+        "places": [[id, worker] for id, worker in procedure.places.items()],
+        "version": procedure.version,
+        "joined": [old.id for old in procedure.joined],
+    }
+
+
+def _procedure_of(body: dict[str, Any], instances: dict[int, InstanceRecord]) -> Procedure:
+    return Procedure(
+        id=body["id"],
+        old=instances[body["old"]],
+        successors=tuple((id, KeyInterval(*interval)) for id, interval in body["successors"]),
+        cause=body["cause"],
+        since_s=body["since_s"],
+        cut=body["cut"],
+        at=body["at"],
+        term=body["term"],
+        origin=_origin(body["origin"]),
+        tick=body["tick"],
+        places=dict(body["places"]),
+        version=body["version"],
+        joined=tuple(instances[id] for id in body["joined"]),
+    )
