@@ -31,6 +31,7 @@ from elastic.coordinator.membership import InstanceRecord, Membership, Worker
 from elastic.coordinator.memory import Facts, facts_of, recall
 from elastic.coordinator.reconfigure import JOIN_DEADLINE_S, WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.coordinator.scaling import Scaling
+from elastic.coordinator.succession import Succession
 from elastic.plan import Plan
 from elastic.protocol import (
     Aligned,
@@ -47,9 +48,6 @@ from elastic.protocol import (
     Noticed,
     Peers,
     Protected,
-    Rejoin,
-    Release,
-    Retire,
     Running,
     Send,
     Started,
@@ -57,6 +55,9 @@ from elastic.protocol import (
 )
 
 MAX_FALSE_STARTS = 5
+
+LOSSES = {"failed", "detected", "checkpoint_lost", "warning"}
+"""Events of a loss; who resumes a job knows that all of it was gone."""
 
 STATE = "state"
 """The journal's entry of all that the next incarnation must know; only the newest counts."""
@@ -92,6 +93,7 @@ class Coordinator:
         self._false_starts = 0
         self._loops, self._differences = CrashLoops(), Differences(plan)
         self.ended: EndJob | None = None
+        self._succession = Succession(self.members, self.reconfigurer, self.ending)
         self._journalled: Facts = {}
         if facts is not None:
             recall(self, facts)
@@ -141,65 +143,19 @@ class Coordinator:
     # -- another incarnation -------------------------------------------------------------------------------------------
 
     def _recovered(self, event: Recovered, now_s: float) -> list[object]:
-        """Go on where the coordinator before this one was: ask who lives what runs there, replace who does not.
-
-        What it was doing is begun again: a recovery is cut again where it was, which is harmless, and scaling is called
-        off and tried anew.
-        """
-        actions: list[object] = []
+        """Go on where the coordinator before this one was; then replace who was lost meanwhile."""
         self._spawning = len(event.starting)
-        if event.resumed:
-            actions += self._resumed()
-        else:
-            actions.append(Record("coordinator_recovered", cause=event.cause))
-        for worker in self.members.live:
-            if worker in event.alive:
-                actions.append(Send(worker, Rejoin(self.reconfigurer.epoch)))
-        for worker in set(self.members.live) - event.alive:
-            actions += self._lost(WorkerLost(worker, "was lost with the coordinator", now_s), now_s)
+        actions = self._succession.begin(event)
         for procedure in list(self.reconfigurer.running.values()):
-            alive = all(not self.members.workers[old.worker].lost for old in procedure.olds)
-            if procedure.joined or (procedure.scales and alive):
-                actions += self.reconfigurer.abort(procedure)
-            else:
-                procedure.places, procedure.cut, procedure.version = {}, False, 0
-                if not self.reconfigurer.locate(procedure):
-                    return [*actions, self._state_lost(procedure.old, procedure.cause)]
-                actions += self.reconfigurer.cut(procedure)
+            begun = self._succession.begin_again(procedure)
+            if begun is None:
+                return [*actions, self._state_lost(procedure.old, procedure.cause)]
+            actions += begun
+        for worker in sorted(set(self.members.live) - event.alive):
+            actions += self._lost(WorkerLost(worker, "was lost with the coordinator", now_s), now_s)
+        if event.resumed:
+            actions = [a for a in actions if not (isinstance(a, Record) and a.kind in LOSSES)]
         return actions if self.deployed else [*actions, *self._refill("the job is started anew")]
-
-    def _resumed(self) -> list[object]:
-        """The job was stopped, or all of it was killed: what was to be its end is not, unless the input had ended."""
-        self.ending.stopping = False
-        if self.reconfigurer.finish is not None and not self.reconfigurer.finish[1]:
-            self.reconfigurer.finish = None
-        for record in self.members.instances.values():
-            record.exhausted, record.frozen, record.finished = False, None, False
-        return [Record("resumed")]
-
-    def _on_running(self, worker: int, message: Running, now_s: float) -> list[object]:
-        """What a worker has, by its own account: end what should not be there, begin what should."""
-        members, epoch = self.members, self.reconfigurer.epoch
-        running = set(message.instances)
-        addresses = {w: members.workers[w].address for w in members.live}
-        actions: list[object] = [Send(worker, Peers(epoch, addresses))]
-        restoring = {id for p in self.reconfigurer.running.values() for id in p.places}
-        unknown = running - members.instances.keys() - restoring
-        actions += [Send(worker, Retire(epoch, id)) for id in sorted(unknown)]
-        needed = restoring | {id for p in self.reconfigurer.running.values() for id, _ in p.successors}
-        needed |= {id for id, i in members.instances.items() if worker in (i.holder, i.part_at, i.former)}
-        needed |= {p.old.id for p in self.reconfigurer.running.values() if p.at == worker}
-        actions += [Send(worker, Release(epoch, id)) for id in sorted(set(message.held) - needed)]
-        for record in sorted(members.instances.values(), key=lambda i: i.id):
-            if record.holder == worker:
-                actions += self.reconfigurer.hold(record)
-            if record.worker == worker and record.id in running:
-                if members.plan.operators[record.operator].kind == "keyed":
-                    actions.append(self.reconfigurer.set_holder(record))
-                actions += [*self.reconfigurer.views_for(record), *self.ending.told(record)]
-            elif record.worker == worker:
-                actions.append(self.reconfigurer.start(record))
-        return actions
 
     # -- workers -------------------------------------------------------------------------------------------------------
 
@@ -421,13 +377,11 @@ class Coordinator:
             case Started():
                 return self._started(message)
             case Running():
-                return self._on_running(worker, message, now_s)
+                return self._succession.account(worker, message)
             case CutDone():
                 return self._cut_done(message)
-            case AlignRefused():
-                return self.reconfigurer.on_align_refused(message)
-            case Aligned():
-                return self.reconfigurer.on_aligned(message)
+            case Aligned() | AlignRefused():
+                return self.reconfigurer.on_align_answer(message)
             case Protected():
                 return self._protected(message)
             case Exhausted() | Frozen() | Finished():

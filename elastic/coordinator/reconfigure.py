@@ -243,7 +243,11 @@ class Reconfigurer:
         procedure.align, procedure.positions, procedure.aligned = tick, {}, set()
         return [Send(old.worker, Align(self.epoch, procedure.id, old.id, tick)) for old in procedure.olds]
 
-    def on_align_refused(self, message: AlignRefused) -> list[object]:
+    def on_align_answer(self, message: Aligned | AlignRefused) -> list[object]:
+        """An instance that is to be joined with others has checkpointed, or says where it stands."""
+        return self._on_aligned(message) if isinstance(message, Aligned) else self._on_align_refused(message)
+
+    def _on_align_refused(self, message: AlignRefused) -> list[object]:
         """An instance says where it stands; once all have, a tick is tried that lies ahead of all of them."""
         procedure = self.running.get(message.reconfigure)
         if procedure is None or procedure.cut:
@@ -254,7 +258,7 @@ class Reconfigurer:
         ahead = max(procedure.positions.values()) + ALIGN_AHEAD_MS // self.members.plan.settings.tick_ms + 1
         return self._align(procedure, ahead)
 
-    def on_aligned(self, message: Aligned) -> list[object]:
+    def _on_aligned(self, message: Aligned) -> list[object]:
         """An instance's checkpoint of the tick is stored; those of all are then joined where the first one's lies."""
         procedure = self.running.get(message.reconfigure)
         if procedure is None or message.tick != procedure.align:

@@ -127,6 +127,8 @@ class BackupStore:
         self._held: dict[int, Held] = {}
         self._cuts: dict[int, CutDone] = {}
         self._joins: dict[int, _Joining] = {}
+        self._fences: dict[int, int] = {}
+        """The terms under which instances were cut."""
         self._loading: dict[int, Cut] = {}
         self._unwritten: dict[tuple[int, int, int], Command] = {}
         """What is to be said once the checkpoint of (instance, term, tick) lies on the disk."""
@@ -147,7 +149,12 @@ class BackupStore:
         return held is not None and held.newest is not None
 
     def on_hold(self, message: Hold) -> None:
-        """Begin to hold for an instance; of one that is held already, only the term may change."""
+        """Begin to hold for an instance; of one that is held already, only the term may change.
+
+        Of an instance that was cut, only a later term brings it back: what was said before may be said again.
+        """
+        if message.term <= self._fences.get(message.instance, -1):
+            return
         held = self._held.setdefault(message.instance, Held(message.term, message.fresh))
         held.term = max(held.term, message.term)
 
@@ -219,6 +226,7 @@ class BackupStore:
     def _cut(self, order: Cut, whole: Checkpoint | None, *, fresh: bool, buffers: bool = True) -> list[Command]:
         """Hold the parts of a checkpoint for the successors; they start at tick 0 if there never was one."""
         self._held.pop(order.instance, None)
+        self._fences[order.instance] = order.term
         intervals = [interval for _, interval in order.parts]
         parts: list[Checkpoint | None] = [None] * len(intervals)
         if whole is not None:

@@ -123,10 +123,6 @@ class Faults:
                 simulation.scale(chance, -1 if kind == "scale in" else chance.choice((1, 1, 2)))
             case "drain" | "join":
                 simulation.drain(victim) if kind == "drain" else simulation.join()
-            case "scale out":
-                simulation.scale(chance, chance.choice((1, 1, 2)))
-            case "scale in":
-                simulation.scale(chance, -1)
             case "coordinator crash" | "everything killed":
                 self._end_coordinator(kind)
             case "suspect":

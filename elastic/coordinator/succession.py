@@ -1,0 +1,76 @@
+"""How a coordinator takes over from one that is gone: what it asks, and what it makes of the answers.
+
+Data has been flowing meanwhile. Whatever the old one had decided is journalled; what it was told last, or what it told
+others last, may be lost: so workers give an account of what they have, and are told again what they should have. All
+that is said twice is harmless.
+"""
+
+from __future__ import annotations
+
+from elastic.coordinator.ending import Ending
+from elastic.coordinator.events import Record, Recovered
+from elastic.coordinator.membership import Membership
+from elastic.coordinator.reconfigure import Procedure, Reconfigurer
+from elastic.protocol import Peers, Rejoin, Release, Retire, Running, Send
+
+
+class Succession:
+    """The beginning of a coordinator that is not the job's first."""
+
+    def __init__(self, members: Membership, reconfigurer: Reconfigurer, ending: Ending) -> None:
+        self._members, self._reconfigurer, self._ending = members, reconfigurer, ending
+
+    def begin(self, event: Recovered) -> list[object]:
+        """Ask those who live for an account, and have them hold what they are to hold."""
+        members, epoch = self._members, self._reconfigurer.epoch
+        actions: list[object] = [] if event.resumed else [Record("coordinator_recovered", cause=event.cause)]
+        if event.resumed:
+            actions.append(self._resume())
+        actions += [Send(worker, Rejoin(epoch)) for worker in members.live if worker in event.alive]
+        for record in members.of_kind("keyed"):
+            if record.holder in event.alive and not members.is_lost(record.holder):
+                actions += self._reconfigurer.hold(record)
+        return actions
+
+    def _resume(self) -> Record:
+        """The job was stopped, or all of it was killed: what was to be its end is not, unless the input had ended."""
+        self._ending.stopping = False
+        if self._reconfigurer.finish is not None and not self._reconfigurer.finish[1]:
+            self._reconfigurer.finish = None
+        for record in self._members.instances.values():
+            record.exhausted, record.frozen, record.finished = False, None, False
+        return Record("job_resumed")
+
+    def begin_again(self, procedure: Procedure) -> list[object] | None:
+        """A recovery is cut again where it was; scaling is called off, and tried anew. None if there is no state."""
+        alive = all(not self._members.workers[old.worker].lost for old in procedure.olds)
+        if procedure.joined or (procedure.scales and alive):
+            return self._reconfigurer.abort(procedure)
+        procedure.places, procedure.version = {}, 0
+        return self._reconfigurer.cut(procedure) if self._reconfigurer.locate(procedure) else None
+
+    def account(self, worker: int, message: Running) -> list[object]:
+        """What a worker has, by its own account: end what should not be there, begin what should."""
+        members, epoch = self._members, self._reconfigurer.epoch
+        running = set(message.instances)
+        addresses = {w: members.workers[w].address for w in members.live}
+        actions: list[object] = [Send(worker, Peers(epoch, addresses))]
+        procedures = self._reconfigurer.running.values()
+        successors = {id for p in procedures for id, _ in p.successors}
+        unknown = running - members.instances.keys() - successors
+        actions += [Send(worker, Retire(epoch, id)) for id in sorted(unknown)]
+        needed = {id for id, i in members.instances.items() if worker in (i.holder, i.part_at, i.former)}
+        needed |= successors | {old.id for p in procedures for old in p.olds}
+        actions += [Send(worker, Release(epoch, id)) for id in sorted(set(message.held) - needed)]
+        for record in sorted(members.instances.values(), key=lambda i: i.id):
+            if record.holder == worker:
+                actions += self._reconfigurer.hold(record)
+            if record.worker != worker:
+                continue
+            if record.id not in running:
+                actions.append(self._reconfigurer.start(record))
+                continue
+            if members.plan.operators[record.operator].kind == "keyed":
+                actions.append(self._reconfigurer.set_holder(record))
+            actions += [*self._reconfigurer.views_for(record), *self._ending.told(record)]
+        return actions
