@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from elastic.keys import KeyInterval
 from elastic.plan import Plan
-from elastic.protocol import Origin
 
 
 @dataclass(slots=True)
@@ -39,7 +38,8 @@ class InstanceRecord:
         holder: The worker that keeps its checkpoints; None when there are none.
         term: Of the holder, as in ``Hold``.
         part_at: Where the part lies that it starts from; None if it starts at tick 0, or from log or target.
-        origin: What it can be made from again if that part is lost; None once its own checkpoint is stored.
+        origin: The instance whose checkpoint on the disk it can be made from again if that part is lost; None once its
+            own is stored.
         protected: The holder is known to have a checkpoint of it.
         fresh: Nothing of it was ever acknowledged upstream, so it may start again from tick 0.
         running: It has said that it runs.
@@ -58,7 +58,7 @@ class InstanceRecord:
     holder: int | None = None
     term: int = 0
     part_at: int | None = None
-    origin: Origin | None = None
+    origin: int | None = None
     protected: bool = False
     fresh: bool = True
     running: bool = False

@@ -14,7 +14,6 @@ from elastic.coordinator.membership import InstanceRecord, Worker
 from elastic.coordinator.reconfigure import Procedure
 from elastic.coordinator.scaling import Target
 from elastic.keys import KeyInterval
-from elastic.protocol import Origin
 
 if TYPE_CHECKING:
     from elastic.coordinator.machine import Coordinator
@@ -79,18 +78,12 @@ def _plain(value: Any) -> Any:
         part = getattr(value, field.name)
         if isinstance(part, KeyInterval):
             part = list(part)
-        elif isinstance(part, Origin):
-            part = _plain(part)
         found[field.name] = part
     return found
 
 
-def _origin(body: Any) -> Origin | None:
-    return None if body is None else Origin(**body)
-
-
 def _record(body: dict[str, Any]) -> InstanceRecord:
-    return InstanceRecord(**{**body, "interval": KeyInterval(*body["interval"]), "origin": _origin(body["origin"])})
+    return InstanceRecord(**{**body, "interval": KeyInterval(*body["interval"])})
 
 
 def _procedure(procedure: Procedure) -> dict[str, Any]:
@@ -103,7 +96,7 @@ def _procedure(procedure: Procedure) -> dict[str, Any]:
         "cut": procedure.cut,
         "at": procedure.at,
         "term": procedure.term,
-        "origin": None if procedure.origin is None else _plain(procedure.origin),
+        "origin": procedure.origin,
         "tick": procedure.tick,
         "places": [[id, worker] for id, worker in procedure.places.items()],
         "version": procedure.version,
@@ -121,7 +114,7 @@ def _procedure_of(body: dict[str, Any], instances: dict[int, InstanceRecord]) ->
         cut=body["cut"],
         at=body["at"],
         term=body["term"],
-        origin=_origin(body["origin"]),
+        origin=body["origin"],
         tick=body["tick"],
         places=dict(body["places"]),
         version=body["version"],

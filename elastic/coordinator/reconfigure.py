@@ -16,7 +16,7 @@ since versions and subscriptions do what stop, re-route and start do there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,6 @@ from elastic.protocol import (
     Finish,
     Hold,
     Join,
-    Origin,
     ProducerRef,
     Release,
     Retire,
@@ -63,7 +62,7 @@ class Procedure:
         cut: Where its checkpoint lies is known: cut, or nothing to cut.
         at: The worker where it is cut or joined, and the parts lie; None if there is nothing to cut, or nobody yet.
         term: Under which the parts are held.
-        origin: What the successors can be made from again, if that lies on the disk.
+        origin: The instance whose checkpoint on the disk the one successor can be made from again.
         since_s: When it began, for its deadline.
         places: The worker of each successor, where they are to restore before the old instance is replaced.
         version: Of the successors that restore; above that of the old instance.
@@ -82,7 +81,7 @@ class Procedure:
     cut: bool = False
     at: int | None = None
     term: int = 0
-    origin: Origin | None = None
+    origin: int | None = None
     tick: int = 0
     places: dict[int, int] = field(default_factory=dict)
     version: int = 0
@@ -203,7 +202,7 @@ class Reconfigurer:
             procedure.cut = True
             return True
         if members.has_disk and members.plan.settings.checkpoint_ticks:
-            procedure.origin = old.origin or Origin(old.id)
+            procedure.origin = old.origin or old.id
         if not members.is_lost(old.holder):
             procedure.at = old.holder
         elif procedure.origin is not None:
@@ -277,7 +276,7 @@ class Reconfigurer:
         if procedure.cut or procedure.at is None:
             return []
         old = procedure.old
-        cut = Cut(self.epoch, procedure.id, old.id, procedure.successors, procedure.term, old.origin, old.fresh)
+        cut = Cut(self.epoch, procedure.id, old.id, procedure.successors, procedure.term, old.origin)
         return [Send(procedure.at, cut)]
 
     def on_cut_done(self, message: CutDone) -> Procedure | None:
@@ -289,11 +288,15 @@ class Reconfigurer:
 
     def prepare(self, procedure: Procedure) -> list[object]:
         """Have the successors restore their parts; without views they do nothing after that."""
-        old, part_at = procedure.old, procedure.at
-        procedure.version = version = self.members.versions[old.operator] + 1
+        procedure.version = self.members.versions[procedure.old.operator] + 1
+        return list(self.starts(procedure))
+
+    def starts(self, procedure: Procedure) -> list[Send]:
+        """The orders to restore; the same again are harmless."""
+        old, at, version = procedure.old, procedure.at, procedure.version
         commands = [
             (procedure.places[id], Start(
-                self.epoch, id, old.operator, old.index, interval, version, version, part_at, part_at, (), None,
+                self.epoch, id, old.operator, old.index, interval, version, version, at, at, (), None,
                 procedure.cause, procedure.term,
             ))
             for id, interval in procedure.successors
@@ -337,17 +340,16 @@ class Reconfigurer:
             del members.instances[replaced.id]
         members.versions[old.operator] += 1
         version = members.versions[old.operator]
-        part_at, origin = procedure.at, procedure.origin
-        if origin is not None and len(procedure.successors) > 1:
-            origin = replace(origin, tick=procedure.tick)
+        part_at = procedure.at
+        origin = procedure.origin if len(procedure.successors) == 1 else None  # parts of several are written at once
         fresh: list[InstanceRecord] = []
-        for n, (id, interval) in enumerate(procedure.successors):
+        for id, interval in procedure.successors:
             place = worker if worker is not None else procedure.places[id]
             record = InstanceRecord(
                 id, old.operator, old.index, interval, procedure.version or version, place,
                 holder=part_at, part_at=part_at, protected=part_at is not None,
                 fresh=old.fresh and not procedure.joined, cause=procedure.cause, term=procedure.term,
-                origin=None if origin is None else replace(origin, buffers=origin.buffers and n == 0),
+                origin=origin,
                 running=id in procedure.restored, start_tick=procedure.restored.get(id),
                 loads=None if loads is None else loads[interval.low - procedure.low : interval.high - procedure.low],
             )  # fmt: skip
@@ -428,14 +430,14 @@ class Reconfigurer:
             for worker in sorted(w for w in useless if w is not None)
             if worker != holder and not self.members.workers[worker].lost
         ]
-        if origin is not None and not self._is_origin(origin.instance):
-            actions.append(Send(holder, Release(self.epoch, origin.instance, gone=True)))
+        if origin is not None and not self._is_origin(origin):
+            actions.append(Send(holder, Release(self.epoch, origin, gone=True)))
         return actions
 
     def _is_origin(self, instance: int) -> bool:
         """Whether somebody may yet have to be made from an instance's checkpoint."""
         origins = [r.origin for r in self.members.instances.values()] + [p.origin for p in self.running.values()]
-        return any(origin is not None and origin.instance == instance for origin in origins)
+        return instance in origins
 
     def hand_over(self, record: InstanceRecord) -> list[object]:
         """Have another worker hold an instance's checkpoints; until it has one, the holder before keeps its own."""

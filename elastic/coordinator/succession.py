@@ -42,11 +42,11 @@ class Succession:
         return Record("job_resumed")
 
     def begin_again(self, procedure: Procedure) -> list[object] | None:
-        """A recovery is cut again where it was; scaling is called off, and tried anew. None if there is no state."""
-        alive = all(not self._members.workers[old.worker].lost for old in procedure.olds)
-        if procedure.joined or (procedure.scales and alive):
+        """Carry on with what was begun: cuts are ordered again, joins called off. None if there is no state."""
+        if procedure.joined:
             return self._reconfigurer.abort(procedure)
-        procedure.places, procedure.version = {}, 0
+        if procedure.scales:
+            return self._reconfigurer.cut(procedure)
         return self._reconfigurer.cut(procedure) if self._reconfigurer.locate(procedure) else None
 
     def account(self, worker: int, message: Running) -> list[object]:
@@ -62,6 +62,9 @@ class Succession:
         needed = {id for id, i in members.instances.items() if worker in (i.holder, i.part_at, i.former)}
         needed |= successors | {old.id for p in procedures for old in p.olds}
         actions += [Send(worker, Release(epoch, id)) for id in sorted(set(message.held) - needed)]
+        for procedure in [p for p in procedures if p.version]:
+            starts = self._reconfigurer.starts(procedure)
+            actions += [s for s in starts if s.worker == worker and s.message.instance not in running]
         for record in sorted(members.instances.values(), key=lambda i: i.id):
             if record.holder == worker:
                 actions += self._reconfigurer.hold(record)

@@ -34,7 +34,6 @@ from elastic.protocol.backup import (
     Fetch,
     Hold,
     Join,
-    Origin,
     Part,
     Protected,
     Release,
@@ -82,7 +81,7 @@ from elastic.protocol.trouble import (
 MESSAGES: tuple[type, ...] = (
     Subscribe, Deliver, Credit, Ack, Want, NeedCheckpoint, Differs,
     Store, Stored, StoreRefused, Fetch, Part,
-    View, Peers, Rejoin, Running, Start, Retire, SetHolder, Hold, Release, Origin, Cut, Align, Join,
+    View, Peers, Rejoin, Running, Start, Retire, SetHolder, Hold, Release, Cut, Align, Join,
     Freeze, Finish, Drain, ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected,
     Exhausted, Frozen, Finished, CaughtUp, Failed, Fenced, Trimmed, Nondeterministic, Noticed,
     GroupLoads,

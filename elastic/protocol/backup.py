@@ -92,20 +92,6 @@ class Protected:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """An instance whose checkpoint on the disk a successor can be made from again, until it has stored its own.
-
-    Attributes:
-        tick: The checkpoint's, where other successors were cut from the same; None if any will do.
-        buffers: Whether this successor's part has the buffer state.
-    """
-
-    instance: int
-    tick: int | None = None
-    buffers: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Cut:
     """Fence an instance and cut its last checkpoint into parts for its successors; idempotent by ``reconfigure``.
 
@@ -113,8 +99,7 @@ class Cut:
 
     Attributes:
         term: Under it the parts are held, and the instance's checkpoints on the disk are fenced.
-        origin: What the instance was made from, if it may not have stored anything itself.
-        fresh: Nothing was ever acknowledged, so that an empty disk means tick 0.
+        origin: The instance that this one was made from, if it may not have stored anything itself.
     """
 
     epoch: int
@@ -122,8 +107,7 @@ class Cut:
     instance: int
     parts: tuple[tuple[int, KeyInterval], ...]
     term: int = 0
-    origin: Origin | None = None
-    fresh: bool = False
+    origin: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,12 +66,11 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Fence what is on the disk of an instance and read its newest checkpoint, or that of ``tick``; ``Host.loaded``."""
+    """Fence what is on the disk of an instance and read its newest checkpoint; the shell answers ``Host.loaded``."""
 
     reconfigure: int
     instance: int
     term: int
-    tick: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

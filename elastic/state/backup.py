@@ -91,20 +91,17 @@ class Held:
         return replace(self.newest, state=self.state.whole())
 
 
-def newest(chain: Sequence[Checkpoint], tick: int | None = None) -> Checkpoint | None:
+def newest(chain: Sequence[Checkpoint]) -> Checkpoint | None:
     """The full checkpoint that a full one and deltas on it make, as far as they follow one another.
 
     Args:
         chain: As they were written; an older full one, and what builds on it, counts for nothing.
-        tick: The one that is wanted; no other will do then.
     """
     held = Held(term=0, fresh=False)
     for checkpoint in chain:
-        if tick is not None and checkpoint.tick > tick:
-            break
         if checkpoint.base is None or checkpoint.base == held.tick:
             held.keep(checkpoint)
-    return held.fold() if tick in (None, held.tick) else None
+    return held.fold()
 
 
 @dataclass(slots=True)
@@ -204,6 +201,8 @@ class BackupStore:
         """Fence the instance and keep one part per successor; the same reconfigure again gives the same answer."""
         if (done := self._cuts.get(message.reconfigure)) is not None:
             return [Tell(done)]
+        if any(successor in self._held for successor, _ in message.parts):
+            return []  # they are being written
         held = self._held.get(message.instance)
         if self._disk and (held is None or held.newest is None):
             self._loading[message.reconfigure] = message
@@ -216,30 +215,36 @@ class BackupStore:
         cut = self._loading.pop(reconfigure, None)
         if cut is None:
             return []
-        origin = cut.origin
-        if checkpoint is None and origin is not None and instance != origin.instance:
+        if checkpoint is None and cut.origin is not None and instance != cut.origin:
             self._loading[reconfigure] = cut
-            return [Load(reconfigure, origin.instance, cut.term, origin.tick)]
-        buffers = origin is None or instance != origin.instance or origin.buffers
-        return self._cut(cut, checkpoint, fresh=cut.fresh, buffers=buffers)
+            return [Load(reconfigure, cut.origin, cut.term)]
+        return self._cut(cut, checkpoint, fresh=True)  # what was acknowledged lies there: if nothing does, nothing was
 
-    def _cut(self, order: Cut, whole: Checkpoint | None, *, fresh: bool, buffers: bool = True) -> list[Command]:
-        """Hold the parts of a checkpoint for the successors; they start at tick 0 if there never was one."""
+    def _cut(self, order: Cut, whole: Checkpoint | None, *, fresh: bool) -> list[Command]:
+        """Hold the parts of a checkpoint for the successors; they start at tick 0 if there never was one.
+
+        Several parts must be of one checkpoint, also if one of them is needed again: so the answer waits until they
+        lie on the disk. A single one can be made anew from what it was made from.
+        """
         self._held.pop(order.instance, None)
         self._fences[order.instance] = order.term
         intervals = [interval for _, interval in order.parts]
         parts: list[Checkpoint | None] = [None] * len(intervals)
         if whole is not None:
-            parts = list(partition_checkpoint(whole, intervals, buffers=buffers))
+            parts = list(partition_checkpoint(whole, intervals))
         lost = whole is None and not fresh
-        commands: list[Command] = []
+        done = CutDone(order.reconfigure, 0 if whole is None else whole.tick, lost)
+        written: list[Command] = []
         for (successor, _), part in zip(order.parts, parts, strict=True):
             self._held[successor] = Held.of(part, order.term, fresh=whole is None and not lost)
             if part is not None and self._disk:
-                commands.append(Persist(successor, order.term, part, compact=True))
-        done = CutDone(order.reconfigure, 0 if whole is None else whole.tick, lost)
-        self._cuts[order.reconfigure] = done
-        return [Tell(done), *commands]
+                written.append(Persist(successor, order.term, part, compact=True))
+        if len(written) < 2:
+            self._cuts[order.reconfigure] = done
+            return [Tell(done), *written]
+        assert whole is not None
+        self._unwritten[order.parts[-1][0], order.term, whole.tick] = Tell(done)
+        return written
 
     def on_join(self, message: Join) -> list[Command]:
         """Join the checkpoints of several instances, with those that other workers hold once they have come."""

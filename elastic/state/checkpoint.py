@@ -82,9 +82,7 @@ def fold_checkpoint(base: Checkpoint, deltas: Sequence[Checkpoint]) -> Checkpoin
     return Checkpoint(tick, base.base, state, buffers, deltas[-1].final if deltas else base.final)
 
 
-def partition_checkpoint(
-    checkpoint: Checkpoint, intervals: Sequence[KeyInterval], *, buffers: bool = True
-) -> list[Checkpoint]:
+def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval]) -> list[Checkpoint]:
     """One full checkpoint per key interval, losing and repeating nothing.
 
     Every part carries the same τ, so that replay after it is right for each of them, be it for scale out or for
@@ -92,8 +90,7 @@ def partition_checkpoint(
 
     Args:
         checkpoint: A full one; not changed. Values are shared with the parts.
-        intervals: They tile the instance's interval, ascending; or some of them, where the others were cut before.
-        buffers: Whether the first part is to have the buffer.
+        intervals: They tile the instance's interval, ascending.
 
     Source: SEEP §3.2, partition-processing-state (β_1 ← β, β_i ← ∅ for i ≠ 1).
     """
@@ -103,7 +100,7 @@ def partition_checkpoint(
     for n, interval in enumerate(intervals):
         state = None if checkpoint.state is None else cut_table(checkpoint.state, interval)
         empty = {edge: replace(buffer, entries=()) for edge, buffer in checkpoint.buffers.items()}
-        whole = checkpoint.buffers if buffers and n == 0 else empty
+        whole = checkpoint.buffers if n == 0 else empty
         parts.append(Checkpoint(checkpoint.tick, None, state, whole, checkpoint.final))
     return parts
 

@@ -158,7 +158,7 @@ class Copies:
 
     def _is_on_disk(self, record: InstanceRecord) -> bool:
         """Whether the disk has what the instance can be made from."""
-        return self._disk.has_copy(record.id if record.origin is None else record.origin.instance)
+        return self._disk.has_copy(record.id) or (record.origin is not None and self._disk.has_copy(record.origin))
 
     def _incarnations(self, record: InstanceRecord) -> list[set[int]]:
         """The instance, and those that together are about to replace it."""

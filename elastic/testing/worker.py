@@ -215,7 +215,7 @@ class SimulatedWorker:
                 else:
                     self._execute(host.refused(instance))
             case Load():
-                found = disk.read(command.instance, command.term, command.tick)
+                found = disk.read(command.instance, command.term)
                 self._execute(host.loaded(command.reconfigure, command.instance, found))
             case Forget():
                 disk.remove(command.instance)

@@ -146,10 +146,10 @@ class CheckpointDisk:
             chains.setdefault(term, []).append(checkpoint)
         return True
 
-    def read(self, instance: int, term: int, tick: int | None) -> Checkpoint | None:
-        """The newest checkpoint, or that of a tick; who wrote under a lower term writes no more."""
+    def read(self, instance: int, term: int) -> Checkpoint | None:
+        """The newest checkpoint; who wrote under a lower term writes no more."""
         self._terms[instance] = max(term, self._terms.get(instance, 0))
-        found = [c for chain in self._chains[instance].values() if (c := newest(chain, tick)) is not None]
+        found = [c for chain in self._chains[instance].values() if (c := newest(chain)) is not None]
         return max(found, key=lambda c: c.tick, default=None)
 
     def remove(self, instance: int) -> None:

@@ -101,13 +101,12 @@ class CheckpointFiles:
                 f"cannot write the checkpoint {str(path)!r}: {error.strerror}; see to that and resume the job"
             ) from None
 
-    def read(self, instance: int, term: int | None = None, tick: int | None = None) -> Checkpoint | None:
+    def read(self, instance: int, term: int | None = None) -> Checkpoint | None:
         """The newest checkpoint, whole; None if there is none.
 
         Args:
             instance: Whose it is.
             term: Of the reader; who has a lower one writes no more. None only looks.
-            tick: The one of this tick, and no other.
 
         Raises:
             UserError: A file is damaged, or was written by another release.
@@ -117,8 +116,7 @@ class CheckpointFiles:
             self._raise_fence(folder, term)
         chains: defaultdict[int, list[_File]] = defaultdict(list)
         for file in _files(folder):
-            if tick is None or file.tick <= tick:
-                chains[file.term].append(file)
+            chains[file.term].append(file)
         best: Checkpoint | None = None
         for chain in sorted(chains.values(), key=lambda files: max(f.tick for f in files), reverse=True):
             if best is not None and max(f.tick for f in chain) <= best.tick:
@@ -127,7 +125,7 @@ class CheckpointFiles:
             start = max((n for n, f in enumerate(chain) if f.base is None), default=None)
             if start is None:
                 continue
-            found = newest([self._load(f.path) for f in chain[start:]], tick)
+            found = newest([self._load(f.path) for f in chain[start:]])
             if found is not None and (best is None or found.tick > best.tick):
                 best = found
         return best

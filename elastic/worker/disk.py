@@ -64,7 +64,7 @@ class DiskThread:
                         self._answer(Persisted(instance, term, checkpoint.tick))
                         self._files.fold(instance, term)
                     case Load(reconfigure, instance):
-                        found = self._files.read(instance, command.term, command.tick)
+                        found = self._files.read(instance, command.term)
                         self._answer(Loaded(reconfigure, instance, found))
                     case Forget():
                         self._files.remove(command.instance)

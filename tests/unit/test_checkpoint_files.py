@@ -48,14 +48,6 @@ def test_an_instance_without_checkpoints_has_none(files: CheckpointFiles) -> Non
     assert files.read(7, term=3) is None
 
 
-def test_a_checkpoint_of_one_tick_is_found_though_there_are_newer_ones(files: CheckpointFiles) -> None:
-    for tick, base in ((10, None), (20, 10), (30, 20)):
-        files.write(7, 1, checkpoint(tick, base, a=tick))
-
-    assert contents(files.read(7, tick=20)) == (20, {"a": 20})
-    assert files.read(7, tick=25) is None
-
-
 def test_who_was_overtaken_writes_no_more(files: CheckpointFiles) -> None:
     files.write(7, 1, checkpoint(10, a=1))
     assert contents(files.read(7, term=5)) == (10, {"a": 1})
