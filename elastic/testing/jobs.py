@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zlib import crc32
 
@@ -82,6 +82,10 @@ class Trial:
     stop_at_s: float | None
 
 
+DISK_SHARE = 0.5
+"""In so many of the worlds checkpoints lie on the disk too; in the others, losses of two workers at once tell."""
+
+
 def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
     chance = random.Random(f"job {seed}")
@@ -95,7 +99,10 @@ def random_trial(seed: int) -> Trial:
     )
     stop = chance.random() * seconds if chance.random() < 0.08 else None
     faults = chance.choice((2, 2, 3, 4))
-    return Trial(query, settings, chance.choice((2, 3, 4)), chance.choice((0, 1, 1, 2)), faults, seconds, stop)
+    workers, spares = chance.choice((2, 3, 4)), chance.choice((0, 1, 1, 2))
+    if chance.random() >= DISK_SHARE:
+        settings = replace(settings, disk="off")
+    return Trial(query, settings, workers, spares, faults, seconds, stop)
 
 
 def _records(chance: random.Random, seconds: float, count: int) -> FromList:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 from elastic.coordinator.events import (
     ClockTick,
@@ -48,9 +48,6 @@ DEADLINE_S = 60.0
 
 CLOCK_TICK_S = 0.05
 
-DISK_SHARE = 0.5
-"""In so many of the worlds checkpoints lie on the disk too; in the others, losses of two workers at once tell."""
-
 
 class Simulation:
     """One job in one simulated world.
@@ -64,8 +61,7 @@ class Simulation:
     def __init__(self, plan: Plan, seed: int, *, workers: int = 3, spares: int = 1) -> None:
         self.world, self.seed = World(seed), seed
         chance = self.world.random
-        disk: Literal["on", "off"] = "on" if chance.random() < DISK_SHARE else "off"
-        self.plan = plan = replace(plan, epoch_s=EPOCH_S, settings=replace(plan.settings, disk=disk))
+        self.plan = plan = replace(plan, epoch_s=EPOCH_S)
         self.machine = Machine(self.world, plan, EPOCH_S, chance.choice((1, 1, 7)), slow_disk=chance.random() < 0.2)
         self.machine.logs = {(name, n): LogStore() for name, o in plan.operators.items() for n in _each(o.partitions)}
         groups = plan.settings.key_groups

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elastic.coordinator import draining, reconfigure
-from elastic.instance import driver, inputs, keyed
-from elastic.protocol import Hold, Retire, Send, Store, Stored
+from elastic.coordinator import draining, machine, memory, reconfigure
+from elastic.instance import driver, host, inputs, keyed
+from elastic.protocol import Close, Hold, Retire, Send, Store, Stored
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
-from elastic.testing import simulator, world
+from elastic.testing import world
 from elastic.testing.faults import FaultKind
 from elastic.testing.jobs import TINY_BYTES, random_trial
 from elastic.testing.simulator import simulate
@@ -207,7 +207,6 @@ def forget_the_former_holder(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(reconfigure.Reconfigurer, "hand_over", hand_over)
     patch.setattr(draining.Draining, "_is_free", lambda self, worker: False)
-    patch.setattr(simulator, "DISK_SHARE", 0.0)  # there everybody finds it
 
 
 def end_too_early(patch: pytest.MonkeyPatch) -> None:
@@ -232,12 +231,39 @@ def move_without_a_fence(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reconfigure.Reconfigurer, "commit", commit)
 
 
+def acknowledge_before_the_disk(patch: pytest.MonkeyPatch) -> None:
+    """A holder acknowledges what is only on its way to the disk."""
+    original = backup.BackupStore._written
+
+    def written(self: backup.BackupStore, instance: int, term: int, checkpoint: Any, then: Any) -> list[Any]:
+        return [then, *original(self, instance, term, checkpoint, Close(-1))]
+
+    patch.setattr(backup.BackupStore, "_written", written)
+
+
+def forget_what_was_begun(patch: pytest.MonkeyPatch) -> None:
+    """The journal says who runs where, and not what was being done about those who were lost."""
+    original = memory.recall
+
+    def recall(coordinator: machine.Coordinator, facts: dict[str, Any]) -> None:
+        original(coordinator, {**facts, "procedures": []})
+
+    patch.setattr(machine, "recall", recall)
+
+
+def give_no_account(patch: pytest.MonkeyPatch) -> None:
+    """Workers do not tell a new coordinator what the one before it may not have heard."""
+    patch.setattr(host.Host, "_account", lambda self: [])
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
 ENDS: tuple[FaultKind, ...] = ("crash at the end",)
 SCALING: tuple[FaultKind, ...] = ("scale out", "scale in", "join")
 DRAINS: tuple[FaultKind, ...] = ("drain", "drain", "crash", "double crash", "crash in recovery")
+SUCCESSIONS: tuple[FaultKind, ...] = ("coordinator crash", "crash in recovery", "crash", "coordinator crash")
+KILLS: tuple[FaultKind, ...] = ("everything killed", "crash in checkpoint")
 
 PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (trim_at_once, CRASHES),
@@ -260,8 +286,13 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (end_too_early, DRAINS),
     (close_what_was_never_logged, SCALING),
     (move_without_a_fence, SCALING),
+    (acknowledge_before_the_disk, KILLS),
+    (forget_what_was_begun, SUCCESSIONS),
+    (give_no_account, SUCCESSIONS),
 ]
 """Each with the faults that concern it, so that it is found soon."""
+
+EVERY_KIND = [CRASHES, ZOMBIES, LOSSES, ENDS, SCALING, DRAINS, SUCCESSIONS, KILLS]
 
 SEEDS = 200
 
@@ -269,7 +300,7 @@ SEEDS = 200
 def is_found(seed: int, kinds: tuple[FaultKind, ...]) -> bool:
     """Whether the seed's job, in as little memory as makes every limit bite, ends other than it should."""
     trial = random_trial(seed)
-    settings = replace(trial.settings, memory_bytes=TINY_BYTES)
+    settings = replace(trial.settings, memory_bytes=TINY_BYTES, disk="on" if "everything killed" in kinds else "off")
     result = simulate(
         trial.query, seed, workers=trial.workers, faults=trial.faults, kinds=kinds, within_s=trial.within_s,
         settings=settings,
@@ -287,6 +318,6 @@ def test_the_simulator_finds_a_planted_bug(
     assert any(is_found(seed, kinds) for seed in range(SEEDS))
 
 
-@pytest.mark.parametrize("kinds", [CRASHES, ZOMBIES, LOSSES, ENDS, SCALING, DRAINS], ids=lambda kinds: kinds[0])
+@pytest.mark.parametrize("kinds", EVERY_KIND, ids=lambda kinds: kinds[0])
 def test_without_a_planted_bug_nothing_is_found(kinds: tuple[FaultKind, ...]) -> None:
     assert not any(is_found(seed, kinds) for seed in range(5))
