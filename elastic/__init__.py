@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from elastic.connectors import sinks, sources
-    from elastic.operators.base import Context, Operator, ValueState
+    from elastic.operators.base import Context, Operator, Timer, ValueState
+    from elastic.operators.states import ListState, MapState
     from elastic.query import Query
     from elastic.report import Report
     from elastic.streams import KeyedStream, Stream
 
-__all__ = ["Context", "KeyedStream", "Operator", "Query", "Report", "Stream", "ValueState", "sinks", "sources"]
+__all__ = [
+    "Context", "KeyedStream", "ListState", "MapState", "Operator", "Query", "Report", "Stream", "Timer", "ValueState",
+    "sinks", "sources",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 if sys.platform == "win32":
@@ -23,10 +27,13 @@ if sys.platform == "win32":
 _HOMES = {
     "Context": "elastic.operators.base:Context",
     "KeyedStream": "elastic.streams:KeyedStream",
+    "ListState": "elastic.operators.states:ListState",
+    "MapState": "elastic.operators.states:MapState",
     "Operator": "elastic.operators.base:Operator",
     "Query": "elastic.query:Query",
     "Report": "elastic.report:Report",
     "Stream": "elastic.streams:Stream",
+    "Timer": "elastic.operators.base:Timer",
     "ValueState": "elastic.operators.base:ValueState",
     "sinks": "elastic.connectors.sinks",
     "sources": "elastic.connectors.sources",

@@ -12,7 +12,7 @@ Conversion is lazy: a function that works on rows asks for rows, one that works 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -25,6 +25,12 @@ from elastic.keys import KeyInterval
 
 Groups: TypeAlias = npt.NDArray[np.uint16]
 Indices: TypeAlias = npt.NDArray[np.int64]
+Times: TypeAlias = npt.NDArray[np.int64]
+"""Event times of rows: microseconds since 1970, UTC."""
+
+Marks: TypeAlias = "tuple[tuple[int, int], ...]"
+"""How far event time has come, as (origin, microseconds), by origin: a source partition, named by its lowest key group,
+or 0 for an operator. They go to every consumer, whatever its key interval."""
 
 INT64 = range(-(2**63), 2**63)
 _TYPES: dict[frozenset[type], pa.DataType] = {
@@ -125,12 +131,16 @@ class Batch:
         keys: Key of each row; None on an edge without keys.
         values: The rows; None where only the keys matter (a count).
         partial: The values are already aggregated per key by the sender, and merge with ``combine`` instead of ``add``.
+        times: Event time of each row; None on an edge without event time.
+        marks: Of the tick, with or without rows.
     """
 
     groups: Groups
     keys: Column | None
     values: Column | None
     partial: bool = False
+    times: Times | None = None
+    marks: Marks = ()
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -138,37 +148,47 @@ class Batch:
     @property
     def size_bytes(self) -> int:
         """Memory held by the batch, as credit and buffer limits count it."""
-        return self.groups.nbytes + size_bytes(self.keys) + size_bytes(self.values)
+        times = 0 if self.times is None else self.times.nbytes
+        return self.groups.nbytes + size_bytes(self.keys) + size_bytes(self.values) + times
 
     def slice(self, interval: KeyInterval) -> Batch | None:
-        """The rows whose group lies in ``interval``, as a view; None when there are none."""
+        """The rows whose group lies in ``interval``, as a view, and all marks; None when there are neither."""
         low, high = np.searchsorted(self.groups, (interval.low, interval.high))
         if low == high:
-            return None
+            return Batch(NO_GROUPS, None, None, marks=self.marks) if self.marks else None
         if low == 0 and high == len(self.groups):
             return self
-        keys, values = self.keys, self.values
+        keys, values, times = self.keys, self.values, self.times
         return Batch(
             self.groups[low:high],
             None if keys is None else cut(keys, low, high),
             None if values is None else cut(values, low, high),
             self.partial,
+            None if times is None else times[low:high],
+            self.marks,
         )
 
     def ordered(self, order: Indices) -> Batch:
         """The same rows in another order."""
-        keys, values = self.keys, self.values
+        keys, values, times = self.keys, self.values, self.times
         return Batch(
             self.groups[order],
             None if keys is None else take(keys, order),
             None if values is None else take(values, order),
             self.partial,
+            None if times is None else times[order],
+            self.marks,
         )
 
 
-def sorted_batch(groups: Groups, keys: Column | None, values: Column | None, *, partial: bool = False) -> Batch:
+NO_GROUPS: Groups = np.empty(0, np.uint16)
+
+
+def sorted_batch(
+    groups: Groups, keys: Column | None, values: Column | None, *, partial: bool = False, times: Times | None = None
+) -> Batch:
     """A batch of rows given in any order; rows of one group keep theirs (a stable sort)."""
-    batch = Batch(groups, keys, values, partial)
+    batch = Batch(groups, keys, values, partial, times)
     if len(groups) < 2 or bool(np.all(groups[1:] >= groups[:-1])):
         return batch
     return batch.ordered(np.argsort(groups, kind="stable"))
@@ -177,12 +197,26 @@ def sorted_batch(groups: Groups, keys: Column | None, values: Column | None, *, 
 def merge(batches: Sequence[Batch]) -> Batch:
     """One batch in canonical order: by group, then in the order in which the batches are given, then by position.
 
-    The batches must agree on having keys, on having values and on ``partial``.
+    The batches must agree on having keys, values and times and on ``partial``. Marks are not merged.
     """
     if len(batches) == 1:
         return batches[0]
     whole = _end_to_end(batches)
-    return sorted_batch(whole.groups, whole.keys, whole.values, partial=whole.partial)
+    return sorted_batch(whole.groups, whole.keys, whole.values, partial=whole.partial, times=whole.times)
+
+
+def carried(batches: Sequence[Batch | None], marks: Marks = ()) -> Batch | None:
+    """What an edge carries of one tick: the rows of the batches, merged, and all marks; None for neither."""
+    given = [b for b in batches if b is not None]
+    full = [b for b in given if len(b)]
+    furthest: dict[int, int] = {}
+    for origin, time_us in chain(marks, *(b.marks for b in given)):
+        furthest[origin] = max(time_us, furthest.get(origin, time_us))
+    whole = merge(full) if full else None
+    if not furthest:
+        return whole
+    every = tuple(sorted(furthest.items()))
+    return Batch(NO_GROUPS, None, None, marks=every) if whole is None else replace(whole, marks=every)
 
 
 def joined(batches: Sequence[Batch]) -> list[Batch]:
@@ -198,7 +232,8 @@ def joined(batches: Sequence[Batch]) -> list[Batch]:
 
 def _alike(a: Batch, b: Batch) -> bool:
     """Whether the two can be put end to end without turning a column into a list."""
-    return a.partial == b.partial and _form(a.keys) == _form(b.keys) and _form(a.values) == _form(b.values)
+    alike = a.partial == b.partial and (a.times is None) == (b.times is None)
+    return alike and _form(a.keys) == _form(b.keys) and _form(a.values) == _form(b.values)
 
 
 def _form(column: Column | None) -> object:
@@ -212,6 +247,7 @@ def _end_to_end(batches: Sequence[Batch]) -> Batch:
         None if first.keys is None else concat([b.keys for b in batches if b.keys is not None]),
         None if first.values is None else concat([b.values for b in batches if b.values is not None]),
         first.partial,
+        None if first.times is None else np.concatenate([b.times for b in batches if b.times is not None]),
     )
 
 

@@ -37,6 +37,10 @@ def fingerprint(batch: Batch) -> int:
     state.update(np.ascontiguousarray(batch.groups).data)
     for column in (batch.keys, batch.values):
         _feed(state, column)
+    if batch.times is not None:
+        state.update(np.ascontiguousarray(batch.times).data)
+    if batch.marks:
+        state.update(repr(batch.marks).encode())
     return int.from_bytes(state.digest()[:8], "big") or 1
 
 

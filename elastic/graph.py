@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from elastic.callables import caller, is_ours, shortened
 from elastic.errors import QueryError
+from elastic.operators.apply import Apply
 from elastic.operators.base import Operator
-from elastic.operators.custom import Apply
 from elastic.plan import MAIN, Combine, Edge, Folding, OperatorPlan, Plan, Route, Settings, Step
 from elastic.units import UnitError, parse_duration_ms
 

@@ -12,6 +12,8 @@ from elastic.errors import QueryError
 from elastic.functions import ColumnFunction
 from elastic.graph import Graph, Node, Path, check_emit
 from elastic.operators.aggregates import Aggregate, Kind
+from elastic.operators.base import Operator
+from elastic.operators.bound_states import declared_states
 from elastic.operators.distinct import Distinct
 from elastic.operators.spread import Rebalance
 from elastic.operators.top import ALL_TOGETHER, Leaders, Top
@@ -119,3 +121,21 @@ PAIR_KEY = ColumnFunction(
 PAIR_VALUE = ColumnFunction(
     "value of a pair", lambda row: _pair(row)[1], lambda column: column.values if isinstance(column, Pairs) else None
 )
+
+
+def check_states(operator: Operator) -> None:
+    """Return if the operator can have the states and timers that its class names.
+
+    Raises:
+        QueryError: It takes columns, which belong to many keys at once; or it names event time, which its rows lack.
+    """
+    name, states = type(operator).__name__, declared_states(operator)
+    if type(operator).process_columns is not Operator.process_columns:
+        wrong = next(iter(states), "on_timer" if type(operator).on_timer is not Operator.on_timer else None)
+        if wrong is not None:
+            raise QueryError(
+                f"{caller()}: {name}.{wrong} belongs to one key, and process_columns is given many; override process"
+            )
+    for state, declared in states.items():
+        if declared.clock == "event":
+            raise QueryError(f"{caller()}: {name}.{state} lives by event time, and the rows have none")

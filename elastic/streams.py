@@ -327,6 +327,7 @@ class KeyedStream(_Streams):
             raise QueryError(f"{caller()}: {kind.__name__} defines neither process() nor process_columns()")
         check_shippable(f"operator {kind.__name__}", operator)
         check_outputs(kind.__name__, operator.outputs)
+        nodes.check_states(operator)
         node = self._graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__)
         self._graph.connect(node, self._read())
         return self._of(node)

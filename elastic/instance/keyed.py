@@ -69,6 +69,8 @@ class KeyedInstance:
         self.id, self.operator, self.interval = start.instance, start.operator, start.interval
         self.processor = plan.operators[start.operator].logic(ProcessorContext.of(plan, start.operator, start.interval))
         self.tau = 0 if checkpoint is None else checkpoint.tick
+        if checkpoint is not None and checkpoint.common is not None:
+            self.processor.restore_common(checkpoint.common)
         if checkpoint is not None and checkpoint.state is not None:
             self.processor.restore(checkpoint.state)
         self.inputs = make_inputs(plan, start, worker)
@@ -249,7 +251,7 @@ class KeyedInstance:
         state = self.processor.full() if base is None else self.processor.delta()
         buffers = {edge: buffer.checkpoint(base) for edge, buffer in self.outputs.buffers.items()}
         self._under_way = self.tau
-        checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished)
+        checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished, self.processor.common())
         return [Send(self._holder, Store(self.id, self._worker, checkpoint))]
 
     def on_need_checkpoint(self, _: NeedCheckpoint) -> list[Command]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from elastic.batch import Batch, Column, Groups, merge
+from elastic.batch import Batch, Column, Groups, Marks, Times, merge
 from elastic.keys import KeyInterval
+from elastic.operators.snapshot import is_immutable
+from elastic.operators.states import Clock, State, checked, unbound
+from elastic.operators.timestamps import BEGINNING
 from elastic.plan import MAIN, Plan
 from elastic.state.processing import StateTable
 
@@ -23,6 +27,7 @@ class ProcessorContext:
 
     Attributes:
         read: The operator's outputs that something reads; what is emitted on another is dropped at once.
+        event_time: Its rows have event times, and its ticks a watermark.
     """
 
     operator: str
@@ -32,6 +37,7 @@ class ProcessorContext:
     epoch_s: float
     seed: int
     read: frozenset[str] = frozenset({MAIN})
+    event_time: bool = False
 
     @classmethod
     def of(cls, plan: Plan, operator: str, interval: KeyInterval) -> ProcessorContext:
@@ -43,6 +49,24 @@ class ProcessorContext:
         """Unix time of a tick, seconds: the only clock that an operator has."""
         return self.epoch_s + tick * self.tick_ms / 1000
 
+    def now_us(self, tick: int) -> int:
+        """The same in whole microseconds."""
+        return self.start_us + tick * self.tick_us
+
+    @property
+    def start_us(self) -> int:
+        """Unix time of tick 0, microseconds."""
+        return round(self.epoch_s * 1_000_000)
+
+    @property
+    def tick_us(self) -> int:
+        """Length of a tick, microseconds."""
+        return self.tick_ms * 1000
+
+    def tick_at(self, time_us: int) -> int:
+        """The first tick at or after a time."""
+        return -((self.start_us - time_us) // self.tick_us)
+
 
 @dataclass(frozen=True, slots=True)
 class TickInput:
@@ -52,11 +76,14 @@ class TickInput:
         tick: The tick that is being closed.
         slices: (input number, batch), ordered by input and then by the upstream interval.
         final: The stream ends with this tick: emit what is pending, flush.
+        watermark_us: Event time is this far when the tick's rows have been processed, and was ``before_us`` until then.
     """
 
     tick: int
     slices: Sequence[tuple[int, Batch]]
     final: bool = False
+    watermark_us: int = BEGINNING
+    before_us: int = BEGINNING
 
     def merged(self) -> tuple[Batch, npt.NDArray[np.uint8]] | None:
         """All rows in canonical order (key group, input, upstream interval, position), with the input of each row."""
@@ -79,12 +106,16 @@ class Output:
         values: The rows.
         keys: The emitting key of each row where the operator knows it cheaply; used to name it in an error only.
         name: Which output.
+        times: Event time of each row; None where rows have none.
+        marks: How far event time has come, for all outputs.
     """
 
     groups: Groups
     values: Column
     keys: Column | None = None
     name: str = MAIN
+    times: Times | None = None
+    marks: Marks = ()
 
 
 class Processor(ABC):
@@ -115,31 +146,59 @@ class Processor(ABC):
     def restore(self, table: StateTable) -> None:
         """Take over the entries of a full table; called once, before the first ``process``."""
 
+    def common(self) -> Any:
+        """What belongs to no key, and so is the same in every instance; plain values, None for nothing.
+
+        It is part of every checkpoint, whole, and copied to each part when a checkpoint is cut.
+        """
+        return None
+
+    def restore_common(self, common: Any) -> None:
+        """Take over what ``common`` gave, before ``restore``."""
+
     @abstractmethod
     def __len__(self) -> int:
         """Number of keys held."""
 
 
-class ValueState:
-    """The state of the key being processed. Owned by the system: set a new value instead of changing one in place.
+class ValueState(State):
+    """A value of the key being processed. Owned by the system: set a new value instead of changing one in place.
 
     A value that was changed in place after ``get`` is kept as it is when the tick ends, at the cost of writing it into
-    the next checkpoint whether it was changed or not.
+    the next checkpoint whether it was changed or not. ``process`` is given one; more of them are declared.
+
+    Args:
+        of: Type of the value; without it, anything.
+        default: What ``get`` gives while the key has none.
+        ttl: How long a value lives after it was set, such as ``"30m"``.
+        clock: Whose time that is.
     """
 
-    __slots__ = ()
+    kind = "value"
+
+    def __init__(
+        self, of: type | None = None, *, default: Any = None, ttl: str | None = None, clock: Clock = "processing"
+    ) -> None:
+        super().__init__((of,), ttl, clock)
+        if default is not None:
+            checked(self, default)
+        if not is_immutable(default):
+            kinds = {list: "ListState", dict: "MapState"}
+            better = next((kinds[kind] for kind in kinds if isinstance(default, kind)), "get() and a fallback")
+            raise ValueError(f"ValueState(default={default!r}) would be one object for all keys; use {better}")
+        self.default = default
 
     def get(self) -> Any:
-        """The key's value; None if it has none."""
-        raise NotImplementedError
+        """The key's value; the default if it has none."""
+        raise unbound(self)
 
     def set(self, value: Any) -> None:
         """Replace the key's value; None deletes it."""
-        raise NotImplementedError
+        raise unbound(self)
 
     def clear(self) -> None:
         """Delete the key's value."""
-        raise NotImplementedError
+        raise unbound(self)
 
 
 class ColumnState:
@@ -156,13 +215,27 @@ class ColumnState:
         raise NotImplementedError
 
 
+class Timer(NamedTuple):
+    """A timer that fires.
+
+    Attributes:
+        name: As it was set.
+        time: The time that it was set to, Unix time, seconds.
+        clock: Whose time that is.
+    """
+
+    name: str
+    time: float
+    clock: Clock
+
+
 class Context:
-    """What user code may know beside its row: the tick, its time, and repeatable randomness.
+    """What user code may know beside its row: the tick, times, timers, and repeatable randomness.
 
     Attributes:
         tick: The tick being processed.
         now: Unix time of the tick, seconds; the same whenever and wherever the tick is processed.
-        input: Number of the input that the row came on, from 0.
+        input: Number of the input that the row came on, from 0; 0 in ``on_timer``.
         inputs: The same for every row, for an operator that takes columns.
     """
 
@@ -170,6 +243,41 @@ class Context:
     now: float
     input: int
     inputs: npt.NDArray[np.uint8]
+
+    @property
+    def event_time(self) -> float | None:
+        """Event time of the row, or of the timer; Unix time, seconds. None where rows have none."""
+        raise NotImplementedError
+
+    @property
+    def watermark(self) -> float:
+        """How far event time has come before this tick; Unix time, seconds, minus infinity while nothing is known."""
+        raise NotImplementedError
+
+    def set_timer(self, time: float | dt.datetime, name: str = "", *, clock: Clock = "processing") -> None:
+        """Have ``on_timer`` called for this key; a timer of this name that is set already is moved.
+
+        By processing time, at the first tick at or after ``time``, but not in this one. By event time, in the first
+        tick whose watermark reaches ``time``, which may be this one.
+
+        Args:
+            time: Unix time in seconds, or a datetime (UTC if it has no zone).
+            name: A key has one timer per name and clock.
+            clock: Whose time that is.
+
+        Raises:
+            ValueError: Not a time; or set by ``on_timer`` by event time, and not later than the timer that fires.
+            TypeError: The operator has no ``on_timer``, or its rows no event time.
+        """
+        raise NotImplementedError
+
+    def cancel_timer(self, name: str = "", *, clock: Clock = "processing") -> bool:
+        """The key's timer of this name does not fire; whether it was set."""
+        raise NotImplementedError
+
+    def timer(self, name: str = "", *, clock: Clock = "processing") -> float | None:
+        """The time of the key's timer of this name; None if it is not set."""
+        raise NotImplementedError
 
     @property
     def random(self) -> Random:
@@ -213,6 +321,15 @@ class Operator:
 
         Rows come in canonical order. What is emitted may depend on the key's rows and state, and on ``ctx``, only.
         ``value`` must not be changed in place.
+        """
+        raise NotImplementedError
+
+    def on_timer(self, key: Any, timer: Timer, state: ValueState, ctx: Context) -> Iterable[Any] | None:
+        """Handle a timer that ``ctx.set_timer`` has set for the key; yield, or return a list of, output rows.
+
+        Within a tick, a key group's timers come after its rows: those of processing time, then those of event time,
+        each by their times, then by keys, then by names. At the end of the input, timers of event time fire once more,
+        whatever time they are set to; those of processing time do not.
         """
         raise NotImplementedError
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
 
 from elastic.batch import Batch, Column, Groups, Pairs, rows, take
+from elastic.errors import UserCodeError
 from elastic.keys import groups_of, sort_order
 from elastic.operators.base import (
     Operator,
@@ -20,51 +20,58 @@ from elastic.operators.base import (
     ProcessorContext,
     TickInput,
 )  # fmt: skip
+from elastic.operators.bound_states import StateMismatchError, bind
 from elastic.operators.failure import user_error
 from elastic.operators.named import NamedOutputs
 from elastic.operators.snapshot import copied
+from elastic.operators.states import describe
+from elastic.operators.timers import Timers
 from elastic.operators.user_state import AllKeys, CurrentKey, KeyedValues, TickContext, as_column
 from elastic.state.processing import StateTable, dict_keys
 
-_NO_ROWS: frozenset[type] = frozenset({str, bytes, dict, tuple})
+NO_ROWS: frozenset[type] = frozenset({str, bytes, dict, tuple})
 """Iterables that are one row rather than many; returned where ``yield`` was meant."""
 
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """A user's operator in the query; ``make`` gives the processor of one instance."""
-
-    operator: Operator
-
-    def make(self, context: ProcessorContext) -> Processor:
-        """The processor of one instance, with its own copy of the operator and no state."""
-        by_columns = type(self.operator).process_columns is not Operator.process_columns
-        return (ColumnProcessor if by_columns else RowProcessor)(deepcopy(self.operator), context)
+NO_STREAMS = np.empty(0, np.uint8)
 
 
 class _UserProcessor(Processor):
-    """What both kinds of operator have in common."""
+    """What all kinds of operator have in common.
 
-    def __init__(self, operator: Operator, context: ProcessorContext) -> None:
+    Args:
+        timers: By clock, for an operator that has any.
+    """
+
+    def __init__(
+        self, operator: Operator, context: ProcessorContext, timers: Mapping[str, Timers] | None = None
+    ) -> None:
         self._operator = operator
         self._context = context
         self._kept = KeyedValues()
         self._named = NamedOutputs(context.operator, operator.outputs, context.read)
-        self._ctx = TickContext(context, self._named)
+        timers = timers or {}
+        self._ctx = TickContext(context, self._named, self._kept, timers)
+        self._states = bind(operator, self._kept, self._ctx.present)
+        self._kept.parts = {f"state {name}": cells for name, cells in self._states.items()}
+        self._kept.parts |= {f"{clock} timers": each for clock, each in timers.items()}
 
     def process(self, tick: TickInput) -> Sequence[Output]:
         """Call the user's code on the tick's rows in canonical order."""
         merged = tick.merged()
-        if merged is None:
-            return []
-        batch, streams = merged
-        self._ctx.enter(tick.tick, streams)
-        main = self._process(batch)
+        self._ctx.enter(tick, NO_STREAMS if merged is None else merged[1])
+        for state in self._states.values():
+            state.sweep()
+        main = None if merged is None else self._process(merged[0])
         return [*([] if main is None else [main]), *self._named.take()]
 
     @abstractmethod
     def _process(self, batch: Batch) -> Output | None:
         """Call the user's code on the rows; what it emits on the main output."""
+
+    def due_after(self, tick: int) -> int | None:
+        """The tick at which something that has expired is thrown away."""
+        times = [time for state in self._states.values() if (time := state.next_us()) is not None]
+        return max(tick + 1, self._context.tick_at(min(times))) if times else None
 
     def delta(self) -> StateTable:
         """Entries that user code has set or deleted, or could have changed in place."""
@@ -78,44 +85,81 @@ class _UserProcessor(Processor):
         """Take over a full table."""
         self._kept.restore(table)
 
+    def common(self) -> Any:
+        """What each declared state is."""
+        return {name: describe(state.declared) for name, state in self._states.items()} or None
+
+    def restore_common(self, common: Any) -> None:
+        """Check that the declared states can take over what is held.
+
+        Raises:
+            StateMismatchError: A state was another kind or held another type, or is not declared any more.
+        """
+        for name, held in (common or {}).items():
+            declared = describe(self._states[name].declared) if name in self._states else None
+            if declared != held:
+                raise StateMismatchError(self._context.operator, name, held, declared)
+
     def __len__(self) -> int:
-        return len(self._kept.values)
+        return len(self._kept)
 
 
 class RowProcessor(_UserProcessor):
     """One instance of an operator that overrides ``process``."""
 
-    def __init__(self, operator: Operator, context: ProcessorContext) -> None:
-        super().__init__(operator, context)
+    def __init__(
+        self, operator: Operator, context: ProcessorContext, timers: Mapping[str, Timers] | None = None
+    ) -> None:
+        super().__init__(operator, context, timers)
         self._state = CurrentKey(self._kept)
 
     def _process(self, batch: Batch) -> Output | None:
+        out: list[Any] = []
+        ends: list[int] = []
+        self._call(batch, out, ends)
+        if not out:
+            return None
+        emitted_by = np.repeat(np.arange(len(batch)), np.diff(ends, prepend=0))
+        times = None if batch.times is None else batch.times[emitted_by]
+        return Output(batch.groups[emitted_by], out, take(_of(batch.keys), emitted_by), times=times)
+
+    def _call(self, batch: Batch, out: list[Any], ends: list[int]) -> None:
+        """Hand every row to the user's code; add what it emits to ``out``, and the length of it after each to ``ends``.
+
+        Raises:
+            UserCodeError: It raised.
+        """
         process, state, ctx, kept = self._operator.process, self._state, self._ctx, self._kept
+        present = ctx.present
         named = self._named.pending
         keys, values = dict_keys(_of(batch.keys)), rows(_of(batch.values))
-        out: list[Any] = []
-        ends: list[int] = []  # length of the output after each row
+        times = repeat(present.watermark_us, len(batch)) if batch.times is None else batch.times.tolist()
         key = value = result = None
         try:
-            for key, value, group, stream in zip(keys, values, batch.groups.tolist(), ctx.inputs.tolist(), strict=True):
-                state.key, ctx.group, ctx.input = key, group, stream
+            for key, value, group, stream, present.row_us in zip(
+                keys, values, batch.groups.tolist(), ctx.inputs.tolist(), times, strict=True
+            ):
+                kept.key, ctx.group, ctx.input = key, group, stream
                 result = process(key, value, state, ctx)
                 if result is not None:
-                    out.extend(result if type(result) not in _NO_ROWS else _refused(result))
+                    out.extend(result if type(result) not in NO_ROWS else refused(result))
                     if kept.aliased:
-                        start = ends[-1] if ends else 0
-                        out[start:] = copied(self._context.operator, [key] * (len(out) - start), out[start:])
+                        self._copy(out, ends)
                 if named:
                     self._named.keep(group, key, copy=kept.aliased)
                 ends.append(len(out))
         except Exception as error:
-            if isinstance(error, TypeError) and result is not None and not hasattr(result, "__iter__"):
-                error = _not_rows(result)
-            raise user_error(self._context.operator, ctx.tick, value, error, key=key) from error
-        if not out:
-            return None
-        emitted_by = np.repeat(np.arange(len(batch)), np.diff(ends, prepend=0))
-        return Output(batch.groups[emitted_by], out, take(_of(batch.keys), emitted_by))
+            raise self._failure(error, key, value, result) from error
+
+    def _copy(self, out: list[Any], ends: list[int]) -> None:
+        """Make what the last call emitted independent of the state that it may be part of."""
+        start = ends[-1] if ends else 0
+        out[start:] = copied(self._context.operator, [self._kept.key] * (len(out) - start), out[start:])
+
+    def _failure(self, error: Exception, key: Any, record: Any, result: Any) -> UserCodeError:
+        if isinstance(error, TypeError) and result is not None and not hasattr(result, "__iter__"):
+            error = _not_rows(result)
+        return user_error(self._context.operator, self._ctx.tick, record, error, key=key)
 
 
 class ColumnProcessor(_UserProcessor):
@@ -174,7 +218,8 @@ def _of(column: Column | None) -> Column:
     return column
 
 
-def _refused(result: Any) -> NoReturn:
+def refused(result: Any) -> NoReturn:
+    """Refuse what was returned where rows are expected."""
     raise _not_rows(result)
 
 

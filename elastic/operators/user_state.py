@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,67 +14,125 @@ import pyarrow as pa
 
 from elastic.batch import Column, Pairs, columnar, rows
 from elastic.keys import groups_of
-from elastic.operators.base import ColumnState, Context, ProcessorContext, ValueState
+from elastic.operators.base import ColumnState, Context, ProcessorContext, TickInput, ValueState
 from elastic.operators.named import NamedOutputs
 from elastic.operators.snapshot import IMMUTABLE, all_immutable, freeze, is_immutable, thaw
+from elastic.operators.states import Clock
+from elastic.operators.timers import Timers
+from elastic.operators.timestamps import BEGINNING, seconds, time_of
 from elastic.state.processing import StateTable, dict_keys
+
+
+@dataclass(slots=True)
+class Present:
+    """The times that an instance is at, microseconds.
+
+    Attributes:
+        now_us: Of the tick.
+        watermark_us: Before the tick's rows.
+        row_us: Event time of the row or timer that is being processed; the watermark where it has none.
+    """
+
+    now_us: int = 0
+    watermark_us: int = BEGINNING
+    row_us: int = BEGINNING
+
+
+class Part(Protocol):
+    """Something else that an operator keeps per key: a declared state, timers."""
+
+    def __contains__(self, key: Any) -> bool:
+        """Whether there is something for the key."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The keys that there is something for."""
+
+    def column(self, operator: str, keys: Sequence[Any]) -> Column:
+        """What there is for each key, as it is now; None for nothing."""
+
+    def restore(self, keys: Sequence[Any], column: Column) -> None:
+        """Take over what ``column`` gave."""
 
 
 class KeyedValues:
     """The state of one instance: a value per key, and what was written since the last checkpoint.
 
     Attributes:
+        key: The key that is being processed.
         values: By key.
-        written: Keys that were set, deleted, or whose value could have been changed in place; a dict for its order.
+        parts: What else there is per key, by the name of its field in checkpoints.
+        written: Keys of which something was set, deleted, or could have been changed in place; a dict for its order.
         aliased: User code has held a value that can be changed in place, so what it emits may be part of one.
     """
 
-    __slots__ = ("aliased", "values", "written")
+    __slots__ = ("aliased", "key", "parts", "values", "written")
 
     def __init__(self) -> None:
+        self.key: Any = None
         self.values: dict[Any, Any] = {}
+        self.parts: dict[str, Part] = {}
         self.written: dict[Any, None] = {}
         self.aliased = False
 
+    def __len__(self) -> int:
+        return len(self.values) if not self.parts else len(self._keys())
+
+    def _keys(self) -> dict[Any, None]:
+        """Every key that there is something for."""
+        keys = dict.fromkeys(self.values)
+        for part in self.parts.values():
+            keys.update(dict.fromkeys(part))
+        return keys
+
+    def _holds(self, key: Any) -> bool:
+        return key in self.values or any(key in part for part in self.parts.values())
+
     def delta(self, context: ProcessorContext) -> StateTable:
         """What was written, as it is now; the rest is clean."""
-        keys = [key for key in self.written if key in self.values]
-        gone = columnar([key for key in self.written if key not in self.values])
+        keys = [key for key in self.written if self._holds(key)]
+        gone = columnar([key for key in self.written if not self._holds(key)])
         table = self._table(context, keys)
         self.written.clear()
         return StateTable(table.groups, table.keys, table.fields, groups_of(gone, context.key_groups), gone)
 
     def full(self, context: ProcessorContext) -> StateTable:
         """Everything, as it is now; all is clean."""
-        table = self._table(context, list(self.values))
+        table = self._table(context, list(self._keys() if self.parts else self.values))
         self.written.clear()
         return table
 
     def _table(self, context: ProcessorContext, keys: list[Any]) -> StateTable:
         column = columnar(keys)
-        values = freeze(context.operator, keys, list(map(self.values.__getitem__, keys)))
-        return StateTable(groups_of(column, context.key_groups), column, {"value": values})
+        get = self.values.get if self.parts else self.values.__getitem__
+        fields = {"value": freeze(context.operator, keys, list(map(get, keys)))}
+        for name, part in self.parts.items():
+            fields[name] = part.column(context.operator, keys)
+        return StateTable(groups_of(column, context.key_groups), column, fields)
 
     def restore(self, table: StateTable) -> None:
-        """Take over a full table."""
-        self.values = dict(zip(dict_keys(table.keys), thaw(table.fields["value"]), strict=True))
+        """Take over a full table; parts that it does not have begin empty."""
+        keys = dict_keys(table.keys)
+        self.values = dict(zip(keys, thaw(table.fields["value"]), strict=True))
+        if self.parts:
+            self.values = {key: value for key, value in self.values.items() if value is not None}
+        for name, part in self.parts.items():
+            if name in table.fields:
+                part.restore(keys, table.fields[name])
 
 
 class CurrentKey(ValueState):
     """A cursor over an instance's state; one for all keys, since a row is processed after the other."""
 
-    __slots__ = ("_kept", "key")
-
     def __init__(self, kept: KeyedValues) -> None:
-        self.key: Any = None
+        super().__init__()
         self._kept = kept
 
     def get(self) -> Any:
         """The key's value; None if it has none."""
         kept = self._kept
-        value = kept.values.get(self.key)
+        value = kept.values.get(kept.key)
         if type(value) not in IMMUTABLE and not is_immutable(value):  # the first half saves a call
-            kept.written[self.key] = None
+            kept.written[kept.key] = None
             kept.aliased = True
         return value
 
@@ -81,16 +142,17 @@ class CurrentKey(ValueState):
             self.clear()
             return
         kept = self._kept
-        kept.values[self.key] = value
-        kept.written[self.key] = None
+        kept.values[kept.key] = value
+        kept.written[kept.key] = None
         if type(value) not in IMMUTABLE and not is_immutable(value):
             kept.aliased = True
 
     def clear(self) -> None:
         """Delete the key's value."""
-        if self.key in self._kept.values:
-            del self._kept.values[self.key]
-            self._kept.written[self.key] = None
+        kept = self._kept
+        if kept.key in kept.values:
+            del kept.values[kept.key]
+            kept.written[kept.key] = None
 
 
 class AllKeys(ColumnState):
@@ -128,18 +190,34 @@ class TickContext(Context):
     Attributes:
         group: Key group of the row being processed; None where there is more than one.
         named: What is emitted on named outputs.
+        present: The times that it is at.
+        timers: By clock; empty where the operator has no ``on_timer``.
+        reached: Event time when the tick's rows have been processed, microseconds.
+        firing_us: The time of the event-time timer that fires now; None at other times.
+        soon: Timers, by key and name, that were set to an event time which the tick has reached.
     """
 
-    def __init__(self, context: ProcessorContext, named: NamedOutputs) -> None:
+    def __init__(
+        self, context: ProcessorContext, named: NamedOutputs, kept: KeyedValues, timers: Mapping[str, Timers]
+    ) -> None:
         self.group: int | None = None
         self.named = named
+        self.present = Present()
+        self.timers = timers
+        self.reached = BEGINNING
+        self.firing_us: int | None = None
+        self.soon: list[tuple[Any, str]] = []
+        self._kept = kept
         self._context = context
         self._random = Random(0)
         self._seeded: tuple[int, int] | None = None
 
-    def enter(self, tick: int, streams: npt.NDArray[np.uint8]) -> None:
+    def enter(self, tick: TickInput, streams: npt.NDArray[np.uint8]) -> None:
         """Move on to a tick."""
-        self.tick, self.now, self.inputs = tick, self._context.now(tick), streams
+        self.tick, self.now, self.inputs = tick.tick, self._context.now(tick.tick), streams
+        self.reached = tick.watermark_us
+        self.present.now_us = self._context.now_us(tick.tick)
+        self.present.watermark_us = self.present.row_us = tick.before_us
 
     @property
     def random(self) -> Random:
@@ -153,6 +231,60 @@ class TickContext(Context):
             self._seeded = (self.tick, self.group)
             self._random = Random(f"{self._context.seed}/{self._context.operator}/{self.tick}/{self.group}")
         return self._random
+
+    @property
+    def event_time(self) -> float | None:
+        """Event time of the row, or of the timer."""
+        return seconds(self.present.row_us) if self._context.event_time else None
+
+    @property
+    def watermark(self) -> float:
+        """How far event time has come before this tick."""
+        return seconds(self.present.watermark_us)
+
+    def set_timer(self, time: float | dt.datetime, name: str = "", *, clock: Clock = "processing") -> None:
+        """Have ``on_timer`` called for this key."""
+        timers, key, time_us = self._timers(clock, name), self._kept.key, time_of(time, "s")
+        if clock == "event" and time_us <= self.reached:
+            if self.firing_us is not None and time_us <= self.firing_us:
+                raise ValueError(
+                    f"on_timer sets a timer to {time!r}, which is not later than the one that fires, "
+                    f"{seconds(self.firing_us)!r}, and would fire at once for ever"
+                )
+            self.soon.append((key, name))
+        timers.set(key, name, time_us)
+        self._kept.written[key] = None
+
+    def cancel_timer(self, name: str = "", *, clock: Clock = "processing") -> bool:
+        """The key's timer of this name does not fire."""
+        found = self._timers(clock, name).cancel(self._kept.key, name)
+        if found:
+            self._kept.written[self._kept.key] = None
+        return found
+
+    def timer(self, name: str = "", *, clock: Clock = "processing") -> float | None:
+        """The time of the key's timer of this name."""
+        time_us = self._timers(clock, name).at(self._kept.key, name)
+        return None if time_us is None else seconds(time_us)
+
+    def _timers(self, clock: str, name: Any) -> Timers:
+        """The timers of a clock, if the operator may have any.
+
+        Raises:
+            TypeError: It may not, or the name is none.
+            ValueError: There is no such clock.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a timer's name is a str, not {name!r}; the time comes first, as in set_timer(time, name)")
+        if (timers := self.timers.get(clock)) is not None:
+            return timers
+        if clock not in get_args(Clock):
+            raise ValueError(f"there is no clock {clock!r}; write clock='processing' or clock='event'")
+        if not self.timers:
+            raise TypeError(
+                "the operator has no on_timer for timers to call; define on_timer(self, key, timer, state, ctx)"
+            )
+        raise TypeError("rows have no event time here; declare it with stream.event_time(…) behind the source")
 
     def emit(self, output: str, value: Any) -> None:
         """Emit a row on a named output, from the key that is being processed."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from elastic.batch import Batch, merge
+from elastic.batch import Batch, carried
 from elastic.keys import KeyInterval
 from elastic.state.processing import StateTable, cut_table, fold, join_tables
 
@@ -43,6 +44,7 @@ class Checkpoint:
         state: Processing state; None where nothing was ever written.
         buffers: Buffer state by edge id.
         final: The stream ended with ``tick``, and what was pending then is in ``buffers``.
+        common: Processing state that belongs to no key and is the same in every instance at ``tick``, always whole.
     """
 
     tick: int
@@ -50,6 +52,7 @@ class Checkpoint:
     state: StateTable | None
     buffers: Mapping[int, BufferCheckpoint]
     final: bool = False
+    common: Any = None
 
     @property
     def size_bytes(self) -> int:
@@ -79,7 +82,8 @@ def fold_checkpoint(base: Checkpoint, deltas: Sequence[Checkpoint]) -> Checkpoin
             buffers[edge] = replace(new, entries=kept + new.entries)
     tables = [c.state for c in (base, *deltas) if c.state is not None]
     state = fold(tables[0], tables[1:]) if tables else None
-    return Checkpoint(tick, base.base, state, buffers, deltas[-1].final if deltas else base.final)
+    newest = deltas[-1] if deltas else base
+    return Checkpoint(tick, base.base, state, buffers, newest.final, newest.common)
 
 
 def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval]) -> list[Checkpoint]:
@@ -101,7 +105,7 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
         state = None if checkpoint.state is None else cut_table(checkpoint.state, interval)
         empty = {edge: replace(buffer, entries=()) for edge, buffer in checkpoint.buffers.items()}
         whole = checkpoint.buffers if n == 0 else empty
-        parts.append(Checkpoint(checkpoint.tick, None, state, whole, checkpoint.final))
+        parts.append(replace(checkpoint, state=state, buffers=whole))
     return parts
 
 
@@ -125,7 +129,9 @@ def join_checkpoints(parts: Sequence[Checkpoint]) -> Checkpoint:
             for tick, batch in buffer.entries:
                 if tick > floor:
                     ticked.setdefault(tick, []).append(batch)
-        entries = tuple((tick, merge(ticked[tick])) for tick in sorted(ticked))
+        merged = ((tick, carried(ticked[tick])) for tick in sorted(ticked))
+        entries = tuple((tick, batch) for tick, batch in merged if batch is not None)
         buffers[edge] = BufferCheckpoint(floor, acked, entries)
     state = join_tables(states) if states else None
-    return Checkpoint(parts[0].tick, None, state, buffers, all(part.final for part in parts))
+    final = all(part.final for part in parts)
+    return Checkpoint(parts[0].tick, None, state, buffers, final, parts[0].common)

@@ -13,7 +13,8 @@ import numpy as np
 from elastic.batch import Column, rows
 from elastic.connectors.discard import DiscardSink
 from elastic.connectors.from_list import FromList, from_list
-from elastic.operators.base import ColumnState, Context, Operator, ValueState
+from elastic.operators.base import ColumnState, Context, Operator, Timer, ValueState
+from elastic.operators.states import ListState, MapState
 from elastic.plan import Settings
 from elastic.query import Query
 from elastic.streams import Stream
@@ -46,6 +47,32 @@ class Sorter(Operator):
             yield key, folded
         else:
             ctx.emit("thirds", (key, folded))
+
+
+class Alarms(Operator):
+    """Timers that rows set, move and cancel and that set the next; a list and a map whose entries end by themselves."""
+
+    seen = ListState(int, ttl="150ms")
+    ticks = MapState(int, int, ttl="80ms")
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> None:
+        """Wake up soon, and after a silence."""
+        number = value[1] % 5
+        self.seen.append(number)
+        self.ticks[number] = ctx.tick
+        if number == 0:
+            ctx.cancel_timer("soon")
+        else:
+            ctx.set_timer(ctx.now + number / 60, "soon")
+        ctx.set_timer(ctx.now + 0.2, "silence")
+
+    def on_timer(self, key: Any, timer: Timer, state: ValueState, ctx: Context) -> Iterator[tuple[Any, int]]:
+        """Emit a hash of all that is there."""
+        folded = crc32(repr((state.get() or 0, timer, ctx.tick, self.seen.get(), dict(self.ticks))).encode())
+        state.set(folded)
+        if timer.name == "soon" and folded % 3 == 0:
+            ctx.set_timer(timer.time + 0.04, "soon")
+        yield key, folded
 
 
 class Visits(Operator):
@@ -90,7 +117,7 @@ def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
     chance = random.Random(f"job {seed}")
     seconds = chance.choice((0.6, 0.7, 0.8, 0.9, 3.0))
-    query = chance.choice((_diamond, _two_sources, _two_sinks, _outputs, _rankings))(chance, seconds)
+    query = chance.choice((_diamond, _two_sources, _two_sinks, _outputs, _rankings, _timers))(chance, seconds)
     memory = chance.choice((512 << 20, 512 << 20, TINY_BYTES))
     checkpoint = chance.choice((60, 100, 200))
     partitions = chance.choice((0, 0, 3, 5))
@@ -163,6 +190,16 @@ def _rankings(chance: random.Random, seconds: float) -> Query:
     lately = pairs.rebalance(name="R").distinct(_first, ttl="100ms", name="D")
     seen = lately.union(pairs.key_by(_first_of_five).distinct(_second, name="E"))
     seen.key_by(_first_of_seven).apply(Fold(), name="A").sink(DiscardSink(), name="L")
+    return query
+
+
+def _timers(chance: random.Random, seconds: float) -> Query:
+    """Two operators with timers, one behind the other, while rows still come and when they have stopped coming."""
+    query = Query("timers")
+    records = _records(chance, seconds * chance.choice((0.3, 1)), 80)
+    first = query.source(records, name="S").key_by(_first).apply(Alarms(), name="A")
+    first.key_by(_first_of_seven).apply(Alarms(), name="B").sink(DiscardSink(), name="K")
+    first.key_by(_first_of_five).apply(Fold(), name="C").sink(DiscardSink(), name="L")
     return query
 
 

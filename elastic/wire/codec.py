@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
+from itertools import chain
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -242,9 +243,11 @@ class Codec:
         return [msgpack.ExtType(_NDARRAY, b""), array.dtype.str, list(array.shape), _blob(frames, content)]
 
     def _decode_batch(self, items: list[Any]) -> Batch:
-        _, partial_, table, keys, values = items
+        _, partial_, table, keys, values, times, *marks = items
         reader = TableReader(table, trusted=self._trusted)
-        return Batch(numpy_of(reader.array(0)), reader.column(keys), reader.column(values), partial_)
+        when = None if times is None else numpy_of(reader.array(times))
+        pairs = tuple(zip(marks[::2], marks[1::2], strict=True))
+        return Batch(numpy_of(reader.array(0)), reader.column(keys), reader.column(values), partial_, when, pairs)
 
     def _decode_state(self, items: list[Any]) -> StateTable:
         _, table, keys, columns, deleted, deleted_keys = items
@@ -272,7 +275,8 @@ def _encode_batch(batch: Batch, frames: list[Frame]) -> list[Any]:
     table = TableWriter(partial(_blob, frames))
     table.add(pa.array(batch.groups))
     keys, values = table.add(batch.keys), table.add(batch.values)
-    return [batch.partial, table.finish(), keys, values]
+    times = None if batch.times is None else table.add(pa.array(batch.times))
+    return [batch.partial, table.finish(), keys, values, times, *chain.from_iterable(batch.marks)]
 
 
 def _encode_state(state: StateTable, frames: list[Frame]) -> list[Any]:

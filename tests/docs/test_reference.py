@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 import elastic
-from elastic import KeyedStream, Operator, Query, Stream, ValueState, cli, errors, functions, sinks, sources
+from elastic import KeyedStream, ListState, Operator, Query, Stream, ValueState, cli, errors, functions, sinks, sources
 from elastic.dashboard.launch import run_query
 from elastic.operators.base import ColumnState, Context
 from elastic.report import EVENT_KINDS, Report
@@ -67,7 +67,7 @@ def _public(module: Any) -> list[str]:
 
 METHODS: dict[str, Any] = {
     f"{kind.__name__}.{name}": value
-    for kind in (Query, Stream, KeyedStream, Operator, ValueState, ColumnState, Context)
+    for kind in (Query, Stream, KeyedStream, Operator, ValueState, ListState, ColumnState, Context)
     for base in reversed(kind.__mro__[:-1])
     for name, value in vars(base).items()
     if inspect.isfunction(value) and not name.startswith("_")
@@ -114,7 +114,8 @@ def test_every_error_is_in_the_reference(name: str) -> None:
 
 
 def test_what_a_context_tells_is_in_the_reference() -> None:
-    told = {*inspect.get_annotations(Context), "random"}
+    properties = {name for name, value in vars(Context).items() if isinstance(value, property)}
+    told = {*inspect.get_annotations(Context), *properties}
 
     assert told == {n.removeprefix("ctx.") for n in _table(_sections("api.md")["Context"])}
 

@@ -18,6 +18,7 @@ from elastic import functions
 from elastic.batch import Batch, Column, Pairs, columnar, rows
 from elastic.keys import KeyInterval, encode_key, key_group
 from elastic.operators.aggregates import Aggregate, Kind
+from elastic.operators.apply import Apply
 from elastic.operators.base import (
     ColumnState,
     Context,
@@ -26,10 +27,11 @@ from elastic.operators.base import (
     Processor,
     ProcessorContext,
     TickInput,
+    Timer,
     ValueState,
 )
-from elastic.operators.custom import Apply
 from elastic.operators.stateless import Chain
+from elastic.operators.states import ListState, MapState
 from elastic.plan import MAIN, Edge, Folding
 from elastic.state.processing import StateTable, cut_table, fold, join_tables
 
@@ -319,7 +321,36 @@ class Totals(Operator):
         return keys, out
 
 
-@pytest.mark.parametrize("custom", [Ledger(), Totals()])
+class Alarms(Operator):
+    """Timers that are set, moved, cancelled and set by timers, and states of every kind that end at some time."""
+
+    last = ValueState(ttl="30ms")
+    seen = ListState(ttl="20ms")
+    counts = MapState(ttl="40ms")
+    total = ValueState(int, default=0)
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[Any]:
+        self.last.set((value, ctx.tick))
+        self.seen.append(value)
+        self.counts[value % 2] = self.counts.get(value % 2, 0) + 1
+        if value < -3:
+            yield "cancelled", ctx.cancel_timer("near")
+        elif value > 3:
+            self.counts.clear()
+        else:
+            ctx.set_timer(ctx.now + value / 100, "near" if value % 2 else "")
+        ctx.set_timer(ctx.now + 0.05, "silence")
+        yield key, self.last.get(), self.seen.get(), dict(self.counts), ctx.timer()
+
+    def on_timer(self, key: Any, timer: Timer, state: ValueState, ctx: Context) -> Iterator[Any]:
+        self.total.set(self.total.get() + 1)
+        if timer.name == "near":
+            ctx.set_timer(timer.time + 0.02)
+        yield key, timer, ctx.tick, ctx.random.random(), self.last.get(), self.seen.get(), list(self.counts.items())
+        yield self.total.get()
+
+
+@pytest.mark.parametrize("custom", [Ledger(), Totals(), Alarms()])
 @given(data=st.data())
 def test_what_a_custom_operator_emits_does_not_depend_on_cuts_or_crashes(custom: Operator, data: st.DataObject) -> None:
     ticks = data.draw(inputs(VALUES["ints"]))

@@ -12,6 +12,7 @@ import pytest
 
 from elastic.coordinator import draining, machine, memory, reconfigure
 from elastic.instance import driver, host, inputs, keyed
+from elastic.operators import bound_states, custom, timers, with_timers
 from elastic.protocol import Close, Hold, Retire, Send, Store, Stored
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
@@ -256,6 +257,28 @@ def give_no_account(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(host.Host, "_account", lambda self: [])
 
 
+def forget_timers(patch: pytest.MonkeyPatch) -> None:
+    """A restored operator has lost its timers."""
+    patch.setattr(timers.Timers, "restore", lambda self, keys, column: None)
+
+
+def fire_when_rows_come(patch: pytest.MonkeyPatch) -> None:
+    """An operator does not say when its next timer is due: it fires with the next row, or when ticks are closed."""
+    patch.setattr(with_timers.TimerProcessor, "due_after", custom.RowProcessor.due_after)
+
+
+def forget_ends(patch: pytest.MonkeyPatch) -> None:
+    """What is restored with an end lives for ever."""
+    original = bound_states.Cells.restore
+
+    def restore(self: bound_states.Cells, keys: Any, column: Any) -> None:
+        original(self, keys, column)
+        if self.has_ends and self.declared.kind == "list":
+            self._held = {key: [(value, 2**62) for value, _ in held] for key, held in self._held.items()}
+
+    patch.setattr(bound_states.Cells, "restore", restore)
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
@@ -289,6 +312,9 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (acknowledge_before_the_disk, KILLS),
     (forget_what_was_begun, SUCCESSIONS),
     (give_no_account, SUCCESSIONS),
+    (forget_timers, CRASHES),
+    (fire_when_rows_come, CRASHES),
+    (forget_ends, CRASHES),
 ]
 """Each with the faults that concern it, so that it is found soon."""
 

@@ -13,6 +13,7 @@ import pytest
 from elastic.batch import Batch, Column, columnar, rows, sorted_batch
 from elastic.errors import UserCodeError
 from elastic.keys import KeyInterval, groups_of, key_group
+from elastic.operators.apply import Apply
 from elastic.operators.base import (
     ColumnState,
     Context,
@@ -23,7 +24,6 @@ from elastic.operators.base import (
     TickInput,
     ValueState,
 )
-from elastic.operators.custom import Apply
 from elastic.operators.snapshot import UnserialisableStateError
 
 GROUPS = 16

@@ -13,8 +13,8 @@ from elastic.connectors.base import LogEntry
 from elastic.errors import QueryError, UserCodeError
 from elastic.functions import contains, startswith
 from elastic.keys import KeyInterval, groups_of
+from elastic.operators.apply import Apply
 from elastic.operators.base import ColumnState, Context, Operator, ProcessorContext, TickInput, ValueState
-from elastic.operators.custom import Apply
 from elastic.plan import MAIN, Plan
 from elastic.testing.reference import ReferenceRun
 from elastic.testing.simulator import simulate

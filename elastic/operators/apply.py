@@ -1,0 +1,24 @@
+"""A user's own operator in the query: row by row, with timers or without, or in columns."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+from elastic.operators.base import Operator, Processor, ProcessorContext
+from elastic.operators.custom import ColumnProcessor, RowProcessor
+from elastic.operators.with_timers import TimerProcessor
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """A user's operator in the query; ``make`` gives the processor of one instance."""
+
+    operator: Operator
+
+    def make(self, context: ProcessorContext) -> Processor:
+        """The processor of one instance, with its own copy of the operator and no state."""
+        kind, operator = type(self.operator), deepcopy(self.operator)
+        if kind.process_columns is not Operator.process_columns:
+            return ColumnProcessor(operator, context)
+        return (RowProcessor if kind.on_timer is Operator.on_timer else TimerProcessor)(operator, context)

@@ -1,0 +1,154 @@
+"""Event times from what records hold: numbers of seconds, dates, ISO 8601 text; in columns where they are one.
+
+Inside, an event time is a whole number of microseconds since 1970, UTC. Finer fractions are rounded to the nearest.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from elastic.batch import Column, Times, rows
+
+Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
+"""What numbers count: since 1970, UTC."""
+
+US_PER: dict[str, float] = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+
+BEGINNING = -(2**62)
+"""Before all event times: the watermark while nothing is known."""
+
+END = 2**62
+"""After all event times: the watermark when the stream has ended."""
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND = dt.timedelta(microseconds=1)
+
+
+def seconds(time_us: int) -> float:
+    """The event time as users see it: Unix time, seconds; infinite beyond both ends."""
+    if BEGINNING < time_us < END:
+        return time_us / 1_000_000
+    return math.inf if time_us > 0 else -math.inf
+
+
+def microseconds(seconds_: float) -> int:
+    """The nearest microsecond to a Unix time; the ends for what lies beyond them.
+
+    Raises:
+        ValueError: Not a number.
+    """
+    if seconds_ != seconds_:  # noqa: PLR0124 (what NaN is)
+        raise ValueError("nan is not a time; give seconds since 1970")
+    return max(BEGINNING, min(END, round(seconds_ * 1_000_000))) if math.isfinite(seconds_) else (
+        END if seconds_ > 0 else BEGINNING
+    )  # fmt: skip
+
+
+def time_of(value: Any, unit: Unit) -> int:
+    """The event time that one value means.
+
+    Raises:
+        ValueError, TypeError: It means none; the text says why.
+    """
+    if isinstance(value, bool) or value is None:
+        raise TypeError(f"{value!r} is not a time")
+    if isinstance(value, int | float):
+        return _in_range(value, _scaled(value, unit))
+    if isinstance(value, str):
+        value = dt.datetime.fromisoformat(value.strip())
+    if isinstance(value, dt.datetime):
+        aware = value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
+        return (aware - _EPOCH) // _MICROSECOND
+    if isinstance(value, dt.date):
+        return (dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
+    raise TypeError(f"a {type(value).__name__} is not a time; give a number, a datetime, or ISO 8601 text")
+
+
+def _scaled(value: float, unit: Unit) -> int:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a time")
+    if isinstance(value, int):
+        return value // 1000 if unit == "ns" else value * int(US_PER[unit])
+    return round(value * US_PER[unit])
+
+
+def _in_range(value: Any, time_us: int) -> int:
+    if BEGINNING < time_us < END:
+        return time_us
+    raise ValueError(f"{value!r} lies beyond all times; does it count another unit?")
+
+
+def times_of(column: Column, unit: Unit) -> Times | None:
+    """The event time of every row, where the column's type says what it is; None if rows must be looked at."""
+    if not isinstance(column, pa.Array) or column.null_count or not len(column):
+        return None
+    kind = column.type
+    if pa.types.is_integer(kind):
+        return _whole(np.asarray(column), unit)
+    if pa.types.is_floating(kind):
+        return _real(np.asarray(column).astype(np.float64, copy=False), unit)
+    if pa.types.is_timestamp(kind):
+        return _cast(column)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _parsed(column)
+    return None
+
+
+def _whole(numbers: np.ndarray[Any, Any], unit: Unit) -> Times | None:
+    if unit == "ns":
+        return numbers.astype(np.int64) // 1000
+    limit = END // int(US_PER[unit])
+    if not (-limit < int(numbers.min()) and int(numbers.max()) < limit):
+        return None
+    return numbers.astype(np.int64) * int(US_PER[unit])
+
+
+def _real(numbers: np.ndarray[Any, Any], unit: Unit) -> Times | None:
+    scaled = np.rint(numbers * US_PER[unit])
+    return scaled.astype(np.int64) if bool(np.all(np.abs(scaled) < 2.0**62)) else None  # false for nan, too
+
+
+def _cast(column: pa.Array) -> Times | None:
+    try:
+        times = pc.cast(column, pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    return np.asarray(times)
+
+
+def _parsed(column: pa.Array) -> Times | None:
+    """All rows with a zone or all without one; anything else is looked at row by row."""
+    kinds: tuple[pa.DataType, ...] = (pa.timestamp("us"), pa.timestamp("us", "UTC"))
+    for kind in kinds:
+        try:
+            return np.asarray(column.cast(kind).cast(pa.int64()))
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+def times_by_row(column: Column, unit: Unit, refuse: Callable[[int, Exception], None]) -> tuple[Times, list[int]]:
+    """The event time of every row that has one, and which rows those are.
+
+    Args:
+        column: Whatever the user's function gave.
+        unit: Of numbers.
+        refuse: Called with the place of a row without a time and what is wrong with it; raises, or returns to drop it.
+    """
+    times: list[int] = []
+    kept: list[int] = []
+    for at, value in enumerate(rows(column)):
+        try:
+            times.append(time_of(value, unit))
+        except (ValueError, TypeError, OverflowError) as error:
+            refuse(at, error)
+        else:
+            kept.append(at)
+    return np.array(times, np.int64), kept
