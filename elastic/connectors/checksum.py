@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from elastic.batch import Column, Pairs, rows
@@ -14,18 +15,20 @@ from elastic.keys import hash_column, key_hash
 
 
 def checksum(column: Column) -> int:
-    """The sum of a 64-bit hash of each row, modulo 2^64; rows that Python calls equal count as the same row.
+    """The sum of ``row_hashes``, modulo 2^64."""
+    return int(row_hashes(column).sum(dtype=np.uint64)) if len(column) else 0
+
+
+def row_hashes(column: Column) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each row; rows that Python calls equal count as the same row.
 
     Rows of the types of keys are hashed as keys are, typed columns of them without a Python step. A dict is hashed by
     its fields, in any order; an object by its type and attributes, or by its ``repr`` if it has none.
     """
-    if not len(column):
-        return 0
     try:
-        hashes = hash_column(_plain(column))
+        return hash_column(_plain(column))
     except KeyTypeError:
-        hashes = np.fromiter((key_hash(canonical(row)) for row in rows(column)), np.uint64, len(column))
-    return int(hashes.sum(dtype=np.uint64))
+        return np.fromiter((key_hash(canonical(row)) for row in rows(column)), np.uint64, len(column))
 
 
 def _plain(column: Column) -> Column:

@@ -20,8 +20,26 @@ class Fields:
     columns: list[list[Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class TypedFields:
+    """Rows cut into one column per name, typed where they have one type."""
+
+    names: tuple[str, ...]
+    columns: list[list[Any] | pa.Array]
+
+
 def fields(column: Column, names: tuple[str, ...] | None) -> Fields:
-    """The rows as named columns.
+    """The rows as named lists of Python objects, cut as ``typed_fields`` cuts them.
+
+    Raises:
+        SinkError: A row has other fields than the names, or than the rows before it.
+    """
+    cut = typed_fields(column, names)
+    return Fields(cut.names, [rows(values) for values in cut.columns])
+
+
+def typed_fields(column: Column, names: tuple[str, ...] | None) -> TypedFields:
+    """The rows as named columns; those that are typed stay so.
 
     Pairs and tuples are taken by position (``key`` and ``value`` unless named), dicts by name, anything else is a row
     of one field (``value`` unless named).
@@ -30,12 +48,15 @@ def fields(column: Column, names: tuple[str, ...] | None) -> Fields:
         SinkError: A row has other fields than the names, or than the rows before it.
     """
     if isinstance(column, Pairs):
-        return Fields(_positional(names, 2, ("key", "value")), [rows(column.keys), rows(column.values)])
+        return TypedFields(_positional(names, 2, ("key", "value")), [column.keys, column.values])
     if isinstance(column, pa.Array) and pa.types.is_struct(column.type) and not column.null_count:
         by_name = dict(zip((f.name for f in column.type), column.flatten(), strict=True))
         if names is None or set(names) == set(by_name):
             names = names or tuple(by_name)
-            return Fields(names, [by_name[name].to_pylist() for name in names])
+            return TypedFields(names, [by_name[name] for name in names])
+    plain = isinstance(column, pa.Array) and not pa.types.is_struct(column.type)
+    if plain and (names is None or len(names) == 1):
+        return TypedFields(names or ("value",), [column])
     values = rows(column)
     kinds = set(map(_kind, values))
     if len(kinds) > 1:
@@ -45,7 +66,7 @@ def fields(column: Column, names: tuple[str, ...] | None) -> Fields:
         return _from_dicts(values, names)
     if kind is tuple:
         return _from_tuples(values, names)
-    return Fields(_positional(names, 1, ("value",)), [values])
+    return TypedFields(_positional(names, 1, ("value",)), [values])
 
 
 def _kind(row: Any) -> type | None:
@@ -65,8 +86,9 @@ def _positional(names: tuple[str, ...] | None, width: int, default: tuple[str, .
     return names
 
 
-def _from_dicts(values: Sequence[dict[str, Any]], names: tuple[str, ...] | None) -> Fields:
+def _from_dicts(values: Sequence[dict[str, Any]], names: tuple[str, ...] | None) -> TypedFields:
     names = names or tuple(values[0])
+    columns: list[list[Any] | pa.Array]
     try:
         columns = [[row[name] for row in values] for name in names]
     except KeyError:
@@ -77,17 +99,17 @@ def _from_dicts(values: Sequence[dict[str, Any]], names: tuple[str, ...] | None)
             f"the row {shortened(odd)} has the fields {', '.join(map(str, odd))}, "
             f"expected {', '.join(map(str, names))}; give every row the same fields, or choose some with .map(...)"
         )
-    return Fields(names, columns)
+    return TypedFields(names, columns)
 
 
-def _from_tuples(values: Sequence[tuple[Any, ...]], names: tuple[str, ...] | None) -> Fields:
+def _from_tuples(values: Sequence[tuple[Any, ...]], names: tuple[str, ...] | None) -> TypedFields:
     width = len(values[0])
     if odd := next((row for row in values if len(row) != width), None):
         raise SinkError(
             f"the row {shortened(odd)} has {_count(len(odd))}, the rows before it {_count(width)}; "
             f"give every row the same fields"
         )
-    return Fields(_positional(names, width, ("key", "value")), [list(c) for c in zip(*values, strict=True)])
+    return TypedFields(_positional(names, width, ("key", "value")), [list(c) for c in zip(*values, strict=True)])
 
 
 def _refuse_mixture(values: Sequence[Any]) -> None:

@@ -1,18 +1,24 @@
 """Where results go: ``from elastic import sinks``, then ``.sink(sinks.sqlite("counts.db", table="counts"))``.
 
-Every sink here is exactly once: a commit's rows and its tick become visible together or not at all, also when a worker
-is killed in the middle, and a worker that was replaced can write no more.
+Every sink here but ``call`` is exactly once: a commit's rows and its tick become visible together or not at all, also
+when a worker is killed in the middle, and a worker that was replaced can write no more.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
 
-from elastic.connectors.base import Rate
+from elastic.callables import check_function
+from elastic.connectors.base import Rate, Sink, SinkContext, Writer
+from elastic.connectors.call import CallSink, Delivery
+from elastic.connectors.column_types import TypeLike, as_wanted
+from elastic.connectors.csv_parts import CsvSink
 from elastic.connectors.discard import DiscardSink
 from elastic.connectors.json_lines import JsonLinesSink
+from elastic.connectors.parquet_parts import ParquetSink
 from elastic.connectors.rate import as_rate
 from elastic.connectors.sqlite import SqliteSink
 from elastic.connectors.sqlite_table import SqliteTable
@@ -20,7 +26,11 @@ from elastic.connectors.stdout import StdoutSink
 from elastic.errors import QueryError
 from elastic.units import parse_duration_ms, parse_duration_s
 
-__all__ = ["discard", "json_lines", "sqlite", "stdout"]
+__all__ = [
+    "Delivery", "Sink", "SinkContext", "Writer", "call", "csv", "discard", "json_lines", "parquet", "sqlite", "stdout",
+]  # fmt: skip
+
+Compression: TypeAlias = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 
 
 def sqlite(
@@ -85,10 +95,87 @@ def json_lines(
         QueryError: An argument is none of the above.
         UnitError: ``commit`` is no duration.
     """
-    period_ms = parse_duration_ms(commit)
-    if period_ms == 0:
-        raise QueryError("json_lines(commit='0s'): expected a duration above zero, such as 1s; a part holds its rows")
-    return JsonLinesSink(_absolute(directory), _columns("json_lines", columns), period_ms)
+    return JsonLinesSink(_absolute(directory), _columns("json_lines", columns), _period_ms("json_lines", commit))
+
+
+def csv(
+    directory: str | os.PathLike[str],
+    *,
+    columns: Iterable[str] | None = None,
+    delimiter: str = ",",
+    commit: str = "1s",
+) -> CsvSink:
+    """A sink that writes CSV files into a directory, in parts as ``json_lines`` does; each begins with a line of names.
+
+    Rows are tuples, dicts or single values of None, bool, int, float, str, dates and times. None is written as nothing,
+    text that is empty as ``""``.
+
+    Args:
+        directory: A relative path is taken from where the query is built.
+        columns: Names of a row's fields, in order. Left out: ``key`` and ``value`` for pairs, as keyed aggregates emit
+            them, a dict's own keys for dicts, ``value`` for single values.
+        delimiter: One ASCII character.
+        commit: A part holds the rows of so long, or fewer at the end, or where it grows past 32 MiB.
+
+    Raises:
+        QueryError: An argument is none of the above.
+        UnitError: ``commit`` is no duration.
+    """
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+        raise QueryError(f"csv(delimiter={delimiter!r}): expected one ASCII character, such as ',' or '\\t'")
+    return CsvSink(_absolute(directory), _columns("csv", columns), _period_ms("csv", commit), delimiter)
+
+
+def parquet(
+    directory: str | os.PathLike[str],
+    *,
+    columns: Iterable[str] | None = None,
+    types: Mapping[str, TypeLike] | None = None,
+    compression: Compression = "zstd",
+    commit: str = "10s",
+) -> ParquetSink:
+    """A sink that writes Parquet files into a directory, in parts as ``json_lines`` does.
+
+    Rows are tuples, dicts or single values of anything that Arrow has a type for. Without ``types``, a column of a part
+    has the type of its values there: two parts may differ, where one has 1 and the other 1.5.
+
+    Args:
+        directory: A relative path is taken from where the query is built.
+        columns: Names of a row's fields, in order; left out as for ``csv``.
+        types: Of some or all columns: str, int, float, bool, bytes, a name of Arrow's such as ``"timestamp[ms]"``, or a
+            pyarrow type.
+        compression: zstd, snappy, gzip, lz4 or none.
+        commit: A part holds the rows of so long, or fewer at the end, or where it grows past 32 MiB in memory.
+
+    Raises:
+        QueryError: An argument is none of the above.
+        UnitError: ``commit`` is no duration.
+    """
+    if compression not in get_args(Compression):
+        raise QueryError(f"parquet(compression={compression!r}): expected one of {', '.join(get_args(Compression))}")
+    names, given = _columns("parquet", columns), as_wanted("parquet", columns, types).types
+    return ParquetSink(_absolute(directory), names, _period_ms("parquet", commit), given, compression)
+
+
+def call(function: Callable[[Delivery], Any], *, every: str | None = None, parallel: bool = True) -> CallSink:
+    """A sink that hands rows to a function: **at least once**, since nobody can know of a call that was cut short.
+
+    The function gets a ``Delivery``: its rows, their tick, and a token. After a failure it may be called again with the
+    same rows; then the token is the same too, so that a target can tell that it has seen them. A call that returned
+    before the worker noted it is repeated, and no other: rows come in the order of their ticks, and the next call comes
+    when the one before it has returned. What it returns is not looked at; if it raises, the job fails.
+
+    Args:
+        function: Takes a ``Delivery``. It runs on the workers, in a thread of its own.
+        every: Such as ``"1s"``: one call for the rows of so long; None makes one for each tick that has rows.
+        parallel: Several instances call at once, each for its own key groups; False has only one.
+
+    Raises:
+        QueryError: An argument is none of the above.
+        UnitError: ``every`` is no duration.
+    """
+    check_function("sinks.call", function, one_row=True)
+    return CallSink(function, 0 if every is None else _period_ms("call", every, "every"), parallel)
 
 
 def stdout() -> StdoutSink:
@@ -113,6 +200,14 @@ def discard(*, rate: Rate | str | None = None) -> DiscardSink:
     if limit and (limit.unit != "records" or limit.phases):
         raise QueryError(f"discard(rate={rate!r}): expected rows a second, such as 10k/s")
     return DiscardSink(limit)
+
+
+def _period_ms(sink: str, written: str, argument: str = "commit") -> int:
+    """The duration that was written."""
+    period_ms = parse_duration_ms(written)
+    if period_ms == 0:
+        raise QueryError(f"{sink}({argument}={written!r}): expected a duration above zero, such as 1s")
+    return period_ms
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

@@ -9,8 +9,9 @@ from elastic.connectors.parquet_files import parquet
 from elastic.connectors.record_files import csv, json_lines
 from elastic.connectors.tcp_lines import tcp_lines
 from elastic.connectors.text_files import text_files
+from elastic.errors import SourceError
 
 __all__ = [
-    "Chunk", "Malformed", "Partition", "Rate", "Reader", "Source", "csv", "from_list", "generator", "json_lines",
-    "parquet", "tcp_lines", "text_files",
+    "Chunk", "Malformed", "Partition", "Rate", "Reader", "Source", "SourceError", "csv", "from_list", "generator",
+    "json_lines", "parquet", "tcp_lines", "text_files",
 ]  # fmt: skip
