@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TypeAlias
 
+from elastic.connectors.globbing import matches
 from elastic.connectors.lines import LineFormat, Segment
 from elastic.errors import QueryError, SourceError
 
@@ -44,11 +45,12 @@ class FilePatterns:
         """
         found: set[str] = set()
         for pattern in self.patterns:
-            matches, literal = _matches(pattern)
-            if not matches:
+            named, literal = self._matches(pattern)
+            if not named:
                 what = "no file matches" if glob.has_magic(pattern) else "there is no file"
-                raise SourceError(f"{self.source}: {what} {pattern!r} (looked in {Path.cwd()}); check the path")
-            kept = [match for match in matches if not self._excluded(match)]
+                but = f" outside of exclude={list(self.exclude)}" if self.exclude else ""
+                raise SourceError(f"{self.source}: {what} {pattern!r}{but} (looked in {Path.cwd()}); check the path")
+            kept = [match for match in named if not self._excluded(match)]
             files = [match for match in kept if not Path(match).is_dir()]
             if kept and not files and literal:
                 inside = str(Path(pattern, "*"))
@@ -66,8 +68,8 @@ class FilePatterns:
 
     def look(self) -> list[str]:
         """The same of the files that are there now, which may be none."""
-        matches = [match for pattern in self.patterns for match in _matches(pattern)[0] if not self._excluded(match)]
-        return sorted({os.path.abspath(match) for match in matches if Path(match).is_file()})  # noqa: PTH100 (as above)
+        named = [match for pattern in self.patterns for match in self._matches(pattern)[0] if not self._excluded(match)]
+        return sorted({os.path.abspath(match) for match in named if Path(match).is_file()})  # noqa: PTH100 (as above)
 
     def absolute(self) -> FilePatterns:
         """The same files, wherever the working directory is."""
@@ -100,6 +102,19 @@ class FilePatterns:
             raise SourceError(f"{self.source}: no permission to read {path!r}; grant it, or leave it out with exclude=")
         return status.st_size
 
+    def _matches(self, pattern: str) -> tuple[list[str], bool]:
+        """What a pattern matches, and whether it is a name: a name may contain what looks like a pattern."""
+        literal = os.path.lexists(pattern)
+        return ([pattern] if literal else list(matches(pattern, self._excludes_all_in))), literal
+
+    def _excludes_all_in(self, folder: str) -> bool:
+        """Whether whatever the folder holds is left out."""
+        inside = folder + os.sep
+        return any(
+            e.endswith("*") and fnmatch.fnmatchcase(inside, e) if glob.has_magic(e) else e in inside
+            for e in self.exclude
+        )
+
     def _excluded(self, path: str) -> bool:
         return any(fnmatch.fnmatchcase(path, e) if glob.has_magic(e) else e in path for e in self.exclude)
 
@@ -115,12 +130,6 @@ def as_patterns(source: str, paths: PathLike | Iterable[PathLike], exclude: str 
         raise QueryError(f"{source} needs at least one path or glob, such as 'logs/*.txt'")
     excluded = [exclude] if isinstance(exclude, str) else list(exclude)
     return FilePatterns(source, tuple(str(Path(p).expanduser()) for p in listed), tuple(excluded))
-
-
-def _matches(pattern: str) -> tuple[list[str], bool]:
-    """What a pattern matches, and whether it is a name: a name may contain what looks like a pattern."""
-    literal = os.path.lexists(pattern)
-    return ([pattern] if literal else glob.glob(pattern, recursive=True)), literal  # noqa: PTH207 (no `**/x` alike)
 
 
 def without_headers(segments: Sequence[Segment], form: LineFormat) -> list[Segment]:
