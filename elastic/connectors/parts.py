@@ -123,7 +123,8 @@ class PartsSink(Sink):
         try:
             yield
         except (FileExistsError, NotADirectoryError) as error:
-            raise SinkError(f"{error.filename} is a file; {self.name} needs a directory: name another") from error
+            file = next((p for p in (self.directory, *self.directory.parents) if p.is_file()), error.filename)
+            raise SinkError(f"{file} is a file; {self.name} needs a directory: name another") from error
         except OSError as error:
             raise SinkError(
                 f"{error.filename or self.directory}: {error.strerror}; parts that were committed are kept"

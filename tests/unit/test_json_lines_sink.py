@@ -206,3 +206,12 @@ def test_a_part_that_was_removed_counts_as_lost(
 def test_a_period_of_nothing_is_refused() -> None:
     with pytest.raises(QueryError, match="above zero"):
         sinks.json_lines("results", commit="0s")
+
+
+@pytest.mark.parametrize("below", ["", "parts"])
+def test_a_file_where_a_directory_is_needed_is_named(tmp_path: Path, context: SinkContext, below: str) -> None:
+    file = tmp_path / "out"
+    file.touch()
+
+    with pytest.raises(SinkError, match=f"^{file} is a file; json_lines needs a directory"):
+        sinks.json_lines(file / below).prepare(context)
