@@ -8,16 +8,16 @@ exists before anything reads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from elastic.callables import caller, is_ours, shortened
 from elastic.errors import QueryError
 from elastic.operators.apply import Apply
 from elastic.operators.base import Operator
-from elastic.plan import MAIN, Combine, Edge, Folding, OperatorPlan, Plan, Route, Settings, Step
+from elastic.plan import FALLIBLE, MAIN, Combine, Edge, Folding, OnError, OperatorPlan, Plan, Route, Settings, Step
 from elastic.units import UnitError, parse_duration_ms
 
 _NAME = re.compile(r"\w[\w.-]*")
@@ -29,6 +29,7 @@ class Path:
 
     Attributes:
         output: Which of the producer's outputs.
+        has_keys: One of the steps gives the rows their keys, and ``key`` is not called any more.
     """
 
     producer: str
@@ -36,7 +37,7 @@ class Path:
     keyed: bool = False
     key: Callable[[Any], Any] | None = None
     key_name: str = "key_by"
-    value_steps: tuple[Step, ...] = ()
+    has_keys: bool = False
     output: str = MAIN
 
 
@@ -50,6 +51,7 @@ class Node:
         line: Where, as ``file:line``.
         emit: Of an operator that emits in periods, as the user wrote it.
         single: It has one instance.
+        on_error: Of a user's operator.
     """
 
     name: str
@@ -59,11 +61,7 @@ class Node:
     line: str
     emit: str | None = None
     single: bool = False
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of its outputs beside the main one."""
-        return tuple(getattr(self.logic, "outputs", ()))
+    on_error: OnError = "fail"
 
     def __str__(self) -> str:
         return f"{self.name!r} ({self.line})"
@@ -103,6 +101,7 @@ class Graph:
         emit: str | None = None,
         single: bool = False,
         before: Node | None = None,
+        on_error: OnError = "fail",
     ) -> Node:
         """A new operator under ``name``; without one under ``default``, the second of which is ``default-2``.
 
@@ -117,7 +116,7 @@ class Graph:
         check_name("an operator", name)
         if name in self.nodes:
             raise QueryError(f"{caller()}: the name of operator {self.nodes[name]} is taken; give this one another")
-        node = self.nodes[name] = Node(name, kind, logic, verb, caller(), emit, single)
+        node = self.nodes[name] = Node(name, kind, logic, verb, caller(), emit, single, on_error)
         if before is not None:
             self.nodes[before.name] = self.nodes.pop(before.name)
         return node
@@ -135,7 +134,7 @@ class Graph:
         for number, path in enumerate(paths):
             edge = Edge(
                 len(self._edges), path.producer, node.name, number, path.steps, path.key, path.key_name, path.keyed,
-                path.value_steps, value, combine, path.output, route,
+                value, combine, path.output, route,
             )  # fmt: skip
             self._edges.append(edge)
 
@@ -163,8 +162,27 @@ class Graph:
             SourceError: There is nothing to read.
         """
         instances = min(workers, settings.key_groups)
+        self._check_policies(settings.on_error)
         operators = {name: self._operator(node, instances, settings) for name, node in self.nodes.items()}
-        return Plan(self.query, operators, tuple(self._edges), settings)
+        edges = tuple(_with_policies(edge, settings.on_error) for edge in self._edges)
+        return Plan(self.query, operators, edges, settings)
+
+    def _check_policies(self, on_error: Mapping[str, OnError]) -> None:
+        """Return if every policy has its operator or step, and if what is to be diverted is read."""
+        policies = {n.name: n.on_error for n in self.nodes.values() if isinstance(n.logic, Operator)}
+        policies |= {e.key_name: "fail" for e in self._edges if e.key is not None}
+        policies |= {s.name: s.on_error for e in self._edges for s in e.steps if s.kind in FALLIBLE}
+        for name, policy in on_error.items():
+            if name not in policies:
+                raise QueryError(
+                    f"query {self.query!r}: on_error names {name!r}, which is no operator or step with a policy; "
+                    f"there are {', '.join(map(repr, policies)) or 'none'}"
+                )
+            if policy == "divert" and policies[name] != "divert":
+                raise QueryError(
+                    f"query {self.query!r}: {name!r} cannot be made to divert from outside, since nothing reads what "
+                    "it would divert; write on_error='divert' in the query and read .output('errors')"
+                )
 
     def _operator(self, node: Node, instances: int, settings: Settings) -> OperatorPlan:
         user_code = _runs_user_code(node) or any(_calls_user_code(e) for e in self._edges if e.producer == node.name)
@@ -174,7 +192,9 @@ class Graph:
             return replace(plan, partitions=partitions, parallelism=min(instances, len(partitions)))
         if node.kind == "sink":
             return replace(plan, parallelism=instances if node.logic.parallel else 1)
-        logic = Apply(node.logic) if isinstance(node.logic, Operator) else node.logic
+        logic = node.logic
+        if isinstance(logic, Operator):
+            logic = Apply(logic, settings.on_error.get(node.name, node.on_error))
         if node.single:
             plan = replace(plan, parallelism=1)
         if node.emit is None:
@@ -214,6 +234,28 @@ def check_outputs(operator: str, outputs: Any) -> None:
             raise QueryError(f"{caller()}: {operator}.outputs names {name!r}, {problem}; give each a name of its own")
 
 
+def _with_policies(edge: Edge, on_error: Mapping[str, OnError]) -> Edge:
+    """The edge with these policies in place of those that the query says."""
+    if edge.key is not None and edge.key_name in on_error:
+        key = Step("key", edge.key_name, edge.key, -1 - edge.id)
+        edge = replace(edge, steps=(*edge.steps, key), key=None)
+    steps = (
+        replace(step, on_error=on_error[step.name]) if step.kind in FALLIBLE and step.name in on_error else step
+        for step in edge.steps
+    )
+    return replace(edge, steps=tuple(steps))
+
+
+def check_on_error(verb: str, on_error: Any) -> None:
+    """Return if ``on_error`` is a policy.
+
+    Raises:
+        QueryError: It is none.
+    """
+    if on_error not in get_args(OnError):
+        raise QueryError(f"{caller()}: {verb}(on_error={on_error!r}): write 'fail', 'skip' or 'divert'")
+
+
 def check_emit(verb: str, emit: Any) -> None:
     """Return if ``emit`` is a period, ``tick`` or ``end``; whether the period fits the tick, only the plan can tell.
 
@@ -251,7 +293,6 @@ def _runs_user_code(node: Node) -> bool:
 
 def _calls_user_code(edge: Edge) -> bool:
     """Whether an edge's chain, which runs in its producer, calls a function of the user's."""
-    steps = (*edge.steps, *edge.value_steps)
     if isinstance(edge.combine, Folding):
         return True
-    return not all(map(is_ours, (*(s.function for s in steps), edge.key, edge.value)))
+    return not all(map(is_ours, (*(s.function for s in edge.steps), edge.key, edge.value)))

@@ -7,20 +7,31 @@ function, the key group and, where it is exact, a partial aggregation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from elastic.keys import KEY_GROUPS, KeyInterval, even_intervals
 from elastic.policies import Policy
 
-StepKind: TypeAlias = Literal["map", "filter", "flat_map", "map_values", "flat_map_values", "split", "rest"]
+StepKind: TypeAlias = Literal[
+    "map", "filter", "flat_map", "map_values", "flat_map_values", "split", "rest", "key", "failed"
+]
+
+FALLIBLE: frozenset[StepKind] = frozenset({"map", "filter", "flat_map", "map_values", "flat_map_values", "key"})
+"""Kinds of steps of which users say what becomes of a record on which they fail."""
+
+OnError: TypeAlias = Literal["fail", "skip", "divert"]
+"""What becomes of a record on which user code raises: it ends the job, is left out, or goes to an output of its own."""
 
 Route: TypeAlias = Literal["group", "spread"]
 """``group``: each row goes to whoever owns the key group that it was emitted from. ``spread``: evenly to all groups."""
 
 MAIN = "main"
 """The output of an operator that ``apply`` gives; what it emits without naming an output goes there."""
+
+ERRORS = "errors"
+"""The output that records are diverted to."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class Step:
         kind: ``map`` gives one row per row, ``filter`` keeps rows, ``flat_map`` gives any number per row;
             ``map_values`` and ``flat_map_values`` do so with the second half of ``(key, value)`` rows. ``split`` is a
             filter, and ``rest``, whose function is not called, gives what the split right before it did not keep.
+            ``key`` gives rows their keys. ``failed``, whose function is not called, gives the records on which the step
+            right before it failed, as ``elastic.operators.failure.failed_record`` tells of them.
         name: What the user sees in errors and reports, such as ``flat_map(split)``.
         function: Takes a row; a function of ``elastic.functions`` also takes a whole column.
         identity: Equal for the same step of the query on two edges, so that a shared prefix is computed once a tick.
@@ -40,6 +53,7 @@ class Step:
     name: str
     function: Callable[[Any], Any]
     identity: int
+    on_error: OnError = "fail"
 
 
 @dataclass(frozen=True)
@@ -72,12 +86,11 @@ class Edge:
     Attributes:
         id: Position in ``Plan.edges``; subscriptions, buffers, acknowledgements and versions are kept per edge.
         input: Which input of the consumer this is, from 0; the second part of the canonical order.
-        steps: Stateless steps, in order.
+        steps: Stateless steps, in order. After a ``key`` step each row keeps its key, whatever they make of it.
         keyed: Whether rows are routed by key.
         route: How they are routed on an edge without keys.
-        key: Function from a row to its key; None where the row is its own key, and on an edge without keys.
+        key: Function from a row to its key; None where a step gave it one or the row is its own, and without keys.
         key_name: What the user sees of the key function.
-        value_steps: Stateless steps after the key, in order: each row keeps its key whatever they make of it.
         value: Function from a row to the value that the consumer gets; None hands the row itself over.
         combine: What is made of the rows of each key before the shuffle, so that fewer have to cross it.
         output: Which output of the producer it carries.
@@ -91,7 +104,6 @@ class Edge:
     key: Callable[[Any], Any] | None = None
     key_name: str = "key_by"
     keyed: bool = False
-    value_steps: tuple[Step, ...] = ()
     value: Callable[[Any], Any] | None = None
     combine: Combine | None = None
     output: str = MAIN
@@ -139,6 +151,7 @@ class Settings:
         scaling: Decides how many instances operators should have; None leaves them as they are.
         disk: Checkpoints also lie in the job directory, so that a job can be resumed: ``on``; ``sync`` has them, and
             the input log, on the disk itself before anything is acknowledged; ``off`` keeps them in memory alone.
+        on_error: Policies by the name of an operator or step, in place of those that the query says.
         auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while a tick's work takes much of its length.
     """
 
@@ -154,6 +167,7 @@ class Settings:
     disk: Literal["on", "sync", "off"] = "on"
     auto_tick: bool = True
     scaling: Policy | None = None
+    on_error: Mapping[str, OnError] = field(default_factory=dict)
 
     @property
     def checkpoint_ticks(self) -> int:

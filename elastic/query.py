@@ -10,7 +10,7 @@ from elastic.connectors.base import Source
 from elastic.errors import QueryError
 from elastic.graph import Graph, Path
 from elastic.plan import Plan, Settings
-from elastic.streams import Stream
+from elastic.streams import Stream, named_outputs
 
 
 class Query:
@@ -44,7 +44,7 @@ class Query:
             )
         check_shippable(f"source {source.name!r}", source)
         node = self._graph.add("source", source, verb="source", name=name, default=source.name)
-        return Stream(self._graph, [Path(node.name)], str(node), node)
+        return Stream(self._graph, [Path(node.name)], str(node), named_outputs(node, getattr(source, "outputs", ())))
 
     def check(self) -> None:
         """Return if the query is complete.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ SCHEMA = 1
 
 EventKind: TypeAlias = Literal[
     "started", "joined", "killed", "paused", "resumed", "failed", "detected", "restored", "replayed", "caught_up",
-    "spare_started", "fenced", "checkpoint_lost", "scaled_out", "scaled_in", "draining", "drained",
+    "record_failed", "spare_started", "fenced", "checkpoint_lost", "scaled_out", "scaled_in", "draining", "drained",
     "nondeterminism", "source_finished",
     "stopping", "finished", "aborted", "warning",
 ]  # fmt: skip
@@ -36,6 +36,7 @@ EVENT_KINDS: Mapping[EventKind, str] = MappingProxyType(
         "restored": "A replacement instance holds the state of the last checkpoint and processes again.",
         "replayed": "A replacement instance has processed all that its upstreams had sent before the failure.",
         "caught_up": "Lag is back under its bound, and has stayed there for a second.",
+        "record_failed": "An operator or step skips or diverts a record for the first time; the cause says why.",
         "spare_started": "A new idle worker stands by in place of one that was used.",
         "fenced": "A worker that was taken for dead came back; its data and commits were refused and it was ended.",
         "checkpoint_lost": "The copy of a checkpoint went with its holder; a full one was asked for at once.",
@@ -88,6 +89,33 @@ class JobEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedRecords:
+    """Records on which user code raised and that did not end the job.
+
+    Attributes:
+        where: The operator or step.
+        skipped: How many were left out.
+        diverted: How many went to the output for them.
+        example: What the last of them met: the exception, the user's line, the record.
+    """
+
+    where: str
+    skipped: int
+    diverted: int
+    example: str
+
+
+def added(failures: Iterable[FailedRecords]) -> tuple[FailedRecords, ...]:
+    """The counts of each operator or step together, in the order in which they first come."""
+    sums: dict[str, FailedRecords] = {}
+    for found in failures:
+        known = sums.get(found.where, FailedRecords(found.where, 0, 0, ""))
+        skipped, diverted = known.skipped + found.skipped, known.diverted + found.diverted
+        sums[found.where] = FailedRecords(found.where, skipped, diverted, found.example)
+    return tuple(sums.values())
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorReport:
     """One operator: how many instances at the end, records taken in, and the busiest instance's share of its time."""
 
@@ -107,6 +135,7 @@ class Progress:
         done: Share of a bounded input that has been read, 0 to 1; None where the input has no known end.
         workers: Workers that live and hold instances.
         spares: Idle workers that stand by.
+        failures: Records that were skipped or diverted, by operator or step.
         checkpoint_age_s: Time since the oldest of the instances' last stored checkpoints; None before the first.
         events: What happened since the last ``Progress``, in order.
         finished: The job has ended; ask for its outcome.
@@ -126,6 +155,7 @@ class Progress:
     checkpoint_age_s: float | None = None
     memory_bytes: int = 0
     operators: tuple[OperatorReport, ...] = ()
+    failures: tuple[FailedRecords, ...] = ()
     events: tuple[JobEvent, ...] = ()
     finished: bool = False
 
@@ -236,6 +266,7 @@ class JobOutcome:
     latency_ms: Percentiles = Percentiles()
     checkpoints: Checkpoints = Checkpoints()
     operators: tuple[OperatorReport, ...] = ()
+    failures: tuple[FailedRecords, ...] = ()
     events: tuple[JobEvent, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     scale_outs: tuple[ScaleOut, ...] = ()
@@ -275,6 +306,7 @@ class Report:
     latency_ms: Percentiles
     checkpoints: Checkpoints
     operators: tuple[OperatorReport, ...]
+    failures: tuple[FailedRecords, ...]
     events: tuple[JobEvent, ...]
     recoveries: tuple[Recovery, ...]
     scale_outs: tuple[ScaleOut, ...]

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from elastic import nodes
 from elastic.callables import caller, check_function, check_shippable, describe, did_you_mean, shortened
 from elastic.connectors.base import Sink
 from elastic.errors import QueryError
 from elastic.functions import identity
-from elastic.graph import Graph, Node, Path, check_outputs
+from elastic.graph import Graph, Node, Path, check_on_error, check_outputs
 from elastic.operators.aggregates import Kind
 from elastic.operators.base import Operator
-from elastic.plan import MAIN, Combine, Folding, Step, StepKind
+from elastic.plan import ERRORS, Combine, Folding, OnError, Step, StepKind
+
+
+class _Named(NamedTuple):
+    """A named output: how its rows come, what it is called, and who waits in the graph for it to be read."""
+
+    paths: tuple[Path, ...]
+    origin: str
+    waits: int | None = None
+
+
+def named_outputs(node: Node, names: Sequence[str]) -> dict[str, _Named]:
+    """The named outputs of an operator."""
+    return {name: _Named((Path(node.name, output=name),), f"output {name!r} of {node}") for name in names}
 
 
 class _Streams:
@@ -24,16 +37,62 @@ class _Streams:
         graph: Of the query.
         paths: The ways by which rows come here.
         origin: What the stream is called in errors.
-        node: The operator whose main output this is; None of a stream that is further on.
+        outputs: What else comes from where this stream does, by name; None where nothing can.
     """
 
-    def __init__(self, graph: Graph, paths: Sequence[Path], origin: str, node: Node | None = None) -> None:
-        self._graph, self._paths, self._origin, self._node = graph, tuple(paths), origin, node
+    def __init__(
+        self, graph: Graph, paths: Sequence[Path], origin: str, outputs: Mapping[str, _Named] | None = None
+    ) -> None:
+        self._graph, self._paths, self._origin, self._outputs = graph, tuple(paths), origin, outputs
         self._id = graph.next_id()
         graph.opened(self._id, origin)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._origin}>"
+
+    def output(self, name: str) -> Stream:
+        """A named output of the operator or step that gives this stream.
+
+        Those that an operator's class declares; and ``errors``, where ``on_error="divert"`` is asked for. The main
+        output need not be read then.
+
+        Raises:
+            QueryError: There is no such output.
+        """
+        if self._outputs is None:
+            raise QueryError(
+                f"{caller()}: output() follows an operator, as in .apply(…).output({name!r}), or what is written with "
+                f"on_error='divert'; this stream is {self._origin}"
+            )
+        if (found := self._outputs.get(name)) is None:
+            known = ", ".join(map(repr, self._outputs))
+            hint = f"it has {known}" if known else f"an operator's class declares them: outputs = ({name!r},)"
+            raise QueryError(f"{caller()}: {self._origin} has no output {shortened(name)}; {hint}")
+        self._read()
+        if found.waits is not None:
+            self._graph.read(found.waits)
+        return Stream(self._graph, found.paths, found.origin)
+
+    def _diverted(self, where: str, paths: Sequence[Path]) -> dict[str, _Named]:
+        """The output that records are diverted to, which must be read."""
+        origin, waits = f"output {ERRORS!r} of {where}, which diverts", self._graph.next_id()
+        self._graph.opened(waits, origin)
+        return {ERRORS: _Named(tuple(paths), origin, waits)}
+
+    def _stepped(self, paths: Sequence[Path], step: Step) -> list[Path]:
+        """The paths with one more step.
+
+        An identity per path, not per step: on two paths the same step has different rows before it.
+        """
+        return [replace(p, steps=(*p.steps, replace(step, identity=self._graph.next_id()))) for p in paths]
+
+    def _outputs_of(self, step: Step, paths: Sequence[Path], where: str) -> dict[str, _Named] | None:
+        """The outputs of a step, given the paths that end with it."""
+        if step.on_error != "divert":
+            return None
+        failed = Step("failed", f"errors of {step.name}", identity(), 0)
+        plain = [Path(p.producer, p.steps, output=p.output) for p in paths]
+        return self._diverted(where, self._stepped(plain, failed))
 
     def _read(self) -> tuple[Path, ...]:
         """The paths, for something that goes on from here."""
@@ -42,12 +101,16 @@ class _Streams:
 
     def _of(self, node: Node) -> Stream:
         """What the operator emits on its main output."""
-        return Stream(self._graph, [Path(node.name)], str(node), node)
+        return Stream(
+            self._graph, [Path(node.name)], str(node), named_outputs(node, getattr(node.logic, "outputs", ()))
+        )
 
-    def _checked(self, verb: str, kind: StepKind, function: Callable[[Any], Any]) -> Step:
+    @staticmethod
+    def _checked(verb: str, kind: StepKind, function: Callable[[Any], Any], on_error: OnError = "fail") -> Step:
         """A step that the user calls ``verb``, if the function can serve in it."""
         check_function(verb, function, one_row=not kind.startswith("flat_map"))
-        return Step(kind, f"{verb}({describe(function)})", function, self._graph.next_id())
+        check_on_error(verb, on_error)
+        return Step(kind, f"{verb}({describe(function)})", function, 0, on_error)
 
     def _united(self, others: Sequence[_Streams]) -> tuple[list[Path], str]:
         """The paths of this stream and of the others, and what they are called together."""
@@ -64,25 +127,25 @@ class _Streams:
 class Stream(_Streams):
     """Rows without keys. Every method gives a new stream, and one stream may be read several times."""
 
-    def map(self, function: Callable[[Any], Any]) -> Stream:
+    def map(self, function: Callable[[Any], Any], *, on_error: OnError = "fail") -> Stream:
         """One row per row: what the function returns."""
-        return self._step("map", function)
+        return self._step("map", function, on_error)
 
-    def filter(self, function: Callable[[Any], Any]) -> Stream:
+    def filter(self, function: Callable[[Any], Any], *, on_error: OnError = "fail") -> Stream:
         """The rows for which the function returns something true."""
-        return self._step("filter", function)
+        return self._step("filter", function, on_error)
 
-    def flat_map(self, function: Callable[[Any], Any]) -> Stream:
+    def flat_map(self, function: Callable[[Any], Any], *, on_error: OnError = "fail") -> Stream:
         """Any number of rows per row: all that the function returns or yields, in order."""
-        return self._step("flat_map", function)
+        return self._step("flat_map", function, on_error)
 
-    def map_values(self, function: Callable[[Any], Any]) -> Stream:
+    def map_values(self, function: Callable[[Any], Any], *, on_error: OnError = "fail") -> Stream:
         """Of ``(key, value)`` rows, such as aggregates give: the same keys, each with what the function returns."""
-        return self._step("map_values", function)
+        return self._step("map_values", function, on_error)
 
-    def flat_map_values(self, function: Callable[[Any], Any]) -> Stream:
+    def flat_map_values(self, function: Callable[[Any], Any], *, on_error: OnError = "fail") -> Stream:
         """Of ``(key, value)`` rows: the key with each value that the function returns or yields, in order."""
-        return self._step("flat_map_values", function)
+        return self._step("flat_map_values", function, on_error)
 
     def union(self, *others: Stream) -> Stream:
         """The rows of all the streams."""
@@ -122,27 +185,6 @@ class Stream(_Streams):
             left = tuple(self._stepped(taken, Step("rest", f"after {name}", identity(), 0)))
         return branches
 
-    def output(self, name: str) -> Stream:
-        """A named output of the operator that gives this stream: one that its class declares.
-
-        Nothing need read the main output then.
-
-        Raises:
-            QueryError: The stream does not come straight from an operator, or that has no such output.
-        """
-        node = self._node
-        if node is None:
-            raise QueryError(
-                f"{caller()}: output() follows the operator itself, as in .apply(…).output({name!r}); "
-                f"this stream is {self._origin}"
-            )
-        if name not in (MAIN, *node.outputs):
-            known = ", ".join(map(repr, node.outputs))
-            hint = f"it has {known}" if known else f"its class declares none; write outputs = ({name!r},) there"
-            raise QueryError(f"{caller()}: operator {node} has no output {shortened(name)}; {hint}")
-        self._read()
-        return Stream(self._graph, [Path(node.name, output=name)], f"output {name!r} of {node}")
-
     def distinct(
         self, by: Callable[[Any], Any] | None = None, *, ttl: str | None = None, name: str | None = None
     ) -> Stream:
@@ -165,7 +207,7 @@ class Stream(_Streams):
         """
         return self._of(nodes.top(self._graph, self._read(), k, by, pairs=True, emit=emit, name=name))
 
-    def key_by(self, function: Callable[[Any], Any] | None = None) -> KeyedStream:
+    def key_by(self, function: Callable[[Any], Any] | None = None, *, on_error: OnError = "fail") -> KeyedStream:
         """The same rows, each with the key that the function gives for it; without a function, the row is its own key.
 
         Keys are None, bool, int, float, str, bytes and tuples of them; keys that Python calls equal are one key.
@@ -174,8 +216,15 @@ class Stream(_Streams):
         if function is not None:
             check_function("key_by", function)
             name = f"key_by({describe(function)})"
-        paths = [replace(path, keyed=True, key=function, key_name=name) for path in self._read()]
-        return KeyedStream(self._graph, paths, f"{name} ({caller()})")
+        check_on_error("key_by", on_error)
+        where = f"{name} ({caller()})"
+        if on_error == "fail":
+            keyed = [replace(p, keyed=True, key=function, key_name=name, has_keys=False) for p in self._read()]
+            return KeyedStream(self._graph, keyed, where)
+        step = Step("key", name, function or identity(), 0, on_error)
+        paths = self._stepped(self._read(), step)
+        keyed = [replace(p, keyed=True, key=None, key_name=name, has_keys=True) for p in paths]
+        return KeyedStream(self._graph, keyed, where, self._outputs_of(step, paths, where))
 
     def sink(self, sink: Sink, *, name: str | None = None) -> None:
         """Every row goes to the sink; those that one key emitted, in order.
@@ -191,16 +240,10 @@ class Stream(_Streams):
         node = self._graph.add("sink", sink, verb="sink", name=name, default=sink.name)
         self._graph.connect(node, self._read())
 
-    def _step(self, kind: StepKind, function: Callable[[Any], Any]) -> Stream:
-        step = self._checked(kind, kind, function)
-        return Stream(self._graph, self._stepped(self._read(), step), f"{step.name} ({caller()})")
-
-    def _stepped(self, paths: Sequence[Path], step: Step) -> list[Path]:
-        """The paths with one more step.
-
-        An identity per path, not per step: on two paths the same step has different rows before it.
-        """
-        return [replace(p, steps=(*p.steps, replace(step, identity=self._graph.next_id()))) for p in paths]
+    def _step(self, kind: StepKind, function: Callable[[Any], Any], on_error: OnError) -> Stream:
+        step = self._checked(kind, kind, function, on_error)
+        paths, where = self._stepped(self._read(), step), f"{step.name} ({caller()})"
+        return Stream(self._graph, paths, where, self._outputs_of(step, paths, where))
 
     if not TYPE_CHECKING:  # a type checker is to know only what there is
 
@@ -220,17 +263,17 @@ class KeyedStream(_Streams):
     per tick (``"tick"``) or at the end of the input only (``"end"``); and at the end what has changed since.
     """
 
-    def map_values(self, function: Callable[[Any], Any]) -> KeyedStream:
+    def map_values(self, function: Callable[[Any], Any], *, on_error: OnError = "fail") -> KeyedStream:
         """One row per row, with the same key: what the function returns."""
-        return self._value_step("map_values", "map", function)
+        return self._value_step("map_values", "map", function, on_error)
 
-    def filter(self, function: Callable[[Any], Any]) -> KeyedStream:
+    def filter(self, function: Callable[[Any], Any], *, on_error: OnError = "fail") -> KeyedStream:
         """The rows for which the function returns something true, with their keys."""
-        return self._value_step("filter", "filter", function)
+        return self._value_step("filter", "filter", function, on_error)
 
-    def flat_map_values(self, function: Callable[[Any], Any]) -> KeyedStream:
+    def flat_map_values(self, function: Callable[[Any], Any], *, on_error: OnError = "fail") -> KeyedStream:
         """Any number of rows per row, with the same key: all that the function returns or yields, in order."""
-        return self._value_step("flat_map_values", "flat_map", function)
+        return self._value_step("flat_map_values", "flat_map", function, on_error)
 
     def count(self, *, emit: str = "1s", name: str | None = None) -> Stream:
         """Number of rows per key."""
@@ -312,8 +355,10 @@ class KeyedStream(_Streams):
         """
         return self._of(nodes.top(self._graph, self._read(), k, by, pairs=False, emit=emit, name=name))
 
-    def apply(self, operator: Operator, *, name: str | None = None) -> Stream:
+    def apply(self, operator: Operator, *, on_error: OnError = "fail", name: str | None = None) -> Stream:
         """What an operator of your own yields; it is named after its class.
+
+        Of a record on which it raises nothing is left, in the state or on any output, unless ``on_error`` is ``fail``.
 
         Raises:
             QueryError: Not an instance of a class derived from ``Operator``, or one that processes nothing.
@@ -328,18 +373,29 @@ class KeyedStream(_Streams):
         check_shippable(f"operator {kind.__name__}", operator)
         check_outputs(kind.__name__, operator.outputs)
         nodes.check_states(operator)
-        node = self._graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__)
+        check_on_error("apply", on_error)
+        node = self._graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__, on_error=on_error)
         self._graph.connect(node, self._read())
-        return self._of(node)
+        outputs = named_outputs(node, operator.outputs)
+        if on_error == "divert":
+            outputs |= self._diverted(str(node), [Path(node.name, output=ERRORS)])
+        return Stream(self._graph, [Path(node.name)], str(node), outputs)
 
     def union(self, *others: KeyedStream) -> KeyedStream:
         """The rows of all the streams, each with its own key: the inputs 0, 1 … that ``ctx.input`` tells."""
         return KeyedStream(self._graph, *self._united(others))
 
-    def _value_step(self, verb: str, kind: StepKind, function: Callable[[Any], Any]) -> KeyedStream:
-        step = self._checked(verb, kind, function)
-        paths = [replace(path, value_steps=(*path.value_steps, step)) for path in self._read()]
-        return KeyedStream(self._graph, paths, f"{step.name} ({caller()})")
+    def _value_step(self, verb: str, kind: StepKind, function: Callable[[Any], Any], on_error: OnError) -> KeyedStream:
+        step = self._checked(verb, kind, function, on_error)
+        paths, where = self._stepped([self._with_keys(p) for p in self._read()], step), f"{step.name} ({caller()})"
+        return KeyedStream(self._graph, paths, where, self._outputs_of(step, paths, where))
+
+    def _with_keys(self, path: Path) -> Path:
+        """The same path, with the step that gives its rows their keys; so the steps after it can keep them."""
+        if path.has_keys:
+            return path
+        key = Step("key", path.key_name, path.key or identity(), self._graph.next_id())
+        return replace(path, steps=(*path.steps, key), key=None, has_keys=True)
 
     def _aggregate(
         self,

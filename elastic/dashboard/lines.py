@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from elastic.report import JobEvent, Progress
+from elastic.report import FailedRecords, JobEvent, Progress
 from elastic.units import format_count, format_duration
 
 EVERY_S = 2.0
@@ -52,12 +52,14 @@ class NoProgress:
 
 
 def status_line(progress: Progress) -> str:
-    """How the job does, in one line of fixed order: time, records, records/s, lag, workers, checkpoints."""
+    """How the job does, in one line of fixed order, from the time to checkpoints, and failed records if any."""
     done = "" if progress.done is None else f" ({progress.done:.0%})"
+    failures = sum(f.skipped + f.diverted for f in progress.failures)
+    failed = f"  failed records {format_count(failures)}" if failures else ""
     return (
         f"{progress.at_s:.1f}s  records {format_count(progress.records_in)}{done}  "
         f"{format_count(progress.records_per_s)} records/s  lag {format_duration(progress.lag_s)}  "
-        f"workers {workers(progress)}  checkpoints {progress.checkpoints}"
+        f"workers {workers(progress)}  checkpoints {progress.checkpoints}{failed}"
     )
 
 
@@ -66,6 +68,12 @@ def workers(progress: Progress) -> str:
     if not progress.spares:
         return str(progress.workers)
     return f"{progress.workers} + {progress.spares} spare{'s' if progress.spares > 1 else ''}"
+
+
+def failed_line(failed: FailedRecords) -> str:
+    """How many records an operator or step has skipped and diverted."""
+    counts = ((failed.skipped, "skipped"), (failed.diverted, "diverted"))
+    return f"{failed.where}: " + ", ".join(f"{count:,} {what}" for count, what in counts if count)
 
 
 def event_style(event: JobEvent) -> str:

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from elastic.dashboard.lines import event_style, workers
+from elastic.dashboard.lines import event_style, failed_line, workers
 from elastic.report import JobEvent, Progress
 from elastic.units import format_count, format_duration, format_size
 
@@ -66,6 +66,7 @@ def screen(name: str, note: str, progress: Progress, events: list[JobEvent]) -> 
     parts.append(_figures(progress))
     if progress.operators:
         parts.append(_operators(progress))
+    parts += [Text.assemble(("failed records  ", "yellow"), failed_line(f)) for f in progress.failures]
     if events:
         parts.append(Text("last events", "bold"))
         parts += [Text(f"  {event}", event_style(event), overflow="ellipsis", no_wrap=True) for event in events]

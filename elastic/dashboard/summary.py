@@ -8,7 +8,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from elastic.dashboard.lines import QUIET, event_style
+from elastic.dashboard.lines import QUIET, event_style, failed_line
 from elastic.report import Report
 from elastic.units import format_count, format_duration, format_size
 
@@ -29,7 +29,8 @@ def summary(report: Report) -> Iterator[Text]:
         yield from (Text(f"  {line}", "red") for line in report.error.splitlines())
     figures = (Text.assemble((f"  {title:<12}", "dim"), text) for title, text in _figures(report))
     shown = (Text(f"  {line}") for line in report.shown)
-    for section in (shown, figures, _operators(report), _happened(report), _expectations(report)):
+    sections = (shown, figures, _operators(report), _failed(report), _happened(report), _expectations(report))
+    for section in sections:
         if lines := list(section):
             yield Text()
             yield from lines
@@ -82,6 +83,11 @@ def _operators(report: Report) -> Iterator[Text]:
         yield Text(f"  {'operator':<{width}}  instances  records in  busy", "dim")
     for o in report.operators:
         yield Text(f"  {o.name:<{width}}  {o.instances:>9}  {format_count(o.records_in):>10}  {o.busy:>4.0%}")
+
+
+def _failed(report: Report) -> Iterator[Text]:
+    for f in report.failures:
+        yield Text.assemble(("  failed      ", "dim"), (failed_line(f), "yellow"), f"; the last: {f.example}")
 
 
 def _happened(report: Report) -> Iterator[Text]:

@@ -9,6 +9,7 @@ from elastic.instance.group_load import GroupLoad
 from elastic.instance.inputs import Input
 from elastic.instance.outputs import Outputs
 from elastic.operators.base import ProcessorContext, TickInput
+from elastic.operators.failure import Failures
 from elastic.plan import Plan
 from elastic.protocol import (
     Ack,
@@ -67,7 +68,10 @@ class KeyedInstance:
     def __init__(self, plan: Plan, start: Start, worker: int, checkpoint: Checkpoint | None) -> None:
         settings = plan.settings
         self.id, self.operator, self.interval = start.instance, start.operator, start.interval
-        self.processor = plan.operators[start.operator].logic(ProcessorContext.of(plan, start.operator, start.interval))
+        failures = Failures()
+        failures.add(() if checkpoint is None else checkpoint.failures)
+        context = ProcessorContext.of(plan, start.operator, start.interval, failures)
+        self.processor = plan.operators[start.operator].logic(context)
         self.tau = 0 if checkpoint is None else checkpoint.tick
         if checkpoint is not None and checkpoint.common is not None:
             self.processor.restore_common(checkpoint.common)
@@ -76,7 +80,7 @@ class KeyedInstance:
         self.inputs = make_inputs(plan, start, worker)
         self._producers_of = {e.id: e.producer for e in plan.edges}
         buffers = {} if checkpoint is None else checkpoint.buffers
-        self.outputs = Outputs(plan, start.operator, start.instance, self.tau, buffers)
+        self.outputs = Outputs(plan, start.operator, start.instance, self.tau, buffers, failures)
         self.finished = checkpoint is not None and checkpoint.final
         self._worker, self._checkpoint_ticks = worker, settings.checkpoint_ticks
         self._phase = start.interval.low * self._checkpoint_ticks // settings.key_groups
@@ -251,7 +255,8 @@ class KeyedInstance:
         state = self.processor.full() if base is None else self.processor.delta()
         buffers = {edge: buffer.checkpoint(base) for edge, buffer in self.outputs.buffers.items()}
         self._under_way = self.tau
-        checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished, self.processor.common())
+        failures = self.outputs.failures.found()
+        checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished, self.processor.common(), failures)
         return [Send(self._holder, Store(self.id, self._worker, checkpoint))]
 
     def on_need_checkpoint(self, _: NeedCheckpoint) -> list[Command]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from elastic.operators.base import Output
-from elastic.operators.stateless import Chain, Memo
+from elastic.operators.failure import Failures
+from elastic.operators.stateless import Memo, chains
 from elastic.plan import Plan
 from elastic.protocol import Ack, Command, Credit, NeedCheckpoint, Send, Subscribe, Tell, Trimmed, Want
 from elastic.state.buffer import BufferState
@@ -21,15 +22,18 @@ class Outputs:
 
     Attributes:
         start: The tick after which this incarnation began.
+        failures: Records that steps of the chains have skipped or diverted.
         stable: A successor would start after this tick.
     """
 
     def __init__(
-        self, plan: Plan, operator: str, instance: int, start: int, buffers: Mapping[int, BufferCheckpoint]
-    ) -> None:
+        self, plan: Plan, operator: str, instance: int, start: int, buffers: Mapping[int, BufferCheckpoint],
+        failures: Failures | None = None,
+    ) -> None:  # fmt: skip
         groups = plan.settings.key_groups
         edges = plan.outputs(operator)
-        self._chains = {e.id: (e.output, Chain(e, groups, tracked=not e.keyed)) for e in edges}
+        self.failures = failures or Failures()
+        self._chains = chains(plan, operator, self.failures)
         self.buffers = {e.id: BufferState(groups, buffers.get(e.id)) for e in edges}
         self._routes = {e.id: RoutingState(e.id, instance, self.buffers[e.id]) for e in edges}
         self._instance = instance
@@ -49,10 +53,13 @@ class Outputs:
         """
         found: list[Command] = []
         pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups)]
-        for edge, (name, chain) in self._chains.items():
-            if tick <= self.buffers[edge].floor:
-                continue  # a replay of what every consumer is past
-            batch = chain.run([piece for piece in pieces if piece[0].name == name], tick)
+        for edge, chain in self._chains.items():
+            passed = tick <= self.buffers[edge].floor  # a replay of what every consumer is past
+            if passed and not chain.counts:
+                continue
+            batch = chain.run([piece for piece in pieces if piece[0].name == chain.output], tick)
+            if passed:
+                continue
             if batch is not None:
                 self.buffers[edge].append(tick, batch)
             found += self._routes[edge].check(tick, batch)

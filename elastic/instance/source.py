@@ -15,8 +15,10 @@ from elastic.instance.group_load import GroupLoad
 from elastic.instance.outputs import Outputs
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output
+from elastic.operators.failure import Failures
 from elastic.plan import Plan
 from elastic.protocol import Ack, Command, Credit, Exhausted, GroupLoads, Start, Subscribe, Tell, Want
+from elastic.report import FailedRecords
 
 CHUNK_BYTES = 4 << 20
 """A tick's input is read and goes through the chains in chunks of about so much: larger ones leave the caches, smaller
@@ -31,17 +33,19 @@ class SourceInstance:
         base: The tick after which it began to replay the log.
         finished: The stream ended with τ.
         exhausted: There is nothing more to read, and the coordinator was told.
+        failures: (tick, emitting group, found) of records that steps skipped or diverted, until somebody takes them.
     """
 
     def __init__(self, plan: Plan, start: Start, base: int) -> None:
         self.id, self.operator, self.interval = start.instance, start.operator, start.interval
         self.tau = base
-        self.outputs = Outputs(plan, start.operator, start.instance, base, {})
+        self.outputs = Outputs(plan, start.operator, start.instance, base, {}, Failures(by_group=True))
         for buffer in self.outputs.buffers.values():
             buffer.acknowledge(KeyInterval(0, plan.settings.key_groups), base)
         self.finished = self.exhausted = False
         self.records_in = 0
         self._load = GroupLoad(start.interval)
+        self.failures: list[tuple[int, int, FailedRecords]] = []
 
     @property
     def full(self) -> bool:
@@ -50,8 +54,8 @@ class SourceInstance:
 
     @property
     def floor(self) -> int:
-        """The log is needed only past this tick."""
-        return self.outputs.floor
+        """The log is needed only past this tick: a successor counts again what nobody was told of."""
+        return min(self.outputs.floor, self.failures[0][0] - 1) if self.failures else self.outputs.floor
 
     @property
     def wanted(self) -> int | None:
@@ -70,6 +74,7 @@ class SourceInstance:
         commands: list[Command] = []
         if parts or self.outputs.start < tick:
             commands += self.outputs.emit(tick, [self._output(run) for run in _runs(parts)])
+            self.failures += [(tick, *taken) for taken in self.outputs.failures.take()]
         self.tau, self.finished = tick, final
         if serve:
             commands += self.serve()

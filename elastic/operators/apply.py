@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from elastic.operators.base import Operator, Processor, ProcessorContext
 from elastic.operators.custom import ColumnProcessor, RowProcessor
 from elastic.operators.with_timers import TimerProcessor
+from elastic.plan import OnError
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +16,13 @@ class Apply:
     """A user's operator in the query; ``make`` gives the processor of one instance."""
 
     operator: Operator
+    on_error: OnError = "fail"
 
     def make(self, context: ProcessorContext) -> Processor:
         """The processor of one instance, with its own copy of the operator and no state."""
         kind, operator = type(self.operator), deepcopy(self.operator)
         if kind.process_columns is not Operator.process_columns:
-            return ColumnProcessor(operator, context)
-        return (RowProcessor if kind.on_timer is Operator.on_timer else TimerProcessor)(operator, context)
+            return ColumnProcessor(operator, context, self.on_error)
+        return (RowProcessor if kind.on_timer is Operator.on_timer else TimerProcessor)(
+            operator, context, self.on_error
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from elastic.batch import Batch, Column, Groups, Marks, Times, merge
 from elastic.keys import KeyInterval
+from elastic.operators.failure import Failures
 from elastic.operators.snapshot import is_immutable
 from elastic.operators.states import Clock, State, checked, unbound
 from elastic.operators.timestamps import BEGINNING
@@ -28,6 +29,7 @@ class ProcessorContext:
     Attributes:
         read: The operator's outputs that something reads; what is emitted on another is dropped at once.
         event_time: Its rows have event times, and its ticks a watermark.
+        failures: Where records are counted that are skipped or diverted.
     """
 
     operator: str
@@ -38,12 +40,16 @@ class ProcessorContext:
     seed: int
     read: frozenset[str] = frozenset({MAIN})
     event_time: bool = False
+    failures: Failures = field(default_factory=Failures, compare=False)
 
     @classmethod
-    def of(cls, plan: Plan, operator: str, interval: KeyInterval) -> ProcessorContext:
+    def of(cls, plan: Plan, operator: str, interval: KeyInterval, failures: Failures | None = None) -> ProcessorContext:
         """The context of an operator's instance that owns the interval."""
         settings, read = plan.settings, frozenset(edge.output for edge in plan.outputs(operator))
-        return cls(operator, interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed, read)
+        return cls(
+            operator, interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed, read,
+            failures=failures or Failures(),
+        )  # fmt: skip
 
     def now(self, tick: int) -> float:
         """Unix time of a tick, seconds: the only clock that an operator has."""

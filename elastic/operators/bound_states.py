@@ -9,7 +9,7 @@ from typing import Any
 from elastic.batch import Column
 from elastic.errors import UserError
 from elastic.operators.base import Operator, ValueState
-from elastic.operators.snapshot import all_immutable, freeze, thaw
+from elastic.operators.snapshot import all_immutable, freeze, frozen, thaw
 from elastic.operators.states import ListState, MapState, State, checked
 from elastic.operators.timers import Timers
 from elastic.operators.user_state import KeyedValues, Present
@@ -144,12 +144,28 @@ class Cells:
 
     def restore(self, keys: Sequence[Any], column: Column) -> None:
         """Take over what ``column`` gave."""
-        unpacked: Callable[[Any], Any] = {"list": list, "map": dict}.get(self.declared.kind, _same)
         for key, packed in zip(keys, thaw(column), strict=True):
             if packed is not None:
-                self._held[key] = held = unpacked(packed)
-                if self.ends is not None:
-                    self.ends.set(key, "", _first_end(held))
+                self._hold(key, packed)
+
+    def _hold(self, key: Any, packed: Any) -> None:
+        unpacked: Callable[[Any], Any] = {"list": list, "map": dict}.get(self.declared.kind, _same)
+        self._held[key] = held = unpacked(packed)
+        if self.ends is not None:
+            self.ends.set(key, "", _first_end(held))
+
+    def remember(self, operator: str, key: Any) -> Any:
+        """What the key has, as it is now."""
+        return frozen(operator, key, _packed(self._held.get(key)))
+
+    def recall(self, key: Any, remembered: Any) -> None:
+        """The key has what it had."""
+        (packed,) = thaw([remembered])
+        self._held.pop(key, None)
+        if self.ends is not None:
+            self.ends.cancel(key, "")
+        if packed is not None:
+            self._hold(key, packed)
 
 
 def _same(value: Any) -> Any:

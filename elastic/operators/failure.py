@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import sysconfig
 import traceback
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from elastic.batch import Column, cut, rows
 from elastic.errors import UserCodeError, UserError
+from elastic.plan import OnError
+from elastic.report import FailedRecords, added
 
+_OURS = __file__.rpartition("operators")[0]
 _NOT_THE_USERS = (
-    __file__.rpartition("operators")[0],
+    _OURS,
     traceback.__file__.replace("traceback.py", "importlib"),
     "<frozen ",
 )
@@ -59,6 +66,80 @@ def user_error(
     """The error that tells a user that their code raised ``error`` on ``record``; raise it ``from error``."""
     shown = None if key is _NO_KEY else shortened(key)
     return UserCodeError(operator, tick, shortened(record), shown, user_trace(error))
+
+
+def failed_record(
+    operator: str, tick: int | None, record: Any, error: BaseException, *, key: Any = None
+) -> dict[str, Any]:
+    """What is diverted in place of a record on which user code raised; the same at every replay.
+
+    Returns:
+        ``operator`` (or step), ``tick``, ``key`` (None where there is none yet), ``record`` as it was given, ``cause``
+        (type and text of the exception) and ``line``, the user's own, as ``file:line``; None where none is to blame.
+    """
+    cause = "".join(traceback.format_exception_only(error)).strip()
+    return {
+        "operator": operator, "tick": tick, "key": key, "record": record,
+        "cause": _ADDRESS.sub("0x...", cause), "line": _user_line(error),
+    }  # fmt: skip
+
+
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
+"""Where an object lies in memory, which another process would tell otherwise."""
+
+
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def _user_line(error: BaseException) -> str | None:
+    """The last line of the user's that the exception passed through; of a library's only if there is no other."""
+    line, is_users = None, False
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        mine = not file.startswith((*_LIBRARIES, "<frozen "))
+        if not file.startswith(_OURS) and (mine or not is_users):
+            line, is_users = f"{file.replace(chr(92), '/').rpartition('/')[2]}:{trace.tb_lineno}", mine
+        trace = trace.tb_next
+    return line
+
+
+class Failures:
+    """Counts the records that an instance skips or diverts, by operator or step.
+
+    Args:
+        by_group: Tell those of different emitting groups apart, which in a source are its partitions.
+    """
+
+    def __init__(self, *, by_group: bool = False) -> None:
+        self._by_group = by_group
+        self._found: dict[int, tuple[FailedRecords, ...]] = {}
+
+    def note(
+        self, where: str, on_error: OnError, records: Sequence[dict[str, Any]], groups: Sequence[int] | None = None
+    ) -> None:
+        """Count records, given as ``failed_record`` tells of them, with the group that emitted each."""
+        each = groups if groups is not None and self._by_group else [0] * len(records)
+        last, counts = dict(zip(each, records, strict=True)), Counter(each)
+        for group, record in last.items():
+            place = f" ({record['line']})" if record["line"] else ""
+            example = f"{record['cause']}{place} on record {shortened(record['record'])}"
+            skipped, diverted = (counts[group], 0) if on_error == "skip" else (0, counts[group])
+            self.add([FailedRecords(where, skipped, diverted, example)], group)
+
+    def add(self, more: Iterable[FailedRecords], group: int = 0) -> None:
+        """Count what was counted elsewhere."""
+        self._found[group] = added((*self._found.get(group, ()), *more))
+
+    def found(self) -> tuple[FailedRecords, ...]:
+        """All counts, of all groups together."""
+        return added(found for each in self._found.values() for found in each)
+
+    def take(self) -> list[tuple[int, FailedRecords]]:
+        """(group, count) of all, which then begin anew."""
+        taken = [(group, found) for group, each in self._found.items() for found in each]
+        self._found.clear()
+        return taken
 
 
 def row_at(column: Column | None, at: int) -> Any:

@@ -74,10 +74,16 @@ def freeze(operator: str, keys: Sequence[Any], values: list[Any]) -> Column:
     """
     if all_immutable(values):
         return columnar(values)
-    return [
-        value if is_immutable(value) else Snapshot(_pickled(operator, key, value))
-        for key, value in zip(keys, values, strict=True)
-    ]
+    return [frozen(operator, key, value) for key, value in zip(keys, values, strict=True)]
+
+
+def frozen(operator: str, key: Any, value: Any) -> Any:
+    """The value as it is now: itself if it is immutable, else a ``Snapshot``.
+
+    Raises:
+        UnserialisableStateError: It cannot be serialised.
+    """
+    return value if is_immutable(value) else Snapshot(_pickled(operator, key, value))
 
 
 def thaw(column: Column) -> list[Any]:

@@ -7,7 +7,6 @@ alone, whatever way the producer's key space is cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from elastic.batch import Batch, Column, Pairs, columnar, merge, rows, sorted_batch
@@ -15,10 +14,10 @@ from elastic.errors import KeyTypeError
 from elastic.keys import groups_of, key_group
 from elastic.operators.base import Output
 from elastic.operators.combine import Combined, combined
-from elastic.operators.failure import user_error
+from elastic.operators.failure import Failures, user_error
 from elastic.operators.spread import spread
 from elastic.operators.steps import Flow, mapped, one_column, stepped
-from elastic.plan import Combine, Edge
+from elastic.plan import Combine, Edge, Plan, Step
 
 Memo: TypeAlias = "dict[tuple[int, ...], Flow]"
 """One for each piece of a producer's tick, in which edges that begin with the same steps share their result."""
@@ -29,17 +28,42 @@ _LIKE_ROWS = ("sum", "min", "max")
 """Aggregates to which it is the same whether a value is a row's or was combined of several."""
 
 
+def chains(plan: Plan, operator: str, failures: Failures | None = None) -> dict[int, Chain]:
+    """The chains of an operator's output edges, by edge.
+
+    Edges that begin with the same step track groups if one of them must, so that what they share is computed once; and
+    where records may be skipped or diverted, so that it is known whose they were.
+    """
+    edges = plan.outputs(operator)
+    tracking = {e.steps[0].identity for e in edges if e.steps and (not e.keyed or _may_fail(e))}
+    return {
+        edge.id: Chain(
+            edge, plan.settings.key_groups, failures=failures,
+            tracked=not edge.keyed or bool(edge.steps and edge.steps[0].identity in tracking),
+        )
+        for edge in edges
+    }  # fmt: skip
+
+
 class Chain:
     """The producer's side of one edge.
+
+    Attributes:
+        output: Which of the producer's outputs it carries.
+        counts: Whether some step of it skips or diverts records, which are counted at every replay.
 
     Args:
         edge: Its steps, key, value and partial aggregation.
         key_groups: Of the job.
         tracked: Keep the emitting group of each row; needed on an edge without keys only.
+        failures: Where records are counted that a step skips or diverts.
     """
 
-    def __init__(self, edge: Edge, key_groups: int, *, tracked: bool) -> None:
+    def __init__(self, edge: Edge, key_groups: int, *, tracked: bool, failures: Failures | None = None) -> None:
         self._edge = edge
+        self._failures = failures or Failures()
+        self.output = edge.output
+        self.counts = _may_fail(edge)
         self._key_groups = key_groups
         self._tracked = tracked or not edge.keyed
 
@@ -78,21 +102,22 @@ class Chain:
             done = (*done, step.identity)
             known = memo.get(done)
             if known is None or (self._tracked and known.groups is None):
-                known = memo[done] = stepped(step, flow, tick)
+                known = memo[done] = self._after(step, flow, tick)
             flow = known
+        return flow
+
+    def _after(self, step: Step, flow: Flow, tick: int) -> Flow:
+        flow = stepped(step, flow, tick)
+        if flow.failed is not None:
+            groups = None if flow.failed.groups is None else flow.failed.groups.tolist()
+            self._failures.note(step.name, step.on_error, rows(flow.failed.column), groups)
         return flow
 
     def _keyed(self, flow: Flow, tick: int, combine: Combine | None) -> Batch | None:
         edge = self._edge
-        keys = flow.column if edge.key is None else mapped(edge.key_name, edge.key, flow.column, tick)
-        if edge.value_steps:
-            flow = replace(flow, keys=columnar(keys) if isinstance(keys, list) else keys)
-            for step in edge.value_steps:
-                flow = stepped(step, flow, tick)
-            if not len(flow.column):
-                return None
-            assert flow.keys is not None
-            keys = flow.keys
+        keys = flow.keys if flow.keys is not None else flow.column
+        if edge.key is not None:
+            keys = mapped(edge.key_name, edge.key, flow.column, tick)
         values = None if combine in _WITHOUT_VALUES else self._values(flow.column, tick)
         if isinstance(keys, list) and combine != "count":  # counting makes a column of fewer keys
             keys = columnar(keys)
@@ -112,6 +137,11 @@ class Chain:
         function = self._edge.value
         values = column if function is None else mapped(self._edge.consumer, function, column, tick)
         return columnar(values) if isinstance(values, list) else values
+
+
+def _may_fail(edge: Edge) -> bool:
+    """Whether some step of it skips or diverts records."""
+    return any(step.on_error != "fail" for step in edge.steps)
 
 
 def _first_that_is_no_key(keys: list[Any]) -> int:

@@ -18,8 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from elastic.batch import Column, Groups, Indices, Pairs, columnar, mask, rows, take
+from elastic.errors import KeyTypeError, UserCodeError
 from elastic.functions import apply_column, row_form
-from elastic.operators.failure import shortened, user_error
+from elastic.keys import groups_of, key_group
+from elastic.operators.failure import failed_record, shortened, user_error
 from elastic.plan import Step
 
 T = TypeVar("T")
@@ -36,12 +38,16 @@ class Flow:
         groups: Key group that each was emitted from, where that is tracked.
         keys: Key of each, once it has one.
         rest: After a split, gives the rows that it did not keep.
+        failed: After a step that failed on some rows and may, what there is to tell of them.
+        diverted: The same, where it is diverted.
     """
 
     column: Column
     groups: Groups | None = None
     keys: Column | None = None
     rest: Callable[[], Flow] | None = None
+    failed: Flow | None = None
+    diverted: Flow | None = None
 
     def kept(self, flags: npt.NDArray[np.bool_]) -> Flow:
         """The rows whose flag is set."""
@@ -66,9 +72,14 @@ def stepped(step: Step, flow: Flow, tick: int) -> Flow:
     """What the step makes of the rows.
 
     Raises:
-        UserCodeError: Its function raised, or returned what the step cannot use.
+        UserCodeError: Its function raised, or returned what the step cannot use, and its policy is to fail then.
     """
-    return _STEPS[step.kind](step, flow, tick)
+    if step.on_error == "fail":
+        return _STEPS[step.kind](step, flow, tick)
+    try:
+        return _STEPS[step.kind](step, flow, tick)
+    except UserCodeError:
+        return _salvaged(step, flow, tick)
 
 
 def mapped(name: str, function: Callable[[Any], Any], column: Column, tick: int) -> Column:
@@ -161,12 +172,21 @@ def pairs_of(name: str, column: Column, tick: int) -> Pairs:
     tuples = rows(column)
     for row in tuples:
         if type(row) is not tuple or len(row) != 2:
-            problem = TypeError(
-                f"rows must be (key, value) tuples here, as aggregates give them, and this one is {shortened(row)}; "
-                "write .key_by(function) before it, or .map(lambda row: (key, value))"
-            )
-            raise user_error(name, tick, row, problem)
+            raise user_error(name, tick, row, _no_pair(row))
     return Pairs(columnar([key for key, _ in tuples]), columnar([value for _, value in tuples]))
+
+
+def _pair(row: Any) -> tuple[Any, Any]:
+    if type(row) is not tuple or len(row) != 2:
+        raise _no_pair(row)
+    return row
+
+
+def _no_pair(row: Any) -> TypeError:
+    return TypeError(
+        f"rows must be (key, value) tuples here, as aggregates give them, and this one is {shortened(row)}; "
+        "write .key_by(function) before it, or .map(lambda row: (key, value))"
+    )
 
 
 def one_column(column: Column | None) -> list[Any] | pa.Array:
@@ -175,10 +195,99 @@ def one_column(column: Column | None) -> list[Any] | pa.Array:
     return rows(column) if isinstance(column, Pairs) else column
 
 
+def _key(step: Step, flow: Flow, tick: int) -> Flow:
+    """The rows with their keys; what cannot be one is found here if the step may fail, else before the shuffle."""
+    keys = mapped(step.name, step.function, flow.column, tick)
+    if step.on_error != "fail":
+        try:
+            groups_of(keys)
+        except KeyTypeError as error:
+            raise user_error(step.name, tick, f"column of {len(keys)} rows", error) from error
+    return replace(flow, keys=columnar(keys) if isinstance(keys, list) else keys)
+
+
+def _failed(_step: Step, flow: Flow, _tick: int) -> Flow:
+    return flow.diverted or Flow([], None if flow.groups is None else flow.groups[:0])
+
+
 _STEPS: dict[str, Callable[[Step, Flow, int], Flow]] = {
     "map": _map, "filter": _filter, "flat_map": _flat_map,
     "map_values": _map_values, "flat_map_values": _flat_map_values, "split": _split, "rest": _rest,
+    "key": _key, "failed": _failed,
 }  # fmt: skip
+
+
+def _salvaged(step: Step, flow: Flow, tick: int) -> Flow:
+    """What the step makes, row by row, of the rows on which it does not fail; and what there is to tell of the others.
+
+    So one bad row costs the others of its tick their columns, and nothing else.
+    """
+    source, form = rows(flow.column), _ROW_FORMS[step.kind](row_form(step.function))
+    keys = [None] * len(source) if flow.keys is None else rows(flow.keys)
+    results, failures = survivors(form, source)
+    at = np.fromiter((n for n, _ in failures), np.int64, len(failures))
+    good = np.ones(len(source), bool)
+    good[at] = False
+    told = [failed_record(step.name, tick, source[n], error, key=keys[n]) for n, error in failures]
+    failed = Flow(told, None if flow.groups is None else flow.groups[at]) if told else None
+    kept = flow.kept(good)
+    if step.kind == "key":
+        kept = replace(kept, keys=columnar([key for (key,) in results]))
+    else:
+        lengths = np.fromiter(map(len, results), np.int64, len(results))
+        kept = kept.unrolled(list(chain.from_iterable(results)), lengths)
+    return replace(kept, failed=failed, diverted=failed if step.on_error == "divert" else None)
+
+
+def survivors(function: Callable[[Any], T], source: list[Any]) -> tuple[list[T], list[tuple[int, Exception]]]:
+    """What the function gives for the rows on which it does not raise, in order, and where it raised what."""
+    items, results = iter(source), list[T]()
+    failures: list[tuple[int, Exception]] = []
+    while len(results) + len(failures) < len(source):
+        try:
+            results.extend(map(function, items))  # what came before an exception stays in the list
+            error: Exception = RuntimeError("the function raised StopIteration")
+        except Exception as raised:  # noqa: BLE001 (whatever a user's function raises is the row's)
+            error = raised
+        if len(results) + len(failures) < len(source):
+            failures.append((len(source) - length_hint(items) - 1, error))
+    return results, failures
+
+
+def _map_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    return lambda row: [function(row)]
+
+
+def _filter_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    return lambda row: [row] if function(row) else []
+
+
+def _flat_map_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    return lambda row: _listed(function(row))
+
+
+def _map_values_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    return lambda row: [(_pair(row)[0], function(row[1]))]
+
+
+def _flat_map_values_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    return lambda row: [(_pair(row)[0], value) for value in _listed(function(row[1]))]
+
+
+def _key_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    def keyed(row: Any) -> list[Any]:
+        key = function(row)
+        key_group(key)
+        return [key]
+
+    return keyed
+
+
+_ROW_FORMS: dict[str, Callable[[Callable[[Any], Any]], Callable[[Any], list[Any]]]] = {
+    "map": _map_row, "filter": _filter_row, "flat_map": _flat_map_row,
+    "map_values": _map_values_row, "flat_map_values": _flat_map_values_row, "key": _key_row,
+}  # fmt: skip
+"""By kind of step: from its function to one that gives all that comes of one row; or raises, and gives nothing."""
 
 
 def _listed(result: Any) -> list[Any]:

@@ -182,6 +182,20 @@ class Timers:
             for key, times in zip(keys, each, strict=True)
         ]
 
+    def remember(self, operator: str, key: Any) -> Any:
+        """The timers of a key, with the key as it is shown."""
+        return (self.shown(key), _items(self._times[key])) if key in self._times else None
+
+    def recall(self, key: Any, remembered: Any) -> None:
+        """The key has the timers that it had."""
+        if self.remember("", key) == remembered:
+            return
+        for name, _ in _items(self._times.get(key, {})):
+            self.cancel(key, name)
+        shown, items = remembered or (key, ())
+        for name, time_us in items:
+            self.set(shown, name, time_us)
+
     def restore(self, keys: Sequence[Any], column: Column) -> None:
         """Take over what ``column`` gave; called while no timer is set."""
         for key, stored in zip(keys, rows(column), strict=True):

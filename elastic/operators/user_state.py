@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol, get_args
@@ -16,7 +16,7 @@ from elastic.batch import Column, Pairs, columnar, rows
 from elastic.keys import groups_of
 from elastic.operators.base import ColumnState, Context, ProcessorContext, TickInput, ValueState
 from elastic.operators.named import NamedOutputs
-from elastic.operators.snapshot import IMMUTABLE, all_immutable, freeze, is_immutable, thaw
+from elastic.operators.snapshot import IMMUTABLE, all_immutable, freeze, frozen, is_immutable, thaw
 from elastic.operators.states import Clock
 from elastic.operators.timers import Timers
 from elastic.operators.timestamps import BEGINNING, seconds, time_of
@@ -52,6 +52,12 @@ class Part(Protocol):
 
     def restore(self, keys: Sequence[Any], column: Column) -> None:
         """Take over what ``column`` gave."""
+
+    def remember(self, operator: str, key: Any) -> Any:
+        """What there is for the key, as it is now."""
+
+    def recall(self, key: Any, remembered: Any) -> None:
+        """The key has what it had."""
 
 
 class KeyedValues:
@@ -108,6 +114,26 @@ class KeyedValues:
         for name, part in self.parts.items():
             fields[name] = part.column(context.operator, keys)
         return StateTable(groups_of(column, context.key_groups), column, fields)
+
+    def remember(self, operator: str, keys: Iterable[Any]) -> dict[Any, Any]:
+        """What some keys have now, for ``recall``; values that could be changed in place are serialised for it."""
+        parts = self.parts.values()
+        return {
+            key: (frozen(operator, key, self.values.get(key)), [part.remember(operator, key) for part in parts])
+            for key in keys
+        }
+
+    def recall(self, remembered: Mapping[Any, Any]) -> None:
+        """These keys have what they had: whatever was done to them since has not happened."""
+        for key, (frozen_value, others) in remembered.items():
+            self.written[key] = None
+            (value,) = thaw([frozen_value])
+            if value is None:
+                self.values.pop(key, None)
+            else:
+                self.values[key] = value
+            for part, other in zip(self.parts.values(), others, strict=True):
+                part.recall(key, other)
 
     def restore(self, table: StateTable) -> None:
         """Take over a full table; parts that it does not have begin empty."""

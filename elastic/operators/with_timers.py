@@ -12,9 +12,10 @@ import numpy as np
 from elastic.batch import Batch, Groups, columnar, rows, take
 from elastic.keys import KeyInterval, encode_key, groups_of
 from elastic.operators.base import Operator, Output, ProcessorContext, TickInput, Timer
-from elastic.operators.custom import NO_ROWS, NO_STREAMS, RowProcessor, refused
+from elastic.operators.custom import NO_ROWS, NO_STREAMS, RowProcessor, refused, whose
 from elastic.operators.timers import Timers
 from elastic.operators.timestamps import BEGINNING, seconds
+from elastic.plan import OnError
 
 EVENT_BUCKET_US = 1 << 14
 """Timers of event time within so many microseconds of the watermark may be looked at in vain."""
@@ -23,13 +24,13 @@ EVENT_BUCKET_US = 1 << 14
 class TimerProcessor(RowProcessor):
     """One instance of an operator that has timers: the rows of each key group, then its timers, before the next."""
 
-    def __init__(self, operator: Operator, context: ProcessorContext) -> None:
+    def __init__(self, operator: Operator, context: ProcessorContext, on_error: OnError) -> None:
         self._timers = {"processing": Timers(context.tick_us, context.start_us)}
         if context.event_time:
             self._timers["event"] = Timers(EVENT_BUCKET_US)
         self._due: dict[int, list[tuple[str, Any, str]]] = {}
         self._final = False
-        super().__init__(operator, context, self._timers)
+        super().__init__(operator, context, on_error, self._timers)
 
     def process(self, tick: TickInput) -> Sequence[Output]:
         """Call the user's code on the tick's rows and timers in canonical order."""
@@ -121,11 +122,12 @@ class TimerProcessor(RowProcessor):
         """Hand one timer to the user's code.
 
         Raises:
-            UserCodeError: It raised.
+            UserCodeError: It raised, and that is to end the job.
         """
         kept, result = self._kept, None
         kept.key = key
         kept.written[key] = None
+        before = None if self._on_error == "fail" else self._before((key,))
         try:
             result = self._operator.on_timer(key, timer, self._state, self._ctx)
             if result is not None:
@@ -134,9 +136,10 @@ class TimerProcessor(RowProcessor):
                     self._copy(out, ends)
             if self._named.pending:
                 self._named.keep(self._ctx.group or 0, key, copy=kept.aliased)
-        except Exception as error:
-            raise self._failure(error, key, timer, result) from error
-        ends.append(len(out))
+            ends.append(len(out))
+        except Exception as error:  # noqa: BLE001 (whatever a user's operator raises is the timer's)
+            self._undo(before, out, ends)
+            self._fail(whose(error, result), timer, key)
 
     def due_after(self, tick: int) -> int | None:
         """The tick of the next timer of processing time, or of something that expires."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from elastic.keys import KEY_GROUPS
-from elastic.plan import Settings
+from elastic.plan import OnError, Settings
 from elastic.policies import Policy, Threshold, TrueRates
 from elastic.units import parse_count, parse_duration_ms, parse_duration_s, parse_rate, parse_size_bytes
 
@@ -151,6 +151,14 @@ class Elastic(Section):
         _field("Policy by which operators scale out to spares: off, threshold (SEEP) or true_rates (DS2).", "off"),
     ] = None
 
+    on_error: Annotated[
+        dict[str, OnError],
+        Field(
+            description="By name of an operator or step, such as map(parse): fail, skip or divert records on which it "
+            "raises, instead of what the query says."
+        ),
+    ] = {}
+
     def settings(self, memory_bytes: int) -> Settings:
         """The same as the runtime's settings; ``tick: auto`` is a base tick of 10 ms that may be lengthened."""
         return Settings(
@@ -166,6 +174,7 @@ class Elastic(Section):
             seed=self.seed,
             partitions=self.partitions or 0,
             scaling=self.scaling,
+            on_error=self.on_error,
         )
 
 

@@ -21,6 +21,7 @@ from elastic.report import (
     Progress,
     ScaleOut,
 )
+from elastic.server.failures import FailureCounts
 from elastic.server.latency import LatencyHistogram, LatencyTracker
 from elastic.server.recoveries import Recoveries
 from elastic.wire.control import WorkerReport
@@ -71,6 +72,10 @@ class Figures:
     _stored_s: dict[int, float] = field(default_factory=dict)
     _last_commit_s: float = 0.0
     _unsent: int = 0
+    _failed: FailureCounts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._failed = FailureCounts(self.plan)
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
@@ -136,6 +141,9 @@ class Figures:
             self._durations.add([duration_s * 1000], [1])
             self._checkpoint_bytes += size_bytes
             self._stored_s[instance] = report.at_s
+        for where, example in self._failed.report(report, self._indices):
+            text = f"{where} fails on records, which do not end the job; the first: {example}"
+            self.record(Record("record_failed", cause=text), report.at_s)
         total = sum(self._memory.values())
         self._peak = PeakMemory(max(self._peak.worker, report.rss_bytes), max(self._peak.total, total))
 
@@ -182,6 +190,7 @@ class Figures:
             checkpoint_age_s=None if oldest is None else now_s - oldest,
             memory_bytes=sum(self._memory.values()),
             operators=self._operators({id: (s - before_s.get(id, 0.0)) / passed for id, s in worked_s.items()}),
+            failures=self._failed.total(self.members.instances),
             events=events,
             finished=finished,
         )
@@ -209,6 +218,7 @@ class Figures:
             operators=self._operators(
                 {id: f.busy_s / max(end_s - f.since_s, 1e-9) for id, f in self._instances.items()}
             ),
+            failures=self._failed.total(self.members.instances),
             events=tuple(self.events),
             recoveries=tuple(r.report() for r in self.recoveries.real),
             scale_outs=tuple(self.scale_outs),

@@ -14,6 +14,7 @@ import numpy as np
 
 from elastic.batch import Batch, carried
 from elastic.keys import KeyInterval
+from elastic.report import FailedRecords, added
 from elastic.state.processing import StateTable, cut_table, fold, join_tables
 
 BufferEntries = tuple[tuple[int, Batch], ...]
@@ -45,6 +46,7 @@ class Checkpoint:
         buffers: Buffer state by edge id.
         final: The stream ended with ``tick``, and what was pending then is in ``buffers``.
         common: Processing state that belongs to no key and is the same in every instance at ``tick``, always whole.
+        failures: Records that were skipped or diverted so far; so they are counted once, whatever is replayed.
     """
 
     tick: int
@@ -53,6 +55,7 @@ class Checkpoint:
     buffers: Mapping[int, BufferCheckpoint]
     final: bool = False
     common: Any = None
+    failures: tuple[FailedRecords, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -83,7 +86,7 @@ def fold_checkpoint(base: Checkpoint, deltas: Sequence[Checkpoint]) -> Checkpoin
     tables = [c.state for c in (base, *deltas) if c.state is not None]
     state = fold(tables[0], tables[1:]) if tables else None
     newest = deltas[-1] if deltas else base
-    return Checkpoint(tick, base.base, state, buffers, newest.final, newest.common)
+    return Checkpoint(tick, base.base, state, buffers, newest.final, newest.common, newest.failures)
 
 
 def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval]) -> list[Checkpoint]:
@@ -104,8 +107,8 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
     for n, interval in enumerate(intervals):
         state = None if checkpoint.state is None else cut_table(checkpoint.state, interval)
         empty = {edge: replace(buffer, entries=()) for edge, buffer in checkpoint.buffers.items()}
-        whole = checkpoint.buffers if n == 0 else empty
-        parts.append(replace(checkpoint, state=state, buffers=whole))
+        whole, failures = (checkpoint.buffers, checkpoint.failures) if n == 0 else (empty, ())
+        parts.append(replace(checkpoint, state=state, buffers=whole, failures=failures))
     return parts
 
 
@@ -133,5 +136,5 @@ def join_checkpoints(parts: Sequence[Checkpoint]) -> Checkpoint:
         entries = tuple((tick, batch) for tick, batch in merged if batch is not None)
         buffers[edge] = BufferCheckpoint(floor, acked, entries)
     state = join_tables(states) if states else None
-    final = all(part.final for part in parts)
-    return Checkpoint(parts[0].tick, None, state, buffers, final, parts[0].common)
+    final, failures = all(part.final for part in parts), added(f for part in parts for f in part.failures)
+    return Checkpoint(parts[0].tick, None, state, buffers, final, parts[0].common, failures)

@@ -34,7 +34,10 @@ class Fold(Operator):
 
 
 class Sorter(Operator):
-    """A fold that emits every third value on an output of its own, and each value a second time on another."""
+    """A fold that emits every third value on an output of its own, and each value a second time on another.
+
+    It fails on some values, when it has done all of that.
+    """
 
     outputs = ("thirds", "all")
 
@@ -47,6 +50,8 @@ class Sorter(Operator):
             yield key, folded
         else:
             ctx.emit("thirds", (key, folded))
+        if folded % 7 == 0:
+            raise ValueError(f"{folded} is a multiple of seven")
 
 
 class Alarms(Operator):
@@ -76,12 +81,14 @@ class Alarms(Operator):
 
 
 class Visits(Operator):
-    """Counts by columns, and forgets a key at every fourth row: deletions travel in checkpoints too."""
+    """Counts by columns, and forgets a key at every fourth row: deletions travel in checkpoints too. Fails on some."""
 
     def process_columns(
         self, keys: Column, values: Column, state: ColumnState, ctx: Context
     ) -> tuple[Column, Column] | None:
         """Emit the number of rows so far, with a number that only this tick and group have."""
+        if any(value[1] == 4 and value[0] % 5 == 0 for value in rows(values)):
+            raise ValueError("one of these will not do")
         counts = dict(zip(rows(keys), state.get_many(keys), strict=True))
         emitted = []
         for key in rows(keys):
@@ -162,7 +169,8 @@ def _two_sources(chance: random.Random, seconds: float) -> Query:
 def _two_sinks(chance: random.Random, seconds: float) -> Query:
     """Columns, then a fold that reads the same stream twice under two keys; a reduction of it, and two sinks."""
     query = Query("two-sinks")
-    visits: Stream = query.source(_records(chance, seconds, 80), name="S").key_by(_first).apply(Visits(), name="V")
+    keyed = query.source(_records(chance, seconds, 80), name="S").key_by(_first)
+    visits: Stream = keyed.apply(Visits(), name="V", on_error="skip")
     twice = visits.key_by(_first_of_seven).union(visits.key_by(_first_of_five)).apply(Fold(), name="B")
     twice.key_by(_first).reduce(_mixed, _second, emit=_period(chance), name="R").sink(DiscardSink(), name="K")
     twice.sink(DiscardSink(), name="L")
@@ -170,14 +178,16 @@ def _two_sinks(chance: random.Random, seconds: float) -> Query:
 
 
 def _outputs(chance: random.Random, seconds: float) -> Query:
-    """Named outputs of one operator, read under other keys, branched, and folded together again."""
+    """Named outputs of one operator, read under other keys, branched, and folded together; and records that fail."""
     query = Query("outputs")
-    sorter = query.source(_records(chance, seconds, 80), name="S").key_by(_first).apply(Sorter(), name="A")
+    halved = query.source(_records(chance, seconds, 80), name="S").map(_halved, on_error="divert")
+    sorter = halved.key_by(_first).apply(Sorter(), name="A", on_error="divert")
     thirds = sorter.output("thirds").key_by(_first_of_seven).count(emit=_period(chance), name="C")
     odd, even = sorter.output("all").branch(odd=_is_odd, even=None).values()
     both = thirds.key_by(_first_of_five).union(odd.key_by(_first_of_five)).apply(Fold(), name="B")
     both.union(even).sink(DiscardSink(), name="K")
     sorter.sink(DiscardSink(), name="L")
+    halved.output("errors").union(sorter.output("errors")).sink(DiscardSink(), name="M")
     return query
 
 
@@ -217,6 +227,10 @@ def _second(row: tuple[int, int]) -> int:
 
 def _balance(row: tuple[int, int]) -> int:
     return row[1] - 2
+
+
+def _halved(row: tuple[int, int]) -> tuple[int, int]:
+    return row[0], 60 // row[1]
 
 
 def _mixed(one: int, other: int) -> int:

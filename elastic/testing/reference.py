@@ -17,7 +17,7 @@ from elastic.connectors.base import LogEntry, Reader, read_again
 from elastic.connectors.input_log import read_log
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
-from elastic.operators.stateless import Chain, Memo
+from elastic.operators.stateless import Chain, Memo, chains
 from elastic.plan import OperatorPlan, Plan
 
 
@@ -64,7 +64,9 @@ class ReferenceRun:
             for name, operator in plan.operators.items()
             if operator.kind == "keyed"
         }
-        self._chains = {e.id: Chain(e, settings.key_groups, tracked=not e.keyed) for e in plan.edges}
+        self._chains: dict[int, Chain] = {}
+        for name in plan.operators:
+            self._chains |= chains(plan, name)
         self.sinks: dict[str, list[tuple[int, Batch]]] = {n: [] for n, o in plan.operators.items() if o.kind == "sink"}
 
     def replay(self, logs: Logs) -> dict[str, list[tuple[int, Batch]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elastic.protocol import MESSAGES
+from elastic.report import FailedRecords
 from elastic.state.checkpoint import BufferCheckpoint, Checkpoint
 from elastic.wire.codec import Codec
 
@@ -102,6 +103,8 @@ class WorkerReport:
         reads: (source instance, key group of the partition, tick, unix time, records, bytes) of each tick read.
         settles: (sink instance, tick, unix time) whenever a sink got further.
         checkpoints: (instance, tick, bytes, seconds) of each checkpoint that was stored.
+        failures: (instance, tick, group, found) of records that were skipped or diverted: of a source in that tick and
+            of that partition's first group, of a keyed instance in all ticks through it.
         rss_bytes: Resident set of the process.
         cpu_s: CPU time of the process since it started.
     """
@@ -114,6 +117,7 @@ class WorkerReport:
     checkpoints: tuple[tuple[int, int, int, float], ...]
     rss_bytes: int
     cpu_s: float
+    failures: tuple[tuple[int, int, int, FailedRecords], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,4 +261,4 @@ CONTROL: tuple[type, ...] = (
 
 def codec() -> Codec:
     """The codec of all processes of one user's job."""
-    return Codec((*MESSAGES, Checkpoint, BufferCheckpoint, *CONTROL), trusted=True)
+    return Codec((*MESSAGES, Checkpoint, BufferCheckpoint, FailedRecords, *CONTROL), trusted=True)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 
 import psutil
 
 from elastic.instance.driver import ReadMark
 from elastic.instance.host import Host
+from elastic.instance.keyed import KeyedInstance
 from elastic.instance.sink import SinkInstance
+from elastic.instance.source import SourceInstance
 from elastic.protocol import Send, Store
+from elastic.report import FailedRecords
 from elastic.wire.control import InstanceStats, WorkerReport
 
 
@@ -74,7 +78,17 @@ class Statistics:
         usage = os.times()
         report = WorkerReport(
             self._worker, now_s, tuple(instances), tuple(self._reads), tuple(self._settles), tuple(self._checkpoints),
-            self._process.memory_info().rss, usage.user + usage.system,
+            self._process.memory_info().rss, usage.user + usage.system, tuple(_failures(host)),
         )  # fmt: skip
         self._reads, self._settles, self._checkpoints = [], [], []
         return report
+
+
+def _failures(host: Host) -> Iterator[tuple[int, int, int, FailedRecords]]:
+    """Records that were skipped or diverted, as a report tells of them; those of sources are told once."""
+    for instance in host.instances.values():
+        if isinstance(instance, SourceInstance):
+            yield from ((instance.id, *found) for found in instance.failures)
+            instance.failures.clear()
+        elif isinstance(instance, KeyedInstance):
+            yield from ((instance.id, instance.tau, 0, found) for found in instance.outputs.failures.found())

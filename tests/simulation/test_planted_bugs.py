@@ -279,6 +279,20 @@ def forget_ends(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(bound_states.Cells, "restore", restore)
 
 
+def give_up_the_whole_tick(patch: pytest.MonkeyPatch) -> None:
+    """A bad record costs all rows that its instance was given with it."""
+
+    def called(self: custom.ColumnProcessor, batch: Any, streams: Any) -> list[Any]:
+        before = self._before(custom._keys_of(batch))
+        try:
+            return self._call(batch, streams)
+        except ValueError:
+            self._recall(before)
+            return []
+
+    patch.setattr(custom.ColumnProcessor, "_called", called)
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
@@ -303,6 +317,7 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (lose_credit, CRASHES),
     (leave_unprotected, CRASHES),
     (mix_up_outputs, CRASHES),
+    (give_up_the_whole_tick, CRASHES),
     (lose_a_part, SCALING),
     (forget_a_neighbour, SCALING),
     (forget_the_former_holder, DRAINS),

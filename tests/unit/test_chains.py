@@ -265,24 +265,23 @@ def test_a_row_that_is_no_pair_has_no_value_to_change(kind: Any, row: Any) -> No
 @pytest.mark.parametrize("values", [LINES, pa.array(LINES)])
 @pytest.mark.parametrize("split", [functions.split(), lambda line: line.split()])
 def test_steps_after_the_key_keep_it(values: Column, split: Callable[[Any], Any]) -> None:
-    after = steps(("filter", lambda line: line), ("flat_map", split), ("map", lambda word: word * 2))
-    edge = keyed(key=len, value_steps=after)
+    edge = keyed(("key", len), ("filter", lambda line: line), ("flat_map", split), ("map", lambda word: word * 2))
 
     batch = ran(edge, values)
 
     found = sorted(zip(rows(batch.keys), rows(batch.values), strict=True))
     assert found == [(1, "cc"), (3, "aa"), (3, "bb"), (5, "aa"), (5, "bb"), (5, "bb")]
-    assert run(keyed(key=len, value_steps=steps(("filter", lambda line: False))), values) is None
+    assert run(keyed(("key", len), ("filter", lambda line: False)), values) is None
 
 
 def test_counts_after_a_filter_of_values_count_what_is_left() -> None:
-    batch = ran(keyed(key=len, value_steps=steps(("filter", functions.contains("a"))), combine="count"), LINES)
+    batch = ran(keyed(("key", len), ("filter", functions.contains("a")), combine="count"), LINES)
 
     assert sorted(zip(rows(batch.keys), rows(batch.values), strict=True)) == [(3, 1), (5, 1)]
 
 
 def test_a_bad_key_is_named_with_what_the_steps_after_it_made_of_its_row() -> None:
-    edge = keyed(key=lambda row: [row], value_steps=steps(("filter", lambda row: row > 1), ("map", str)))
+    edge = keyed(("key", lambda row: [row]), ("filter", lambda row: row > 1), ("map", str))
 
     with pytest.raises(UserCodeError, match="cannot be a key") as caught:
         run(edge, [1, 2, 3])

@@ -185,9 +185,9 @@ def refused(build: Any) -> str:
 def test_an_output_that_is_not_declared_is_refused() -> None:
     said = refused(lambda stream: stream.key_by().apply(Parse()).output("late"))
     assert "has no output 'late'; it has 'errors', 'notes'" in said
-    assert "follows the operator itself" in refused(lambda s: s.key_by().apply(Parse()).map(str).output("errors"))
-    assert "follows the operator itself" in refused(lambda s: s.map(str).output("errors"))
-    assert "its class declares none" in refused(lambda s: s.output("errors"))
+    assert "output() follows an operator" in refused(lambda s: s.key_by().apply(Parse()).map(str).output("errors"))
+    assert "output() follows an operator" in refused(lambda s: s.map(str).output("errors"))
+    assert "an operator's class declares them" in refused(lambda s: s.output("errors"))
 
 
 @pytest.mark.parametrize(
@@ -268,12 +268,12 @@ def test_a_predicate_is_asked_once_for_a_row_whoever_reads_the_branches() -> Non
     assert asked == ["a", "bb"]
 
 
-def run_once(plan: Plan) -> None:
+def run_once(plan: Plan, source: str = "from_list") -> None:
     """The plan's chains over all that its source has, in one tick."""
-    (partition,) = plan.operators["from_list"].partitions
+    (partition,) = plan.operators[source].partitions
     chunk = partition.open().read(1 << 20, None)
     entry = LogEntry(1, 0, chunk.position, chunk.records, chunk.size_bytes, 0.0, finished=True, final=True)
-    ReferenceRun(plan).replay({("from_list", 0): [entry]})
+    ReferenceRun(plan).replay({(source, 0): [entry]})
 
 
 def test_branches_that_cannot_be_are_refused() -> None:

@@ -400,15 +400,16 @@ def test_a_sink_of_a_keyed_stream_is_refused() -> None:
     assert "write it before key_by(), or after an aggregate" in refusal(partial(getattr, lines().key_by(), "sink"))
 
 
-def test_steps_after_the_key_are_kept_apart_from_those_before_it() -> None:
+def test_steps_after_the_key_follow_the_step_that_gives_it() -> None:
     query = Query("job")
     keyed = query.source(Lines()).map(parse).key_by(field("user")).filter(bool).map_values(parse)
     keyed.flat_map_values(pairs).count().map_values(parse).sink(Out())
 
     shuffle, output = query.plan().edges
 
-    assert [s.name for s in shuffle.steps] == ["map(parse)"]
-    assert [(s.kind, s.name) for s in shuffle.value_steps] == [
+    assert [(s.kind, s.name) for s in shuffle.steps] == [
+        ("map", "map(parse)"),
+        ("key", "key_by(field('user'))"),
         ("filter", "filter(bool)"),
         ("map", "map_values(parse)"),
         ("flat_map", "flat_map_values(pairs)"),

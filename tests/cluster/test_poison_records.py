@@ -1,0 +1,84 @@
+"""Records on which user code raises, on real processes of which some are killed: diverted and counted once each."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elastic import Operator, Query, sinks, sources
+from tests.cluster.driving import drive, kill_owner, kinds
+
+pytestmark = pytest.mark.cluster
+
+NUMBERS = list(range(6000))
+
+
+def halved(number: int) -> int:
+    """Fails on multiples of a hundred."""
+    return number // (number % 100 and 1)
+
+
+class Sums(Operator):
+    """A running sum per key, which fails after it has changed state, on every number that ends with 13."""
+
+    outputs = ("large",)
+
+    def process(self, key: Any, value: Any, state: Any, ctx: Any) -> Iterator[Any]:
+        total = (state.get() or 0) + value
+        state.set(total)
+        if total > 10_000:
+            ctx.emit("large", (key, total))
+        yield key, total
+        if value % 100 == 13:
+            raise ValueError(f"{value} ends with 13")
+
+
+def rows(directory: Path) -> Counter[str]:
+    """What a JSON lines sink holds."""
+    parts = [p for p in directory.rglob("*.jsonl") if not p.name.startswith(".")]
+    return Counter(line for part in parts for line in part.read_text().splitlines())
+
+
+def test_bad_records_are_diverted_and_counted_once_though_workers_die(tmp_path: Path) -> None:
+    query = Query("poison")
+    good = query.source(sources.from_list(NUMBERS, rate="3k/s"), name="numbers").map(halved, on_error="divert")
+    sums = good.key_by(lambda number: number % 10).apply(Sums(), name="sums", on_error="divert")
+    sums.sink(sinks.json_lines(tmp_path / "sums", commit="200ms"), name="K")
+    sums.output("large").key_by(lambda row: row[0]).count(emit="end").sink(
+        sinks.json_lines(tmp_path / "large"), name="L"
+    )
+    failed = good.output("errors").union(sums.output("errors"))
+    failed.map(lambda told: [told["operator"], told["key"], told["record"], told["line"] is not None]).sink(
+        sinks.json_lines(tmp_path / "failed", commit="200ms"), name="M"
+    )
+
+    outcome = drive(
+        query, tmp_path, kill_owner("sums", 0, after_records=1500), kill_owner("sums", 1, after_records=4000),
+        workers=3, spares=2, checkpoint_ms=200,
+    )  # fmt: skip
+
+    assert outcome.status == "done", outcome.error
+    assert kinds(outcome).count("failed") == 2
+    hundreds = [n for n in NUMBERS if n % 100 == 0]
+    thirteens = [n for n in NUMBERS if n % 100 == 13]
+    assert rows(tmp_path / "failed") == Counter(
+        [json.dumps(["map(halved)", None, n, True], separators=(",", ":")) for n in hundreds]
+        + [json.dumps(["sums", 3, n, True], separators=(",", ":")) for n in thirteens]
+    )
+    assert sum(rows(tmp_path / "sums").values()) == len(NUMBERS) - len(hundreds) - len(thirteens)
+    counts = {f.where: (f.skipped, f.diverted) for f in outcome.failures}
+    assert counts == {"map(halved)": (0, len(hundreds)), "sums": (0, len(thirteens))}
+    assert kinds(outcome).count("record_failed") == 2
+    totals = Counter[int]()
+    for n in set(NUMBERS) - {*hundreds, *thirteens}:
+        totals[n % 10] += n
+    last = Counter[int]()
+    for key, total in map(json.loads, rows(tmp_path / "sums")):
+        last[key] = max(last[key], total)
+    assert last == totals
+    assert {json.loads(row)[0] for row in rows(tmp_path / "large")} == set(totals)
