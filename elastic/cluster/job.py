@@ -50,6 +50,10 @@ PRELOAD = (
 class JobControl:
     """One job. Processes: this one, the coordinator, the workers and the spares; all of the latter are its children."""
 
+    COORDINATOR_ENTRY = "elastic.server.shell:main"
+    WORKER_ENTRY = "elastic.worker.shell:main"
+    PRELOAD: tuple[str, ...] = PRELOAD
+
     def __init__(self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool) -> None:
         self._plan = replace(plan, run_id=uuid.uuid4().hex)
         self._workers, self._spares, self._directory, self._keep_log = workers, spares, directory.resolve(), keep_log
@@ -80,7 +84,7 @@ class JobControl:
         Raises:
             UserError: A sink cannot be used, or a process cannot be started.
         """
-        self._processes = processes = LocalProcesses(self._directory / "processes", preload=PRELOAD)
+        self._processes = processes = LocalProcesses(self._directory / "processes", preload=self.PRELOAD)
         self._hub = Hub(COMMAND, ipc_address(processes.directory, COMMAND), codec())
         self._hub.register(processes.fileno())
         coordinator = ipc_address(processes.directory, COORDINATOR)
@@ -88,7 +92,7 @@ class JobControl:
         job = self._directory / "job.pickle"
         job.write_bytes(cloudpickle.dumps((self._plan, setup, self._workers, self._spares)))
         arguments = {"address": coordinator, "command": self._hub.address, "job": str(job)}
-        processes.start(COORDINATOR, "elastic.server.shell:main", arguments)
+        processes.start(COORDINATOR, self.COORDINATOR_ENTRY, arguments)
         self._hub.connect(COORDINATOR, coordinator)
         announce(self._directory, coordinator)
         for _ in range(self._workers + self._spares):
@@ -112,7 +116,7 @@ class JobControl:
             "address": ipc_address(directory, name),
             "coordinator": ipc_address(directory, COORDINATOR),
         }
-        self._processes.start(name, "elastic.worker.shell:main", arguments)
+        self._processes.start(name, self.WORKER_ENTRY, arguments)
 
     def _sinks(self) -> list[tuple[Sink, SinkContext]]:
         plan, settings = self._plan, self._plan.settings

@@ -5,13 +5,25 @@ The input ends by itself, or the user stops the job; either way nobody runs past
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from elastic.coordinator.events import EndJob, Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
-from elastic.coordinator.reconfigure import Reconfigurer
 from elastic.protocol import Drain, Exhausted, Finish, Finished, Freeze, Frozen, Send
 
 DRAIN_S = 1.0
 """A job that is stopped gets so long to commit what is complete."""
+
+
+class Course(Protocol):
+    """What is known of a job's end, and under which epoch it is told.
+
+    Attributes:
+        finish: The tick that ends the stream, and whether the input ended there; None until it is fixed.
+    """
+
+    epoch: int
+    finish: tuple[int, bool] | None
 
 
 class Ending:
@@ -21,8 +33,8 @@ class Ending:
         stopping: The user has asked for the end.
     """
 
-    def __init__(self, members: Membership, reconfigurer: Reconfigurer) -> None:
-        self._members, self._reconfigurer = members, reconfigurer
+    def __init__(self, members: Membership, course: Course) -> None:
+        self._members, self._course = members, course
         self.stopping, self._drain_until_s = False, 0.0
 
     def stop(self, now_s: float, *, deployed: bool) -> list[object]:
@@ -57,11 +69,11 @@ class Ending:
 
     def told(self, record: InstanceRecord) -> list[object]:
         """What an instance that has just started must be told about the end, as far as it is known."""
-        kind, finish = self._members.plan.operators[record.operator].kind, self._reconfigurer.finish
+        kind, finish = self._members.plan.operators[record.operator].kind, self._course.finish
         if kind == "source":
             return self._tell_source(record)
         if kind == "sink" and finish is not None and not finish[1]:
-            return [Send(record.worker, Drain(self._reconfigurer.epoch, record.id, finish[0]))]
+            return [Send(record.worker, Drain(self._course.epoch, record.id, finish[0]))]
         return []
 
     @property
@@ -70,7 +82,7 @@ class Ending:
 
     def _frozen(self, record: InstanceRecord) -> list[object]:
         sources = self._members.of_kind("source")
-        if self._reconfigurer.finish is not None:
+        if self._course.finish is not None:
             return self._tell_source(record)
         if any(s.frozen is None for s in sources):
             return []
@@ -78,21 +90,21 @@ class Ending:
 
     def _fix(self, tick: int) -> list[object]:
         """Fix the tick that ends the stream, once and for all instances."""
-        self._reconfigurer.finish = (tick, not self.stopping)
+        self._course.finish = (tick, not self.stopping)
         actions: list[object] = [Journal("finish", {"tick": tick, "final": not self.stopping}), *self._tell_sources()]
         return actions + [c for sink in self._members.of_kind("sink") for c in self.told(sink)]
 
     def _finished(self) -> list[object]:
         if not all(s.finished for s in self._members.of_kind("sink")):
             return []
-        finish = self._reconfigurer.finish
+        finish = self._course.finish
         return [Record("finished"), EndJob("done" if finish is None or finish[1] else "interrupted")]
 
     def _tell_sources(self) -> list[object]:
         return [c for source in self._members.of_kind("source") for c in self._tell_source(source)]
 
     def _tell_source(self, source: InstanceRecord) -> list[object]:
-        epoch, finish = self._reconfigurer.epoch, self._reconfigurer.finish
+        epoch, finish = self._course.epoch, self._course.finish
         if finish is not None:
             return [Send(source.worker, Finish(epoch, source.id, *finish))]
         if source.frozen is None and (self.stopping or self._exhausted):

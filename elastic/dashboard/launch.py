@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +18,7 @@ from elastic.query import Query
 from elastic.report import Failure, Report
 from elastic.scenario.assemble import Overrides, run_of_query
 from elastic.scenario.control import StartJob, Watcher
-from elastic.scenario.models import Cluster, Elastic, Scenario
+from elastic.scenario.models import Scenario
 from elastic.scenario.runner import Run, execute, prepare
 from elastic.scenario.wording import problem
 
@@ -60,11 +61,34 @@ def run_query(
         NondeterminismError: The kind of it for a replay that gave other rows than the first time.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
     """
-    cluster, section = _checked({"workers": workers, "spares": spares, "memory": memory}, settings)
+    cluster = {"workers": workers, "spares": spares, "memory": memory}
+    run = run_with(query, cluster, settings, {}, directory=directory, verify=verify)
+    return reported(launch(run, display="auto" if display else "none"))
+
+
+def run_with(
+    query: Query, cluster: Mapping[str, Any], elastic: Mapping[str, Any], dstream: Mapping[str, Any],
+    *, directory: str | Path | None, verify: bool,
+) -> Run:  # fmt: skip
+    """A run of a query, its settings written as in a scenario's sections.
+
+    Raises:
+        QueryError: One of them is wrong.
+    """
+    checked = _checked(cluster, elastic, dstream)
     where = None if directory is None else Path(directory)
-    overrides = Overrides(cluster.workers, cluster.spares, where, verify=verify)
-    run = run_of_query(query, overrides, settings=section.settings(cluster.memory))
-    report = launch(run, display="auto" if display else "none")
+    overrides = Overrides(checked.cluster.workers, checked.cluster.spares, where, verify=verify)
+    run = run_of_query(query, overrides, settings=checked.elastic.settings(checked.cluster.memory))
+    return replace(run, dstream=checked.dstream)
+
+
+def reported(report: Report) -> Report:
+    """The report of a run that is done.
+
+    Raises:
+        JobFailedError: It failed; the kind of the error says how, where there is a name for it.
+        KeyboardInterrupt: It was interrupted.
+    """
     if report.status == "failed":
         raise FAILURES.get(report.failure, JobFailedError)(report.error or "the job failed")
     if report.status == "interrupted":
@@ -107,16 +131,17 @@ def _watcher(name: str, display: Display) -> Watcher:
     return LiveProgress(sys.stderr, name)
 
 
-def _checked(cluster: dict[str, Any], settings: dict[str, Any]) -> tuple[Cluster, Elastic]:
+def _checked(cluster: Mapping[str, Any], settings: Mapping[str, Any], dstream: Mapping[str, Any]) -> Scenario:
     """The arguments as the sections of a scenario that they are.
 
     Raises:
         QueryError: One of them is wrong; in the words in which a scenario's mistake is told.
     """
     try:
-        scenario = Scenario.model_validate({"name": "run", "job": "run", "cluster": cluster, "elastic": settings})
+        return Scenario.model_validate(
+            {"name": "run", "job": "run", "cluster": dict(cluster), "elastic": dict(settings), "dstream": dict(dstream)}
+        )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         location = first["loc"][:2]
         raise QueryError(f"run({location[-1]}={first['input']!r}): {problem(first, location)}") from None
-    return scenario.cluster, scenario.elastic

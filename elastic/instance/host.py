@@ -323,6 +323,10 @@ class Host:
         except ENDINGS as error:
             return False, self.fail(id, ending_error(error))
 
+    def step_tasks(self) -> tuple[bool, list[Command]]:
+        """What there is to do beside the instances; whether anything was done, and what follows."""
+        return False, []
+
     def committed(self, id: int, through: int, rows: int, *, final: bool) -> list[Command]:
         """The target of a sink instance holds everything through this tick."""
         found = self.instances.get(id)

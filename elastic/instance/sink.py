@@ -43,14 +43,21 @@ class SinkInstance:
         committed: The target holds everything through this tick.
     """
 
-    def __init__(self, plan: Plan, start: Start, worker: int, committed: Sequence[tuple[KeyInterval, int]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        start: Start,
+        worker: int,
+        committed: Sequence[tuple[KeyInterval, int]],
+        inputs: Sequence[Input] | None = None,
+    ) -> None:
         self.id, self.operator, self.interval = start.instance, start.operator, start.interval
         self.committed = self.tau = min(tick for _, tick in committed)
         self._skip = np.zeros(plan.settings.key_groups, np.int64)
         for interval, tick in committed:
             self._skip[interval.low : interval.high] = tick
         self._skip_through = max(tick for _, tick in committed)
-        self.inputs: list[Input] = make_inputs(plan, start, worker)
+        self.inputs: list[Input] = make_inputs(plan, start, worker) if inputs is None else list(inputs)
         self._producers_of = {e.id: e.producer for e in plan.edges}
         self._pending: list[tuple[int, Batch]] = []
         self._pending_bytes = 0

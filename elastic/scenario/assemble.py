@@ -46,6 +46,7 @@ def run_of_scenario(loaded: LoadedScenario, overrides: Overrides = Overrides()) 
         workers=scenario.cluster.workers if overrides.workers is None else overrides.workers,
         spares=scenario.cluster.spares if overrides.spares is None else overrides.spares,
         settings=scenario.elastic.settings(scenario.cluster.memory),
+        dstream=scenario.dstream,
         parameters=parameters,
         faults=scenario.faults,
         expect=scenario.expect,

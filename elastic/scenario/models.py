@@ -178,6 +178,24 @@ class Elastic(Section):
         )
 
 
+class DStream(Section):
+    """Settings of the D-Streams model; those of ``elastic`` that are about ticks, keys and liveness hold for it too."""
+
+    interval: Annotated[DurationMs, _field("Length of an interval; a whole number of ticks.", "1s", at_least=1)] = 1000
+    checkpoint: Annotated[
+        int, Field(ge=1, description="State is checkpointed after every so many intervals; older lineage is forgotten.")
+    ] = 10
+    tasks: Annotated[
+        int | None,
+        Field(
+            ge=1, le=65_535, description="Tasks of a keyed operator in each interval; 3 for each worker if not given."
+        ),
+    ] = None
+    retries: Annotated[
+        int, Field(ge=0, description="How often a task is tried again after user code has raised in it.")
+    ] = 2
+
+
 class Target(Section):
     """The worker that a fault hits: by its number, or as the one that holds an instance when the fault fires."""
 
@@ -296,6 +314,7 @@ class Scenario(Section):
     model: Annotated[str, Field(description="Execution model.")] = "elastic"
     cluster: Cluster = Cluster()
     elastic: Elastic = Elastic()
+    dstream: DStream = DStream()
     faults: Annotated[tuple[Fault, ...], Field(strict=False, description="What goes wrong, in any order.")] = ()
     expect: Expect = Expect()
     check: Annotated[

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from elastic.callables import did_you_mean
 from elastic.operators.failure import user_trace
 from elastic.plan import Plan, Settings
 from elastic.query import Query
@@ -18,7 +21,7 @@ from elastic.scenario.expectations import check_expectations, judge
 from elastic.scenario.faults import FaultPlan, check_faults
 from elastic.scenario.interrupts import Interrupts
 from elastic.scenario.mistakes import FieldError
-from elastic.scenario.models import Expect, Fault
+from elastic.scenario.models import DStream, Expect, Fault
 from elastic.scenario.printing import Printer
 from elastic.scenario.verify import JobResult, contents, verdict_of_check, verdict_of_clean_run
 
@@ -51,6 +54,7 @@ class Run:
     workers: int = 4
     spares: int = 1
     settings: Settings = field(default_factory=Settings)
+    dstream: DStream = field(default_factory=DStream)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     expect: Expect = field(default_factory=Expect)
@@ -71,7 +75,7 @@ def prepare(run: Run) -> Plan:
     Raises:
         UserError: The model, the query, a source or a fault is not as it must be.
     """
-    _starter(run.model)
+    _starter(run)
     plan = run.query.plan(workers=run.workers, settings=run.settings)
     check_faults(run.faults, plan)
     check_expectations(run.expect, plan)
@@ -95,7 +99,7 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
         watcher.note(f"warning: {warning}")
     faults = FaultPlan(run.faults)
     with fresh_directory(run.directory):
-        job = (start or _starter(run.model))(
+        job = (start or _starter(run))(
             plan,
             workers=run.workers,
             spares=run.spares,
@@ -175,15 +179,20 @@ def _shown(run: Run, result: JobResult) -> list[str]:
         return ["the job's own summary raised:", *user_trace(error).splitlines()]
 
 
-def _starter(model: str) -> StartJob:
-    """How a model starts jobs.
+def _starter(run: Run) -> StartJob:
+    """How the run's model starts jobs; other models than ``elastic`` are entry points of the group ``elastic.jobs``.
 
     Raises:
         FieldError: There is no such model.
     """
-    if model != "elastic":
-        raise FieldError(("model",), f'there is no execution model "{model}"; write elastic')
-    return _start_elastic
+    if run.model == "elastic":
+        return _start_elastic
+    points = {point.name: point for point in entry_points(group="elastic.jobs")}
+    if run.model not in points:
+        known = ["elastic", *sorted(points)]
+        hint = did_you_mean(run.model, known)
+        raise FieldError(("model",), f'there is no execution model "{run.model}"{hint} Write {" or ".join(known)}')
+    return partial(points[run.model].load(), settings=run.dstream)
 
 
 def _start_elastic(plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool) -> JobControl:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from elastic.coordinator.events import DrainRequested, Event, Record, ScaleRequested
-from elastic.coordinator.machine import Coordinator
 from elastic.server.figures import Figures
+from elastic.server.machine import Machine
 from elastic.wire.control import (
     COMMAND,
     FIRST_EXTRA,
@@ -38,7 +38,7 @@ class Clients:
     """
 
     def __init__(
-        self, hub: Hub, machine: Coordinator, figures: Figures, greeted: Mapping[int, Hello],
+        self, hub: Hub, machine: Machine, figures: Figures, greeted: Mapping[int, Hello],
         handle: Callable[[Event], None],
     ) -> None:  # fmt: skip
         self._hub, self._machine, self._figures, self._greeted, self._handle = hub, machine, figures, greeted, handle

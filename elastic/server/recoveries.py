@@ -22,7 +22,7 @@ class OpenRecovery:
     failed_s: float
     detected_s: float
     bound_s: float
-    strategy: str = "checkpoint"
+    strategy: str
     replaces: int = 0
     waits_for: int = 0
     restored_s: float | None = None
@@ -45,14 +45,15 @@ class OpenRecovery:
 class Recoveries:
     """All recoveries of a job, by their cause."""
 
-    def __init__(self) -> None:
+    def __init__(self, strategy: str = "checkpoint") -> None:
+        self._strategy = strategy
         self.all: dict[str, OpenRecovery] = {}
         self._lags: deque[float] = deque(maxlen=10_000)
 
     def failed(self, cause: str, failed_s: float, detected_s: float) -> None:
         """A worker was lost."""
         p99 = float(np.percentile(self._lags, 99)) if self._lags else 0.0
-        self.all[cause] = OpenRecovery(cause, failed_s, detected_s, max(LAG_BOUND_S, 2 * p99))
+        self.all[cause] = OpenRecovery(cause, failed_s, detected_s, max(LAG_BOUND_S, 2 * p99), self._strategy)
 
     def replacing(self, cause: str) -> None:
         """An instance is being replaced because of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from elastic.server.figures import Figures
 from elastic.server.journal import JournalFile
 from elastic.server.latency import LatencyTracker
 from elastic.server.loads import Loads
+from elastic.server.machine import MakeMachine
+from elastic.server.recoveries import Recoveries
 from elastic.wire.clock import JobClock
 from elastic.wire.control import (
     COMMAND,
@@ -78,19 +81,26 @@ class Server:
     Args:
         plan: As built by the query; tick 0 is set when all workers are there.
         setup: What every worker is told first.
+        make_machine: Makes what decides, of the plan and the numbers of workers and spares.
+        messages: Which the execution model sends beside the core's.
+        strategy: How that model recovers, in the report.
     """
 
-    def __init__(self, address: str, command: str, plan: Plan, setup: Setup, workers: int, spares: int) -> None:
-        self._hub = Hub("coordinator", address, codec())
+    def __init__(
+        self, address: str, command: str, plan: Plan, setup: Setup, workers: int, spares: int,
+        make_machine: MakeMachine = Coordinator, messages: Sequence[type] = (), strategy: str = "checkpoint",
+    ) -> None:  # fmt: skip
+        self._hub = Hub("coordinator", address, codec(messages))
         self._hub.connect(COMMAND, command)
         self._liveness = LivenessMonitor(plan.settings.heartbeat_ms)
         self._hub.register(self._liveness.socket)
         self._clock = JobClock()
         self._plan, self._setup, self._wanted = plan, setup, workers
-        self._machine = Coordinator(plan, workers, spares)
+        self._machine = make_machine(plan, workers, spares)
         self._journal = JournalFile(Path(setup.directory) / "journal.sqlite")
         sinks = [(n, i) for n, o in plan.operators.items() if o.kind == "sink" for i in range(o.parallelism)]
-        self._figures = Figures(plan, self._machine.members, 0.0, LatencyTracker(plan, sinks))
+        latency = LatencyTracker(plan, sinks)
+        self._figures = Figures(plan, self._machine.members, 0.0, latency, Recoveries(strategy))
         policy = plan.settings.scaling
         self._loads = None if policy is None else Loads(plan, self._machine.members, policy.period_s)
         self._greeted: dict[int, Hello] = {}
@@ -292,9 +302,17 @@ def refuse(address: str, command: str, error: str) -> None:
 
 def main(address: str, command: str, job: str) -> None:
     """Coordinate one job until it has ended; the entry point of the process."""
+    coordinate(address, command, job)
+
+
+def coordinate(
+    address: str, command: str, job: str,
+    make_machine: MakeMachine = Coordinator, messages: Sequence[type] = (), strategy: str = "checkpoint",
+) -> None:  # fmt: skip
+    """Coordinate the job that the command has written down; the arguments after it are those of ``Server``."""
     try:
         plan, setup, workers, spares = cloudpickle.loads(Path(job).read_bytes())
     except (Exception, *ENDINGS) as error:  # noqa: BLE001 (a module of the user's may raise anything when it is imported)
         refuse(address, command, f"{CANNOT_LOAD}\n{user_trace(error).rstrip()}")
         return
-    Server(address, command, plan, setup, workers, spares).run()
+    Server(address, command, plan, setup, workers, spares, make_machine, messages, strategy).run()

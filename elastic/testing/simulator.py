@@ -66,18 +66,32 @@ class Simulation:
         self.machine.logs = {(name, n): LogStore() for name, o in plan.operators.items() for n in _each(o.partitions)}
         groups = plan.settings.key_groups
         self.machine.targets = {name: TargetStore(groups) for name, o in plan.operators.items() if o.kind == "sink"}
-        self._watch = Watch(plan, self.machine.logs, self.machine.targets)
+        self._watch = self._make_watch()
         self._codec = codec() if chance.random() < 0.1 else None
         self._faults: Faults | None = None
         self._cluster = (workers, spares)
-        self.coordinator = Coordinator(self.plan, workers, spares)
+        self.workers: dict[int, SimulatedWorker] = {}
+        self.coordinator = self._make_coordinator()
         self.is_down = False
         self._journal: str | None = None
-        self.workers: dict[int, SimulatedWorker] = {}
-        self._copies = Copies(plan, self, self.workers, self.machine.checkpoints)
+        self._copies = self._make_copies()
         self._end: EndJob | None = None
         for _ in range(workers + spares):
             self._spawn()
+
+    # -- what is simulated: another execution model puts its own in their place ---------------------------------------
+
+    def _make_watch(self) -> Watch:
+        """Who holds every step against the invariants."""
+        return Watch(self.plan, self.machine.logs, self.machine.targets)
+
+    def _make_coordinator(self) -> Coordinator:
+        """What decides."""
+        return Coordinator(self.plan, *self._cluster)
+
+    def _make_copies(self) -> Copies:
+        """Who judges the coordinator when it gives up."""
+        return Copies(self.plan, self, self.workers, self.machine.checkpoints)
 
     # -- messages ------------------------------------------------------------------------------------------------------
 

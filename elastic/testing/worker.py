@@ -46,6 +46,7 @@ class Machine:
         epoch_s: Unix time of virtual time 0.
         commit_ticks: File sinks commit at multiples of so many ticks only.
         slow_disk: Whether targets take their time.
+        make_host: Makes what runs on a worker, of its number.
     """
 
     world: World
@@ -56,6 +57,7 @@ class Machine:
     logs: dict[tuple[str, int], LogStore] = field(default_factory=dict)
     targets: dict[str, TargetStore] = field(default_factory=dict)
     checkpoints: CheckpointDisk = field(default_factory=CheckpointDisk)
+    make_host: Callable[[int], Host] | None = None
 
     def clock(self) -> float:
         """Unix time, as workers see it."""
@@ -82,7 +84,7 @@ class SimulatedWorker:
     def __init__(self, number: int, machine: Machine, carrier: Carrier, watch: Watch) -> None:
         self.number, self.name = number, f"worker {number}"
         self._machine, self._world, self._carrier, self._watch = machine, machine.world, carrier, watch
-        self.host = Host(number, machine.plan)
+        self.host = Host(number, machine.plan) if machine.make_host is None else machine.make_host(number)
         self._drivers: dict[int, SourceDriver] = {}
         self._finishes: dict[int, Finish] = {}
         self._writers: dict[int, SimulatedWriter] = {}
@@ -145,6 +147,9 @@ class SimulatedWorker:
                 moved, commands = self.host.step(id)
                 busy |= moved
                 self._execute(commands)
+        moved, commands = self.host.step_tasks()
+        busy |= moved
+        self._execute(commands)
         for id, driver in list(self._drivers.items()):
             if driver.wakes_at <= self._machine.clock():
                 self._execute(self._guarded(id, driver.step))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from elastic.protocol import MESSAGES
@@ -259,6 +260,6 @@ CONTROL: tuple[type, ...] = (
 )  # fmt: skip
 
 
-def codec() -> Codec:
-    """The codec of all processes of one user's job."""
-    return Codec((*MESSAGES, Checkpoint, BufferCheckpoint, FailedRecords, *CONTROL), trusted=True)
+def codec(messages: Iterable[type] = ()) -> Codec:
+    """The codec of all processes of one user's job; ``messages`` are those of its execution model beside the core's."""
+    return Codec((*MESSAGES, Checkpoint, BufferCheckpoint, FailedRecords, *CONTROL, *messages), trusted=True)

@@ -10,7 +10,8 @@ import sys
 import time
 import traceback
 from collections import deque
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -79,12 +80,44 @@ SLICE_S = 0.05
 """A worker consumes before it reads more; only after so long does it look at sockets and sources again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a worker's process has that a host may need.
+
+    Attributes:
+        directory: The job directory.
+        clock: Unix time that never runs backwards, seconds.
+        wake: Has the worker look at its host soon; may be called from any thread.
+    """
+
+    directory: Path
+    clock: Callable[[], float]
+    wake: Callable[[], None]
+
+
+MakeHost: TypeAlias = Callable[[int, Plan, Surroundings], Host]
+
+
 class Worker:
     """One worker process. Everything happens in one thread, but for commits to targets."""
 
-    def __init__(self, worker: int, address: str, coordinator: str, pid: int) -> None:
+    def __init__(
+        self, worker: int, address: str, coordinator: str, pid: int,
+        make_host: MakeHost | None = None, messages: Sequence[type] = (),
+    ) -> None:  # fmt: skip
+        """Say hello.
+
+        Args:
+            worker: Number of this worker.
+            address: Where it listens.
+            coordinator: Where the coordinator listens.
+            pid: Of this process.
+            make_host: Makes what runs here, for an execution model that runs more than instances.
+            messages: Which that model sends beside the core's.
+        """
         self.id = worker
-        self._hub = Hub(str(worker), address, codec())
+        self._make_host = make_host or (lambda worker, plan, _: Host(worker, plan))
+        self._hub = Hub(str(worker), address, codec(messages))
         self._hub.connect(COORDINATOR, coordinator)
         self._hub.send(COORDINATOR, Hello(worker, address, pid))
         self._clock = JobClock()
@@ -175,6 +208,9 @@ class Worker:
                     self._statistics.busy_s[id] += time.perf_counter() - began
                 if isinstance(instance, SinkInstance):
                     self._statistics.settle(instance, self._clock())
+            moved, commands = host.step_tasks()
+            self._execute(commands)
+            busy |= moved
             self._drain_local()
         return busy
 
@@ -241,7 +277,8 @@ class Worker:
 
     def _begin(self, begin: Begin) -> None:
         self._clock.follow(begin.now_s, begin.monotonic_s)
-        self._host = Host(self.id, replace(self._plan, epoch_s=begin.epoch_s))
+        surroundings = Surroundings(self._directory, self._clock, self._hub.wake)
+        self._host = self._make_host(self.id, replace(self._plan, epoch_s=begin.epoch_s), surroundings)
         if (disk := self._plan.settings.disk) != "off":
             files = CheckpointFiles(self._directory / CHECKPOINTS, sync=disk == "sync")
             self._disk = DiskThread(files, self._answer)

@@ -43,13 +43,14 @@ Breaker = Callable[[Running], bool]
 
 
 def drive(
-    query: Query, directory: Path, *breakers: Breaker, workers: int = 3, spares: int = 1, **settings: Any
-) -> JobOutcome:
-    """Run the query to its end, letting each breaker strike once, in order."""
+    query: Query, directory: Path, *breakers: Breaker, workers: int = 3, spares: int = 1,
+    start: Callable[..., JobControl] = JobControl, **settings: Any,
+) -> JobOutcome:  # fmt: skip
+    """Run the query to its end, letting each breaker strike once, in order; ``start`` is the execution model's."""
     job_directory = directory / "job"
     job_directory.mkdir()
     plan = query.plan(workers=workers, settings=Settings(**settings))
-    job = JobControl(plan, workers=workers, spares=spares, directory=job_directory, keep_log=False)
+    job = start(plan, workers=workers, spares=spares, directory=job_directory, keep_log=False)
     running, waiting = Running(job), list(breakers)
     deadline = time.monotonic() + DEADLINE_S
     try:

@@ -48,6 +48,17 @@ FLOORS = [
     "elastic.dashboard",
     "elastic.cli",
     "elastic.__main__",
+    "dstream.plan",
+    "dstream.logic",
+    "dstream.operators",
+    "dstream.blocks",
+    "dstream.protocol",
+    "dstream.scheduler",
+    "dstream.worker",
+    "dstream.worker.shell",
+    "dstream.job",
+    "dstream.model",
+    "dstream.testing",
     "dstream",
 ]
 
@@ -74,6 +85,13 @@ PURE = {
     "elastic.protocol",
     "elastic.instance",
     "elastic.coordinator",
+    "dstream.plan",
+    "dstream.logic",
+    "dstream.operators",
+    "dstream.blocks",
+    "dstream.protocol",
+    "dstream.scheduler",
+    "dstream.worker",
 }
 # fmt: off
 IMPURE_MODULES = {

@@ -1,0 +1,29 @@
+"""A job of this model on processes of this machine: the elastic model's, with a scheduler and task hosts inside."""
+
+from __future__ import annotations
+
+from dstream.plan import StreamPlan
+from dstream.protocol import MESSAGES
+from dstream.scheduler.machine import Scheduler
+from elastic.cluster.job import JobControl
+from elastic.plan import Plan
+from elastic.server import shell
+
+
+class StreamJob(JobControl):
+    """One job; its plan is a ``StreamPlan``."""
+
+    COORDINATOR_ENTRY = "dstream.job:coordinate"
+    WORKER_ENTRY = "dstream.worker.shell:main"
+    PRELOAD = (*JobControl.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators")
+
+
+def make_scheduler(plan: Plan, workers: int, spares: int) -> Scheduler:
+    """What decides in the coordinator's process."""
+    assert isinstance(plan, StreamPlan)
+    return Scheduler(plan, workers, spares)
+
+
+def coordinate(address: str, command: str, job: str) -> None:
+    """Schedule one job until it has ended; the entry point of the coordinator's process."""
+    shell.coordinate(address, command, job, make_scheduler, MESSAGES, "lineage")

@@ -1,0 +1,95 @@
+"""What one partition of a stage computes: deterministic, over immutable blocks, without I/O.
+
+Design: rows keep their tick. A block's content is its rows tick by tick, each tick's batch sorted by key group, so that
+a shuffle is a slice, and so that an operator gives the same result however ticks are cut into intervals.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from elastic.batch import Batch
+from elastic.keys import KeyInterval
+from elastic.operators.base import ProcessorContext
+from elastic.state.processing import StateTable
+
+Content: TypeAlias = tuple[tuple[int, Batch], ...]
+"""The rows of a block: (tick, batch), ticks ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a task is computed from.
+
+    Attributes:
+        interval: Its number.
+        after: The last tick of the interval before.
+        through: The interval's last tick; the stream's, if it ends there.
+        final: The stream ends with ``through``.
+        inputs: By input of the stage, then by interval (oldest first), then by partition of the producer.
+    """
+
+    interval: int
+    after: int
+    through: int
+    final: bool
+    inputs: Sequence[Sequence[Sequence[Content]]]
+
+
+class Logic(ABC):
+    """One partition of a stage. ``compute`` is called with ascending intervals, each once, after ``restore`` if at all.
+
+    What it gives must be a function of the inputs of this interval and, for a stage with state, of those before.
+    """
+
+    @abstractmethod
+    def compute(self, given: Given) -> Sequence[Content]:
+        """The blocks of an interval, by channel.
+
+        Raises:
+            UserCodeError: User code raised; the object is unusable from then on.
+        """
+
+    def snapshot(self) -> StateTable | None:
+        """The state now, all of it, to be kept; None for none. What happens later does not change it."""
+        return None
+
+    def restore(self, table: StateTable) -> None:
+        """Take over a snapshot."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        """Number of keys held."""
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogicContext:
+    """What a partition's logic is made with; ``runtime`` is what an elastic processor would be given."""
+
+    partition: int
+    runtime: ProcessorContext
+
+    @property
+    def interval(self) -> KeyInterval:
+        """The key groups of the partition."""
+        return self.runtime.interval
+
+
+def sliced(content: Content, interval: KeyInterval) -> Content:
+    """The rows of some key groups, as views."""
+    parts = ((tick, batch.slice(interval)) for tick, batch in content)
+    return tuple((tick, part) for tick, part in parts if part is not None)
+
+
+def content_bytes(contents: Sequence[Content]) -> int:
+    """Memory of a task's blocks."""
+    return sum(batch.size_bytes for content in contents for _, batch in content)
+
+
+def content_rows(contents: Sequence[Content]) -> int:
+    """Rows of a task's blocks."""
+    return sum(len(batch) for content in contents for _, batch in content)

@@ -1,0 +1,183 @@
+"""An elastic query as stages: the same sources, chains, processors and sinks, an interval at a time.
+
+Each operator becomes a deterministic task (state before, rows) → (state after, rows). Ticks inside the interval are
+kept, so that what comes out is what the elastic model gives, tick by tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from dstream.logic import Content, Given, Logic, LogicContext
+from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
+from elastic.batch import Batch
+from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
+from elastic.operators.stateless import Chain, Memo
+from elastic.plan import Edge, OperatorPlan, Plan
+from elastic.state.processing import StateTable
+
+
+@dataclass(frozen=True)
+class SourceChains:
+    """What a source's edges make of one partition's rows; ``make`` gives the logic of one partition."""
+
+    edges: tuple[Edge, ...]
+
+    def make(self, context: LogicContext) -> Logic:
+        """The logic of one partition."""
+        return ChainLogic(_Edges(self.edges, context.runtime.key_groups))
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A keyed operator and its output edges; ``make`` gives the logic of one partition, without state."""
+
+    processor: Callable[[ProcessorContext], Processor]
+    edges: tuple[Edge, ...]
+
+    def make(self, context: LogicContext) -> Logic:
+        """The logic of one partition, without state."""
+        return KeyedLogic(self.processor(context.runtime), _Edges(self.edges, context.runtime.key_groups))
+
+
+class _Edges:
+    """The chains of some output edges, a channel each."""
+
+    def __init__(self, edges: Sequence[Edge], key_groups: int) -> None:
+        self._chains = [(edge.output, Chain(edge, key_groups, tracked=not edge.keyed)) for edge in edges]
+
+    def run(self, tick: int, outputs: Sequence[Output], into: list[list[tuple[int, Batch]]]) -> None:
+        """Add what the edges make of one tick's outputs, each in one piece or several, to their channels' blocks."""
+        pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups)]
+        for (name, chain), block in zip(self._chains, into, strict=True):
+            batch = chain.run([piece for piece in pieces if piece[0].name == name], tick)
+            if batch is not None and len(batch):
+                block.append((tick, batch))
+
+    def blocks(self) -> list[list[tuple[int, Batch]]]:
+        """An empty block for each channel."""
+        return [[] for _ in self._chains]
+
+
+class ChainLogic(Logic):
+    """Rows of a source partition through the chains of its edges."""
+
+    def __init__(self, edges: _Edges) -> None:
+        self._edges = edges
+
+    def compute(self, given: Given) -> Sequence[Content]:
+        blocks = self._edges.blocks()
+        ((content,),) = given.inputs[0]
+        at: dict[int, list[Output]] = {}
+        for tick, batch in content:
+            assert batch.values is not None, "an input block carries its rows"
+            at.setdefault(tick, []).append(Output(batch.groups, batch.values))
+        for tick, outputs in at.items():
+            self._edges.run(tick, outputs, blocks)
+        return tuple(map(tuple, blocks))
+
+
+class KeyedLogic(Logic):
+    """One partition of a keyed operator: its processor, driven tick by tick, and the chains behind it."""
+
+    def __init__(self, processor: Processor, edges: _Edges) -> None:
+        self._processor, self._edges = processor, edges
+
+    def compute(self, given: Given) -> Sequence[Content]:
+        blocks = self._edges.blocks()
+        arrived = ticks_of(given)
+        tau = given.after
+        while tau < given.through:
+            tick = self._next(tau, given, arrived)
+            if tick is None:
+                break
+            final = given.final and tick == given.through
+            self._edges.run(tick, self._processor.process(TickInput(tick, arrived.pop(tick, []), final)), blocks)
+            tau = tick
+        return tuple(map(tuple, blocks))
+
+    def _next(self, tau: int, given: Given, arrived: dict[int, list[tuple[int, Batch]]]) -> int | None:
+        """The first tick after τ that must be processed; None if none is left in the interval."""
+        rows = next(iter(arrived), None)
+        ticks = (rows, self._processor.due_after(tau), given.through if given.final else None)
+        return min((t for t in ticks if t is not None and t <= given.through), default=None)
+
+    def snapshot(self) -> StateTable | None:
+        return self._processor.full()
+
+    def restore(self, table: StateTable) -> None:
+        self._processor.restore(table)
+
+    def __len__(self) -> int:
+        return len(self._processor)
+
+
+def ticks_of(given: Given) -> dict[int, list[tuple[int, Batch]]]:
+    """By tick, ascending: (input number, batch), ordered by input and then by the producer's partition."""
+    at: dict[int, list[tuple[int, Batch]]] = {}
+    for number, (partitions,) in enumerate(given.inputs):
+        for content in partitions:
+            for tick, batch in content:
+                at.setdefault(tick, []).append((number, batch))
+    return {tick: at[tick] for tick in sorted(at)}
+
+
+def stream_plan(
+    plan: Plan,
+    *,
+    interval_ticks: int,
+    checkpoint_intervals: int,
+    partitions: int,
+    retries: int = 3,
+    batch: bool = False,
+) -> StreamPlan:
+    """The plan's operators as stages.
+
+    Args:
+        plan: Of an elastic query.
+        interval_ticks: Ticks of an interval.
+        checkpoint_intervals: Intervals between two checkpoints of all state.
+        partitions: Tasks of each keyed operator in each interval.
+        retries: Of a task that fails in user code.
+        batch: All input is one interval.
+    """
+    stages: list[Stage] = []
+    emits: dict[str, int] = {}
+
+    def add(
+        operator: OperatorPlan, kind: Kind, count: int, inputs: tuple[Input, ...] = (), logic: object = None
+    ) -> int:
+        stages.append(Stage(len(stages), operator.name, kind, count, inputs, logic))
+        return stages[-1].id
+
+    for name, operator in plan.operators.items():
+        edges = tuple(plan.outputs(name))
+        inputs = tuple(
+            Input(emits[e.producer], plan.outputs(e.producer).index(e), Reach.KEYS) for e in plan.inputs(name)
+        )
+        if operator.kind == "source":
+            count = len(operator.partitions)
+            source = add(operator, Kind.SOURCE, count)
+            emits[name] = add(operator, Kind.TASK, count, (Input(source, 0, Reach.SAME),), SourceChains(edges).make)
+        elif operator.kind == "keyed":
+            count = min(partitions, plan.settings.key_groups)
+            emits[name] = add(operator, Kind.STATE, count, inputs, Keyed(operator.logic, edges).make)
+        else:
+            add(operator, Kind.SINK, operator.parallelism, inputs)
+    given = {f.name: getattr(plan, f.name) for f in fields(Plan)}
+    return StreamPlan(
+        **given,
+        stages=tuple(stages),
+        interval_ticks=interval_ticks,
+        checkpoint_intervals=checkpoint_intervals,
+        retries=retries,
+        batch=batch,
+    )
+
+
+def source_batch(low: int, column: object) -> Batch:
+    """Rows of a source partition as a batch that is kept in an input block; ``low`` is its first key group."""
+    return Batch(np.full(len(column), low, np.uint16), None, column)  # type: ignore[arg-type]

@@ -1,0 +1,181 @@
+"""What scheduler and workers tell one another beside the elastic model's messages, which start sources and sinks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dstream.logic import Content
+
+# -- scheduler to worker -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """A source that is about to start is closed through ``tick`` already: its predecessor's intervals are known."""
+
+    epoch: int
+    instance: int
+    tick: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A partition of a stage with state lives here from now on, starting from version ``at``; 0 is no state yet."""
+
+    epoch: int
+    instance: int
+    stage: int
+    partition: int
+    at: int
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Compute one partition of one stage's dataset of one interval.
+
+    Attributes:
+        attempt: Tells this order from earlier ones for the same task.
+        instance: The state's incarnation; 0 for a task without state.
+        after: The last tick of the interval before.
+        through: The interval's last tick.
+        final: The stream ends there.
+        checkpoint: Keep a copy of the state after it.
+        sources: Where the inputs lie: by input, then by interval, then by partition of the producer.
+    """
+
+    epoch: int
+    stage: int
+    interval: int
+    partition: int
+    attempt: int
+    instance: int
+    after: int
+    through: int
+    final: bool
+    checkpoint: bool
+    sources: tuple[tuple[tuple[int, ...], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """Intervals through ``done`` are complete; blocks of a stage through ``drop[stage]`` are needed no more.
+
+    Attributes:
+        keep_state: By stage: versions of state below this are needed no more.
+    """
+
+    epoch: int
+    done: int
+    safe_tick: int
+    drop: tuple[int, ...]
+    keep_state: tuple[int, ...]
+
+
+# -- between workers ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WantBlocks:
+    """A task needs slices of blocks that lie at the receiver.
+
+    Attributes:
+        request: Names the answer.
+        blocks: (stage, channel, interval, partition, whole) of each.
+        low: First key group of the slices, for blocks of which not the whole is wanted.
+    """
+
+    worker: int
+    request: int
+    blocks: tuple[tuple[int, int, int, int, bool], ...]
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The answer, in the order asked; None where a block is not there."""
+
+    request: int
+    contents: tuple[Content | None, ...]
+
+
+# -- worker to scheduler -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A source has closed an interval; its input block lies on this worker, and its lineage is the input log."""
+
+    instance: int
+    interval: int
+    tick: int
+    records: int
+    size_bytes: int
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDone:
+    """A task's blocks lie on this worker."""
+
+    stage: int
+    interval: int
+    partition: int
+    attempt: int
+    instance: int
+    busy_s: float
+    rows_in: int
+    rows_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """User code raised in a task."""
+
+    stage: int
+    interval: int
+    partition: int
+    attempt: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLacks:
+    """A task could not be computed, since a block was not where it was said to be, or the state was at another version.
+
+    Attributes:
+        missing: (stage, interval, partition, worker) of the blocks.
+    """
+
+    stage: int
+    interval: int
+    partition: int
+    attempt: int
+    missing: tuple[tuple[int, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The state of a partition after an interval is on disk."""
+
+    instance: int
+    stage: int
+    partition: int
+    interval: int
+    size_bytes: int
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A sink's target holds everything through a tick."""
+
+    instance: int
+    tick: int
+
+
+MESSAGES: tuple[type, ...] = (
+    Resume, Place, RunTask, Advance, WantBlocks, Blocks, Sealed, TaskDone, TaskFailed, TaskLacks, Kept, Committed,
+)  # fmt: skip
+"""Every message of this model that may cross a process border, in a fixed order."""

@@ -1,0 +1,147 @@
+"""Where blocks lie, which tasks are still to be done, and what has to be computed again. Plain facts and functions.
+
+Lineage itself is in the plan's stages. A block that a task needs and that lies nowhere makes the task that gives it
+wanted again, and so on up to the input log: recovery is nothing else.
+
+Source: D-Streams §4.2, parallel recovery: lost partitions of several intervals are wanted at once, and any worker may
+compute them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dstream.blocks import Name
+from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
+
+
+@dataclass(slots=True)
+class Task:
+    """A task that is not done.
+
+    Attributes:
+        worker: Who was told to do it; None while it waits for its inputs.
+        attempt: Counts its orders.
+        again: It was done before, and what it gave is lost.
+        sources: Workers that it was told to read from.
+    """
+
+    name: Name
+    worker: int | None = None
+    attempt: int = 0
+    again: bool = False
+    sources: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True)
+class Lineage:
+    """Blocks and tasks of all intervals that still matter.
+
+    Attributes:
+        tasks: Those that are not done, by name.
+        opened: Tasks of intervals through this one have been made.
+    """
+
+    plan: StreamPlan
+    tasks: dict[Name, Task] = field(default_factory=dict)
+    opened: int = 0
+    _at: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)  # (stage, interval): partition: worker
+
+    # -- blocks --------------------------------------------------------------------------------------------------------
+
+    def located(self, name: Name) -> int | None:
+        """The worker that has a task's blocks."""
+        return self._at.get((name.stage, name.interval), {}).get(name.partition)
+
+    def locate(self, name: Name, worker: int) -> None:
+        """A task's blocks lie on a worker from now on."""
+        self._at.setdefault((name.stage, name.interval), {})[name.partition] = worker
+
+    def mislaid(self, name: Name, worker: int) -> None:
+        """A task's blocks do not lie where they were thought to be."""
+        if self.located(name) == worker:
+            del self._at[name.stage, name.interval][name.partition]
+
+    def lose(self, worker: int) -> list[Name]:
+        """All blocks on a worker are gone; tasks that it was to do, or that were to read from it, wait again."""
+        back = [t for t in self.tasks.values() if t.worker == worker or (t.worker is not None and worker in t.sources)]
+        for partitions in self._at.values():
+            for partition in [p for p, w in partitions.items() if w == worker]:
+                del partitions[partition]
+        for task in back:
+            task.worker = None
+        return [task.name for task in back]
+
+    def drop(self, through: Sequence[int]) -> None:
+        """Blocks of each stage through an interval, given by stage, are gone from everywhere."""
+        for key in [k for k in self._at if k[1] <= through[k[0]]]:
+            del self._at[key]
+
+    # -- tasks ---------------------------------------------------------------------------------------------------------
+
+    def open(self, interval: int) -> list[Task]:
+        """The tasks of the next interval, which now wait for their inputs."""
+        assert interval == self.opened + 1
+        self.opened = interval
+        stages = [s for s in self.plan.stages if s.kind is not Kind.SOURCE]
+        return [self.want(Name(s.id, interval, p)) for s in stages for p in range(s.partitions)]
+
+    def want(self, name: Name, *, again: bool = False) -> Task:
+        """The task is to be done; if it is under way already, it stays so."""
+        if name not in self.tasks:
+            self.tasks[name] = Task(name, again=again)
+        return self.tasks[name]
+
+    def finish(self, name: Name, worker: int) -> Task | None:
+        """The task is done; None if it was not wanted any more."""
+        if self.plan.stages[name.stage].kind is not Kind.SINK:
+            self.locate(name, worker)
+        return self.tasks.pop(name, None)
+
+    def waiting(self, but: Container[tuple[int, int]] = ()) -> list[Task]:
+        """Tasks that nobody was told to do, in order of intervals and stages; not those of some (stage, partition)."""
+        found = [t for t in self.tasks.values() if t.worker is None and (t.name.stage, t.name.partition) not in but]
+        return sorted(found, key=lambda t: (t.name.interval, t.name.stage, t.name.partition))
+
+    def sources(self, name: Name) -> tuple[tuple[tuple[int, ...], ...], ...] | None:
+        """Where a task's inputs lie, by input, interval and partition; None if some lie nowhere."""
+        found = []
+        for input in self.plan.stages[name.stage].inputs:
+            by_interval = []
+            for back in input.back:
+                workers = self._workers(input, name.interval - back, name.partition)
+                if workers is None:
+                    return None
+                by_interval.append(workers)
+            found.append(tuple(by_interval))
+        return tuple(found)
+
+    def _workers(self, input: Input, interval: int, partition: int) -> tuple[int, ...] | None:
+        """Where the blocks of one dependency lie; before the first interval there is nothing to read."""
+        if interval < 1:
+            return ()
+        at = self._at.get((input.stage, interval), {})
+        if input.reach is Reach.SAME:
+            return (at[partition],) if partition in at else None
+        count = self.plan.stages[input.stage].partitions
+        return tuple(at[p] for p in range(count)) if len(at) == count else None
+
+    def missing(self, name: Name) -> Iterator[Name]:
+        """Blocks that a task needs and that lie nowhere."""
+        for input in self.plan.stages[name.stage].inputs:
+            for back in input.back:
+                interval = name.interval - back
+                if interval < 1:
+                    continue
+                at = self._at.get((input.stage, interval), {})
+                for partition in self._partitions(input, name.partition):
+                    if partition not in at:
+                        yield Name(input.stage, interval, partition)
+
+    def _partitions(self, input: Input, partition: int) -> Sequence[int]:
+        return (partition,) if input.reach is Reach.SAME else range(self.plan.stages[input.stage].partitions)
+
+    def stage(self, name: Name) -> Stage:
+        """The stage that a task belongs to."""
+        return self.plan.stages[name.stage]

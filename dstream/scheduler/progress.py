@@ -1,0 +1,80 @@
+"""How far intervals are: closed, complete, safe; and how long each took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dstream.blocks import Name
+from dstream.plan import Kind, StreamPlan
+
+
+@dataclass(slots=True)
+class Interval:
+    """One interval's job.
+
+    Attributes:
+        ends_s: When its last tick was; what total delay and scheduling delay count from.
+        started_s: When its first task was given out.
+        left: Tasks that were never done.
+        tasks: How many there were.
+    """
+
+    number: int
+    left: set[Name]
+    tasks: int
+    ends_s: float = 0.0
+    started_s: float | None = None
+    records: int = 0
+    size_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """Which intervals are complete, and which are safe.
+
+    Attributes:
+        done: Every task of intervals through this one has been done.
+        safe: Through it, all state is kept on disk and all sinks have committed: nothing before is computed again, but
+            for what windows read.
+    """
+
+    plan: StreamPlan
+    done: int = 0
+    safe: int = 0
+    intervals: dict[int, Interval] = field(default_factory=dict)
+    _kept: dict[int, set[tuple[int, int]]] = field(default_factory=dict)  # by version: partitions of state
+
+    @property
+    def every(self) -> int:
+        """Intervals between two checkpoints."""
+        stateful = any(s.kind is Kind.STATE for s in self.plan.stages)
+        return self.plan.checkpoint_intervals if stateful else 1
+
+    def done_tasks(self, name: Name) -> list[Interval]:
+        """A task is done; the intervals that are complete by that, in order."""
+        interval = self.intervals.get(name.interval)
+        if interval is None:
+            return []
+        interval.left.discard(name)
+        complete = []
+        while (following := self.intervals.get(self.done + 1)) is not None and not following.left:
+            complete.append(self.intervals.pop(self.done + 1))
+            self.done += 1
+        return complete
+
+    def kept(self, stage: int, partition: int, version: int) -> None:
+        """A version of state is on disk."""
+        if version > self.safe:
+            self._kept.setdefault(version, set()).add((stage, partition))
+
+    def advance(self, committed: int) -> bool:
+        """Sinks have committed through an interval: move ``safe`` as far as state and sinks allow; whether it moved."""
+        wanted = {(s.id, p) for s in self.plan.stages if s.kind is Kind.STATE for p in range(s.partitions)}
+        limit = min(committed, self.done)
+        versions = [v for v, found in self._kept.items() if found == wanted and v <= limit] if wanted else [limit]
+        best = max(versions, default=0)
+        if best <= self.safe:
+            return False
+        self.safe = best
+        self._kept = {v: found for v, found in self._kept.items() if v > best}
+        return True

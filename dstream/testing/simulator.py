@@ -1,0 +1,217 @@
+"""The elastic model's simulator with a scheduler and task hosts in it: the same world, faults and judgement.
+
+Whatever happens, the sinks must hold, tick by tick, what the reference run over the same log gives: the two models
+agree, under faults too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from dstream.blocks import Contents, Name, Spill
+from dstream.logic import Content
+from dstream.model import cut
+from dstream.operators import source_batch
+from dstream.plan import StreamPlan
+from dstream.protocol import Kept
+from dstream.scheduler.machine import MAX_DEATHS, Scheduler
+from dstream.worker.archive import Archive
+from dstream.worker.host import TaskHost
+from elastic.connectors.base import Reader
+from elastic.coordinator.machine import Coordinator
+from elastic.coordinator.membership import InstanceRecord, Membership
+from elastic.instance.host import Host
+from elastic.plan import Plan, Settings
+from elastic.protocol import Command
+from elastic.query import Query
+from elastic.scenario.models import DStream
+from elastic.state.processing import StateTable
+from elastic.testing.faults import FaultKind
+from elastic.testing.invariants import Watch
+from elastic.testing.jobs import random_trial
+from elastic.testing.simulator import Simulation
+from elastic.testing.verdict import Copies, HasCoordinator, SimulationResult
+from elastic.testing.worker import Machine, SimulatedWorker
+
+FAULTS: tuple[FaultKind, ...] = (
+    "crash", "crash", "double crash", "hang", "suspect", "break link", "slow link", "crash in recovery",
+    "crash at the end",
+)  # fmt: skip
+"""What happens to elastic instances alone is left out."""
+
+TINY_BYTES = 2 << 10
+"""A worker's memory with which blocks are spilled all the time."""
+
+
+@dataclass(slots=True)
+class Disk:
+    """The state that is kept, by stage, partition and version."""
+
+    versions: dict[tuple[int, int, int], StateTable | None] = field(default_factory=dict)
+
+
+class SimulatedArchive(Archive):
+    """Kept after a while, unless the worker is gone by then."""
+
+    def __init__(self, machine: Machine, disk: Disk, alive: dict[int, SimulatedWorker], worker: int) -> None:
+        self._machine, self._disk, self._workers, self._worker = machine, disk, alive, worker
+        self._kept: list[Kept] = []
+        self._readers: dict[tuple[str, int], Reader] = {}
+
+    def save(self, instance: int, stage: int, partition: int, interval: int, table: StateTable | None) -> None:
+        def keep() -> None:
+            worker = self._workers[self._worker]
+            if worker.alive:
+                self._disk.versions[stage, partition, interval] = table
+                self._kept.append(Kept(instance, stage, partition, interval, 0, 0.0))
+                worker.work_soon()
+
+        self._machine.world.after(self._machine.disk_s(), keep)
+
+    def news(self) -> list[Kept]:
+        kept, self._kept = self._kept, []
+        return kept
+
+    def load(self, stage: int, partition: int, interval: int) -> StateTable:
+        table = self._disk.versions[stage, partition, interval]
+        assert table is not None
+        return table
+
+    def keep_from(self, versions: Sequence[int]) -> None:
+        for key in [k for k in self._disk.versions if k[2] < versions[k[0]]]:
+            del self._disk.versions[key]
+
+    def read_again(self, operator: str, partition: int, after: int, through: int) -> Content:
+        plan = self._machine.plan
+        if (operator, partition) not in self._readers:
+            self._readers[operator, partition] = plan.operators[operator].partitions[partition].open()
+        reader, low = self._readers[operator, partition], plan.partition_interval(operator, partition).low
+        entries = [e for e in self._machine.logs[operator, partition].entries if after < e.tick <= through]
+        columns = [(e.tick, reader.reread(*chunk)) for e in entries for chunk in e.chunks]
+        return tuple((tick, source_batch(low, column)) for tick, column in columns if len(column))
+
+
+class MemorySpill(Spill):
+    """A disk of the worker's own."""
+
+    def __init__(self) -> None:
+        self._contents: dict[Name, Contents] = {}
+
+    def write(self, name: Name, contents: Contents) -> None:
+        self._contents[name] = contents
+
+    def read(self, name: Name) -> Contents:
+        return self._contents[name]
+
+    def remove(self, name: Name) -> None:
+        del self._contents[name]
+
+
+class NoWatch(Watch):
+    """The invariants of the elastic model's checkpoints say nothing about this one."""
+
+    def saw(self, host: Host, message: object, commands: Sequence[Command]) -> None:
+        """Nothing to check."""
+
+    def worked(self, host: Host) -> None:
+        """Nothing to check."""
+
+    def assigned(self, members: Membership, operator: str) -> None:
+        """Nothing to check."""
+
+    def is_needed(self, record: InstanceRecord) -> bool:
+        """State is on disk."""
+        return False
+
+
+class Judge(Copies):
+    """A scheduler may give up only when there are no workers, or when they are lost again and again."""
+
+    def __init__(self, job: HasCoordinator, workers: dict[int, SimulatedWorker]) -> None:
+        self._job, self._workers, self._losses = job, workers, 0
+
+    def started(self, instance: int) -> None:
+        """Nothing to note."""
+
+    def lost(self, stored: Watch) -> None:
+        """One more."""
+        self._losses += 1
+
+    def check(self, now: float, stored: Watch) -> None:
+        """Nothing to check."""
+
+    def excuse(self, error: str, stored: Watch) -> bool:
+        """Whether a failed job was right to give up."""
+        if "times while interval" in error:
+            return self._losses >= MAX_DEATHS
+        return "no worker is left" in error and not self._present()
+
+
+class StreamSimulation(Simulation):
+    """One job of this model in one simulated world."""
+
+    def __init__(self, plan: StreamPlan, seed: int, *, workers: int = 3, spares: int = 1) -> None:
+        self._disk = Disk()
+        self._stream_plan = plan
+        super().__init__(plan, seed, workers=workers, spares=spares)
+
+    def _make_watch(self) -> Watch:
+        self.machine.make_host = self._make_host
+        return NoWatch(self.plan, self.machine.logs, self.machine.targets)
+
+    def _make_host(self, worker: int) -> Host:
+        plan = self.plan
+        assert isinstance(plan, StreamPlan)
+        archive = SimulatedArchive(self.machine, self._disk, self.workers, worker)
+        return TaskHost(worker, plan, archive, MemorySpill(), lambda: self.world.now)
+
+    def _make_coordinator(self) -> Coordinator:
+        assert isinstance(self.plan, StreamPlan)
+        return cast(Coordinator, Scheduler(self.plan, *self._cluster))  # all of it that a simulation uses
+
+    def _make_copies(self) -> Copies:
+        return Judge(self, self.workers)
+
+
+def simulate(
+    query: Query, seed: int, *, workers: int = 3, spares: int = 1, faults: int = 3,
+    kinds: Sequence[FaultKind] = FAULTS, within_s: float = 1.0, stop_at_s: float | None = None,
+    settings: Settings | None = None, dstream: DStream | None = None,
+) -> SimulationResult:  # fmt: skip
+    """Run a query in intervals in a simulated cluster that fails as the seed says; ``result.wrong`` says what broke.
+
+    Args:
+        query: What runs. Give its sources a ``rate``: faults should meet a running job.
+        seed: The same seed gives the same history.
+        workers: Of the cluster.
+        spares: Beside them.
+        faults: How many.
+        kinds: Which faults may happen; each as likely as it is named often.
+        within_s: Faults fall into the first so many virtual seconds.
+        stop_at_s: When the job is stopped, in virtual seconds; None if it runs to its end.
+        settings: By default ticks of 10 ms and 16 key groups.
+        dstream: By default intervals of 50 ms, and a checkpoint every 3 of them.
+    """
+    settings = settings or Settings(tick_ms=10, key_groups=16)
+    plan: Plan = query.plan(workers=workers, settings=settings)
+    stream = cut(plan, workers, dstream or DStream(interval="50ms", checkpoint=3, tasks=5))  # type: ignore[arg-type]
+    simulation = StreamSimulation(stream, seed, workers=workers, spares=spares)
+    return simulation.run(faults, tuple(kinds), within_s=within_s, stop_at_s=stop_at_s)
+
+
+def run_seed(seed: int) -> SimulationResult:
+    """The simulation that a seed stands for, job and intervals included."""
+    trial = random_trial(seed)
+    chance = random.Random(f"intervals {seed}")
+    section: dict[str, Any] = {
+        "interval": chance.choice(("50ms", "100ms", "240ms")),
+        "checkpoint": chance.choice((1, 2, 3, 5)),
+        "tasks": chance.choice((1, 3, 5, 8)),
+    }
+    return simulate(
+        trial.query, seed, workers=trial.workers, spares=trial.spares, faults=trial.faults, within_s=trial.within_s,
+        stop_at_s=trial.stop_at_s, settings=trial.settings, dstream=DStream(**section),
+    )  # fmt: skip

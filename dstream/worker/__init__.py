@@ -1,0 +1,1 @@
+"""What runs on a worker: receivers of input, tasks over blocks, state, and sinks."""

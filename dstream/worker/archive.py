@@ -1,0 +1,38 @@
+"""What a worker's tasks need of disks: state that is kept there, and input that is read again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from dstream.logic import Content
+from dstream.protocol import Kept
+from elastic.state.processing import StateTable
+
+
+class Archive(ABC):
+    """Versions of state, by stage, partition and interval; and the input that the log names."""
+
+    @abstractmethod
+    def save(self, instance: int, stage: int, partition: int, interval: int, table: StateTable | None) -> None:
+        """Keep a version of state; returns at once, and ``news`` tells when it is kept."""
+
+    @abstractmethod
+    def load(self, stage: int, partition: int, interval: int) -> StateTable:
+        """A version that was kept, by whatever worker."""
+
+    @abstractmethod
+    def keep_from(self, versions: Sequence[int]) -> None:
+        """Versions below these, by stage, are needed no more."""
+
+    @abstractmethod
+    def news(self) -> list[Kept]:
+        """Versions that are kept since the last call."""
+
+    @abstractmethod
+    def read_again(self, operator: str, partition: int, after: int, through: int) -> Content:
+        """What a source partition read in the ticks (after, through], as its log says.
+
+        Raises:
+            SourceError: The input is gone or has changed.
+        """

@@ -1,0 +1,250 @@
+"""Everything of this model that runs on one worker: a host whose sources fill blocks and whose tasks compute others.
+
+It does no I/O: messages go in, commands come out, and what needs a disk is asked of the ``Archive`` that it is given,
+as the elastic model's source driver is given its reader and log. The worker's shell and the simulator drive it alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dstream.blocks import BlockStore, Name, Spill
+from dstream.logic import Content, content_rows, sliced
+from dstream.plan import Kind, StreamPlan
+from dstream.protocol import (
+    Advance,
+    Blocks,
+    Place,
+    Resume,
+    RunTask,
+    TaskDone,
+    TaskFailed,
+    TaskLacks,
+    WantBlocks,
+)
+from dstream.worker.archive import Archive
+from dstream.worker.receiver import Receiver
+from dstream.worker.sink import IntervalSink
+from dstream.worker.tasks import Block, Gathering, Partition, Tasks
+from elastic.errors import UserError
+from elastic.instance.host import Host
+from elastic.keys import KeyInterval
+from elastic.protocol import Close, Command, Finish, Send, Start, Started, Tell
+
+
+class TaskHost(Host):
+    """Receivers, tasks, state, blocks and sinks of one worker.
+
+    Args:
+        worker: Its number.
+        plan: What runs.
+        archive: Keeps state on disk, and reads input again.
+        spill: Keeps blocks that do not fit into memory.
+        clock: Seconds, for measuring how long tasks take.
+    """
+
+    def __init__(
+        self, worker: int, plan: StreamPlan, archive: Archive, spill: Spill, clock: Callable[[], float]
+    ) -> None:
+        super().__init__(worker, plan)
+        self.stream_plan = plan
+        self.blocks = BlockStore(plan.settings.memory_bytes // 2, spill)
+        self._archive, self._clock = archive, clock
+        self._tasks = Tasks(plan)
+        self._resume: dict[int, int] = {}
+        self._sinks: dict[int, tuple[int, int]] = {}
+        self._request = 0
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def _route(self, sender: int, message: object) -> list[Command]:
+        match message:
+            case RunTask():
+                return self._on_run(message)
+            case WantBlocks():
+                return [Send(message.worker, Blocks(message.request, tuple(self._asked(message))))]
+            case Blocks():
+                return self._on_blocks(message)
+            case Resume():
+                self._resume[message.instance] = message.tick
+            case Place():
+                return self._on_place(message)
+            case Advance():
+                self._on_advance(message)
+            case Finish():
+                if isinstance(found := self.instances.get(message.instance), Receiver):
+                    found.ends_at = message.tick
+            case _:
+                return super()._route(sender, message)
+        return []
+
+    def source_opened(self, start: Start, base: int) -> list[Command]:
+        """The log is open under the start's generation and begins after tick ``base``."""
+        if start.instance not in self._starting:
+            return [Close(start.instance)]
+        base = max(base, self._resume.get(start.instance, 0))
+        return self._run(Receiver(self.stream_plan, start, base, self.blocks), 0)
+
+    def sink_opened(self, start: Start, committed: Sequence[tuple[KeyInterval, int]]) -> list[Command]:
+        """The target is open under the start's generation and holds the interval through these ticks."""
+        if start.instance not in self._starting:
+            return [Close(start.instance)]
+        return self._run(IntervalSink(self.stream_plan, start, self.worker, committed), 0)
+
+    def _on_place(self, message: Place) -> list[Command]:
+        """Hold the state of a partition, as it was at a version; that was kept on disk, so any worker can read it."""
+        stage = self.stream_plan.stages[message.stage]
+        held = self._tasks.place(stage, message.partition, message.instance, message.at)
+        if message.at:
+            held.logic.restore(self._archive.load(message.stage, message.partition, message.at))
+        tick = self.stream_plan.last_tick(message.at)
+        return [Tell(Started(message.instance, tick, len(held.logic), message.cause))]
+
+    def _on_advance(self, message: Advance) -> None:
+        self.blocks.drop_through(message.drop)
+        for instance in self.instances.values():
+            if isinstance(instance, Receiver):
+                instance.on_advance(message.done, message.safe_tick)
+        self._archive.keep_from(message.keep_state)
+
+    def drop(self, id: int) -> list[Command]:
+        """Forget an instance for good, or the state of a partition."""
+        self._tasks.forget(id)
+        return super().drop(id)
+
+    # -- tasks: gathering their inputs ---------------------------------------------------------------------------------
+
+    def _on_run(self, task: RunTask) -> list[Command]:
+        """Gather what the task reads: slices of blocks that lie here, and of others that are asked for."""
+        if self._done_before(task):
+            return [self._done_again(task)]
+        gathering = self._tasks.gather(task)
+        commands: list[Command] = []
+        for worker, names in gathering.needed().items():
+            if worker == self.worker:
+                gathering.arrived(worker, [self._slice(name, gathering.groups) for name in names])
+            else:
+                commands.append(self._ask(gathering, worker))
+        return commands + self._after_gathering(gathering)
+
+    def _done_before(self, task: RunTask) -> bool:
+        """Whether this worker has done the task already: an order may come twice after a loss."""
+        held = self._tasks.held(task)
+        return held is not None and held.done >= task.interval
+
+    def _done_again(self, task: RunTask) -> Command:
+        return Tell(TaskDone(task.stage, task.interval, task.partition, task.attempt, task.instance, 0.0, 0, 0))
+
+    def _ask(self, gathering: Gathering, worker: int) -> Command:
+        self._request += 1
+        gathering.requests[self._request] = worker
+        groups = gathering.groups
+        names = tuple(gathering.needed()[worker])
+        return Send(worker, WantBlocks(self.worker, self._request, names, groups.low, groups.high))
+
+    def _asked(self, message: WantBlocks) -> list[Content | None]:
+        groups = KeyInterval(message.low, message.high)
+        return [self._slice(name, groups) for name in message.blocks]
+
+    def _slice(self, block: Block, groups: KeyInterval) -> Content | None:
+        stage, channel, interval, partition, whole = block
+        contents = self.blocks.get(Name(stage, interval, partition))
+        if contents is None:
+            return None
+        return contents[channel] if whole else sliced(contents[channel], groups)
+
+    def _on_blocks(self, message: Blocks) -> list[Command]:
+        gathering = self._tasks.waiting_for(message.request)
+        if gathering is None:
+            return []
+        gathering.arrived(gathering.requests.pop(message.request), message.contents)
+        return self._after_gathering(gathering)
+
+    def _after_gathering(self, gathering: Gathering) -> list[Command]:
+        """Nothing while blocks are under way; news to the scheduler if some are not where they should be."""
+        if gathering.requests:
+            return []
+        task = gathering.task
+        if gathering.missing:
+            self._tasks.give_up(gathering)
+            lacks = TaskLacks(task.stage, task.interval, task.partition, task.attempt, tuple(gathering.missing))
+            return [Tell(lacks)]
+        self._tasks.ready(gathering)
+        return []
+
+    def nudge(self) -> list[Command]:
+        """Ask again for blocks that have not come in a while: a lost connection loses what was under way."""
+        commands = super().nudge()
+        for gathering in self._tasks.overdue():
+            workers = list(gathering.requests.values())
+            gathering.requests.clear()
+            commands += [self._ask(gathering, worker) for worker in workers]
+        return commands
+
+    # -- tasks: computing ----------------------------------------------------------------------------------------------
+
+    def step_tasks(self) -> tuple[bool, list[Command]]:
+        """Compute the next task, in order of intervals; news of state that was kept meanwhile."""
+        commands: list[Command] = [Tell(kept) for kept in self._archive.news()]
+        commands += self._sinks_taken()
+        gathering = self._tasks.next(self._sink_at)
+        if gathering is None:
+            return bool(commands), commands
+        began = self._clock()
+        try:
+            commands += self._compute(gathering, began)
+        except UserError as error:
+            task = gathering.task
+            self._tasks.spoilt(task)
+            commands.append(Tell(TaskFailed(task.stage, task.interval, task.partition, task.attempt, str(error))))
+        return True, commands
+
+    def _sink_at(self, instance: int) -> int | None:
+        """The interval that a sink was given last; None if it is not here, or not open yet."""
+        sink = self.instances.get(instance)
+        return sink.given if isinstance(sink, IntervalSink) else None
+
+    def _compute(self, gathering: Gathering, began: float) -> list[Command]:
+        task = gathering.task
+        stage = self.stream_plan.stages[task.stage]
+        if stage.kind is Kind.SINK:
+            return self._give(gathering)
+        if stage.kind is Kind.SOURCE:
+            contents: Sequence[Content] = [
+                self._archive.read_again(stage.operator, task.partition, task.after, task.through)
+            ]
+        else:
+            held = self._tasks.partition_for(task)
+            contents = held.logic.compute(gathering.given())
+            if stage.kind is Kind.STATE:
+                held.done = task.interval
+                self._keep_state(task, held)
+        self.blocks.put(Name(task.stage, task.interval, task.partition), contents)
+        busy_s = self._clock() - began
+        done = TaskDone(
+            task.stage, task.interval, task.partition, task.attempt, task.instance, busy_s,
+            gathering.rows_in, content_rows(contents),
+        )  # fmt: skip
+        return [Tell(done)]
+
+    def _keep_state(self, task: RunTask, held: Partition) -> None:
+        if task.checkpoint:
+            self._archive.save(task.instance, task.stage, task.partition, task.interval, held.logic.snapshot())
+
+    def _give(self, gathering: Gathering) -> list[Command]:
+        task = gathering.task
+        sink = self.instances.get(task.instance)
+        if isinstance(sink, IntervalSink):
+            sink.next_interval(gathering.given())
+            self._sinks[task.instance] = (task.stage, task.partition)
+        return self._sinks_taken()
+
+    def _sinks_taken(self) -> list[Command]:
+        commands: list[Command] = []
+        for id, (stage, partition) in list(self._sinks.items()):
+            sink = self.instances.get(id)
+            if not isinstance(sink, IntervalSink):
+                del self._sinks[id]
+                continue
+            commands += [Tell(TaskDone(stage, interval, partition, 0, id, 0.0, 0, 0)) for interval in sink.taken()]
+        return commands

@@ -1,0 +1,92 @@
+"""A source under this model: what is read in the ticks of an interval becomes one immutable input block.
+
+Everything about reading, ticks, rates and the input log is the elastic model's own source driver, so both models read
+the same log, tick for tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dstream.blocks import BlockStore, Name
+from dstream.operators import source_batch
+from dstream.plan import Kind, StreamPlan
+from dstream.protocol import Sealed
+from elastic.batch import Batch, Column
+from elastic.instance.source import SourceInstance
+from elastic.keys import KeyInterval
+from elastic.protocol import Command, Start, Tell
+
+AHEAD = 3
+"""So many intervals with rows may wait to be processed; then nothing more is read until some are."""
+
+
+class Receiver(SourceInstance):
+    """One partition of a source.
+
+    Attributes:
+        ends_at: The tick that ends the stream, once it is known.
+    """
+
+    def __init__(self, plan: StreamPlan, start: Start, base: int, store: BlockStore) -> None:
+        super().__init__(plan, start, base)
+        self._plan, self._store = plan, store
+        self.stage = next(s.id for s in plan.stages if s.operator == start.operator and s.kind is Kind.SOURCE)
+        self.partition = start.index
+        self.ends_at = start.final.tick if start.final is not None else None
+        self._limit_bytes = plan.settings.memory_bytes // 8
+        self._rows: list[tuple[int, Batch]] = []
+        self._records = self._size_bytes = 0
+        self._waiting: dict[int, int] = {}  # bytes, by interval with rows that is closed here and not done everywhere
+        self._sealed = 0 if plan.batch else base // plan.interval_ticks
+        self._floor = base
+
+    @property
+    def full(self) -> bool:
+        """Whether reading must wait, since tasks are behind. Empty ticks may still be closed."""
+        if self._plan.batch:
+            return False
+        return self._size_bytes + sum(self._waiting.values()) > self._limit_bytes or len(self._waiting) > AHEAD
+
+    @property
+    def floor(self) -> int:
+        """The log is needed only past this tick."""
+        return self._floor
+
+    @property
+    def wanted(self) -> int | None:
+        """Intervals end in time, whether or not anything is read."""
+        return None if self._plan.batch else self._plan.last_tick(self._plan.interval_of(self.tau + 1))
+
+    def emit(
+        self, tick: int, rows: Sequence[tuple[KeyInterval, Column]], *, final: bool = False, serve: bool = True
+    ) -> list[Command]:
+        """Add a tick to its interval's block; intervals that end with it or before it are sealed."""
+        interval = self._plan.interval_of(tick)
+        commands = [c for i in range(self._sealed + 1, interval) for c in self._seal(i, self._plan.last_tick(i))]
+        for key_interval, column in rows:
+            if len(column):
+                batch = source_batch(key_interval.low, column)
+                self._rows.append((tick, batch))
+                self._records += len(batch)
+                self._size_bytes += batch.size_bytes
+        self.tau, self.finished = tick, final
+        ends = final or tick == self.ends_at
+        if ends or (not self._plan.batch and tick == self._plan.last_tick(interval)):
+            commands += self._seal(interval, tick, final=final)
+        return commands
+
+    def on_advance(self, done: int, safe_tick: int) -> None:
+        """Intervals through ``done`` are processed, and nothing at or below the tick is ever read again."""
+        self._floor = max(self._floor, safe_tick)
+        self._waiting = {i: size for i, size in self._waiting.items() if i > done}
+
+    def _seal(self, interval: int, tick: int, *, final: bool = False) -> list[Command]:
+        records, size_bytes = self._records, self._size_bytes
+        self._store.put(Name(self.stage, interval, self.partition), [tuple(self._rows)])
+        if size_bytes:
+            self._waiting[interval] = size_bytes
+        self._rows, self._records, self._size_bytes = [], 0, 0
+        self._sealed = interval
+        self.records_in += records
+        return [Tell(Sealed(self.id, interval, tick, records, size_bytes, final))]

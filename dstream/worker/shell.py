@@ -1,0 +1,157 @@
+"""The worker process under this model: the elastic worker's own shell around a ``TaskHost``, and its disks."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from dstream.blocks import Contents, Name, Spill
+from dstream.logic import Content
+from dstream.operators import source_batch
+from dstream.plan import StreamPlan
+from dstream.protocol import MESSAGES, Kept
+from dstream.worker.archive import Archive
+from dstream.worker.host import TaskHost
+from elastic.connectors.base import LogEntry, Reader
+from elastic.connectors.input_log import read_log
+from elastic.errors import SinkError
+from elastic.plan import Plan
+from elastic.state.processing import StateTable
+from elastic.wire.control import codec
+from elastic.worker.shell import Surroundings, Worker, keep_freed_memory
+
+
+class DiskArchive(Archive):
+    """State as files of the job directory, written by a thread of their own; input through the job's input log.
+
+    Args:
+        plan: What runs.
+        directory: The job directory.
+        wake: Called in the thread when a version is kept.
+    """
+
+    def __init__(self, plan: StreamPlan, directory: Path, wake: Callable[[], None]) -> None:
+        self._plan, self._wake = plan, wake
+        self._states, self._log = directory / "state", directory / "log"
+        self._states.mkdir(exist_ok=True)
+        self._codec = codec()
+        self._work: queue.SimpleQueue[tuple[Kept, StateTable | None]] = queue.SimpleQueue()
+        self._kept: queue.SimpleQueue[Kept | Exception] = queue.SimpleQueue()
+        self._mine: dict[tuple[int, int], list[int]] = {}
+        self._readers: dict[tuple[str, int], Reader] = {}
+        self._entries: dict[tuple[str, int], list[LogEntry]] = {}
+        threading.Thread(target=self._run, name="state", daemon=True).start()
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def save(self, instance: int, stage: int, partition: int, interval: int, table: StateTable | None) -> None:
+        self._mine.setdefault((stage, partition), []).append(interval)
+        self._work.put((Kept(instance, stage, partition, interval, 0, time.monotonic()), table))
+
+    def news(self) -> list[Kept]:
+        kept = []
+        while not self._kept.empty():
+            item = self._kept.get()
+            if isinstance(item, Exception):
+                raise item
+            kept.append(item)
+        return kept
+
+    def load(self, stage: int, partition: int, interval: int) -> StateTable:
+        table: StateTable = self._codec.unpack(self._path(stage, partition, interval).read_bytes())
+        return table
+
+    def keep_from(self, versions: Sequence[int]) -> None:
+        for (stage, partition), kept in self._mine.items():
+            while kept and kept[0] < versions[stage]:
+                self._path(stage, partition, kept.pop(0)).unlink(missing_ok=True)
+
+    def _path(self, stage: int, partition: int, interval: int) -> Path:
+        return self._states / f"{stage}-{partition}-{interval}.state"
+
+    def _run(self) -> None:
+        codec_here = codec()
+        while True:
+            kept, table = self._work.get()
+            path = self._path(kept.stage, kept.partition, kept.interval)
+            try:
+                data = codec_here.pack(table)
+                partial = path.with_suffix(f".{os.getpid()}.partial")
+                partial.write_bytes(data)
+                partial.replace(path)
+            except OSError as error:
+                self._kept.put(SinkError(f"a checkpoint cannot be written to {path}: {error.strerror}; free its disk"))
+            else:
+                took_s = time.monotonic() - kept.took_s
+                self._kept.put(Kept(kept.instance, kept.stage, kept.partition, kept.interval, len(data), took_s))
+            self._wake()
+
+    # -- input ---------------------------------------------------------------------------------------------------------
+
+    def read_again(self, operator: str, partition: int, after: int, through: int) -> Content:
+        reader = self._reader(operator, partition)
+        low = self._plan.partition_interval(operator, partition).low
+        found = []
+        for entry in self._entries_through(operator, partition, through):
+            if after < entry.tick <= through:
+                columns = [reader.reread(*chunk) for chunk in entry.chunks]
+                found += [(entry.tick, source_batch(low, column)) for column in columns if len(column)]
+        return tuple(found)
+
+    def _reader(self, operator: str, partition: int) -> Reader:
+        key = (operator, partition)
+        if key not in self._readers:
+            self._readers[key] = self._plan.operators[operator].partitions[partition].open()
+        return self._readers[key]
+
+    def _entries_through(self, operator: str, partition: int, through: int) -> list[LogEntry]:
+        """The log's entries; read again only if what is known ends before the tick."""
+        key = (operator, partition)
+        known = self._entries.get(key, [])
+        if not known or known[-1].tick < through:
+            known = self._entries[key] = read_log(self._log, operator, partition)
+        return known
+
+
+class DiskSpill(Spill):
+    """Blocks as files of the job directory, which go with the worker."""
+
+    def __init__(self, directory: Path, worker: int) -> None:
+        self._directory = directory / "spill" / str(worker)
+        self._codec = codec()
+
+    def write(self, name: Name, contents: Contents) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._path(name).write_bytes(self._codec.pack(list(contents)))
+
+    def read(self, name: Name) -> Contents:
+        with pa.memory_map(str(self._path(name))) as file:
+            contents: Contents = self._codec.unpack(memoryview(file.read_buffer()))
+        return contents
+
+    def remove(self, name: Name) -> None:
+        self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: Name) -> Path:
+        return self._directory / f"{name.stage}-{name.interval}-{name.partition}.blocks"
+
+
+def make_host(worker: int, plan: Plan, surroundings: Surroundings) -> TaskHost:
+    """What runs on a worker of this model."""
+    assert isinstance(plan, StreamPlan)
+    archive = DiskArchive(plan, surroundings.directory, surroundings.wake)
+    return TaskHost(worker, plan, archive, DiskSpill(surroundings.directory, worker), time.perf_counter)
+
+
+def main(worker: int, address: str, coordinator: str) -> None:
+    """Be a worker until told to end; the entry point of the process."""
+    keep_freed_memory()
+    pa.set_cpu_count(1)  # a worker is one core's worth; its neighbours are busy too
+    pa.set_io_thread_count(1)
+    Worker(worker, address, coordinator, os.getpid(), make_host, MESSAGES).run()

@@ -1,0 +1,47 @@
+"""What the coordinator's shell needs of the machine that decides: the elastic coordinator, or another model's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from elastic.coordinator.events import EndJob, Event
+from elastic.coordinator.membership import Membership
+from elastic.plan import Plan
+
+
+class RefusesScaling(Protocol):
+    """Who says whether an operator can be scaled."""
+
+    def refusal(self, operator: str, instances: int) -> str | None:
+        """Why not; None if it can."""
+
+
+class RefusesDraining(Protocol):
+    """Who says whether a worker can be drained."""
+
+    def refusal(self, worker: int) -> str | None:
+        """Why not; None if it can."""
+
+
+class Machine(Protocol):
+    """Events in, decisions out."""
+
+    plan: Plan
+    members: Membership
+    ended: EndJob | None
+
+    @property
+    def scaling(self) -> RefusesScaling:
+        """Who says whether an operator can be scaled."""
+
+    @property
+    def draining(self) -> RefusesDraining:
+        """Who says whether a worker can be drained."""
+
+    def handle(self, event: Event, now_s: float) -> list[object]:
+        """What follows from an event: messages to send, processes to start or end, entries for journal and log."""
+
+
+MakeMachine: TypeAlias = Callable[[Plan, int, int], Machine]
+"""Of the plan, and of the numbers of workers and spares."""
