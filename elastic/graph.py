@@ -30,6 +30,7 @@ class Path:
     Attributes:
         output: Which of the producer's outputs.
         has_keys: One of the steps gives the rows their keys, and ``key`` is not called any more.
+        route: How rows without keys are routed at the path's end.
     """
 
     producer: str
@@ -39,6 +40,7 @@ class Path:
     key_name: str = "key_by"
     has_keys: bool = False
     output: str = MAIN
+    route: Route = "group"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +130,13 @@ class Graph:
         *,
         value: Callable[[Any], Any] | None = None,
         combine: Combine | None = None,
-        route: Route = "group",
+        route: Route | None = None,
     ) -> None:
         """Let every path end at the node, as one edge each: its inputs 0, 1 … in the order given."""
         for number, path in enumerate(paths):
             edge = Edge(
                 len(self._edges), path.producer, node.name, number, path.steps, path.key, path.key_name, path.keyed,
-                value, combine, path.output, route,
+                value, combine, path.output, route or path.route,
             )  # fmt: skip
             self._edges.append(edge)
 

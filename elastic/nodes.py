@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -104,6 +105,32 @@ def rebalanced(graph: Graph, paths: Sequence[Path], name: str | None) -> Node:
     node = graph.add("keyed", Rebalance(), verb="rebalance", name=name, default="rebalance")
     graph.connect(node, paths, route="spread")
     return node
+
+
+def check_broadcast(operator: Operator, paths: Sequence[Path]) -> None:
+    """Return if the operator handles rows of a broadcast stream where it gets some, and only there.
+
+    Raises:
+        QueryError: It does not.
+    """
+    kind = type(operator)
+    handles = kind.process_broadcast is not Operator.process_broadcast
+    gets = any(path.route == "broadcast" for path in paths)
+    if gets and not handles:
+        raise QueryError(
+            f"{caller()}: rows of a broadcast stream come to {kind.__name__}, which does not define "
+            "process_broadcast(self, value, shared, ctx); what it keeps in the dict shared, process reads in ctx.shared"
+        )
+    if handles and not gets:
+        raise QueryError(
+            f"{caller()}: {kind.__name__} defines process_broadcast(), and no broadcast stream comes to it; write "
+            f".union(stream.broadcast()).apply({kind.__name__}(…))"
+        )
+    if inspect.isgeneratorfunction(kind.process_broadcast):
+        raise QueryError(
+            f"{caller()}: {kind.__name__}.process_broadcast yields, and every instance would emit the same; keep what "
+            "it finds in shared, and yield in process"
+        )
 
 
 def _pair(row: Any) -> tuple[Any, Any]:

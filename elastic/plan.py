@@ -24,8 +24,9 @@ FALLIBLE: frozenset[StepKind] = frozenset({"map", "filter", "flat_map", "map_val
 OnError: TypeAlias = Literal["fail", "skip", "divert"]
 """What becomes of a record on which user code raises: it ends the job, is left out, or goes to an output of its own."""
 
-Route: TypeAlias = Literal["group", "spread"]
-"""``group``: each row goes to whoever owns the key group that it was emitted from. ``spread``: evenly to all groups."""
+Route: TypeAlias = Literal["group", "spread", "broadcast"]
+"""``group``: each row goes to whoever owns the key group that it was emitted from. ``spread``: evenly to all groups.
+``broadcast``: to every instance."""
 
 MAIN = "main"
 """The output of an operator that ``apply`` gives; what it emits without naming an output goes there."""
@@ -206,6 +207,10 @@ class Plan:
         if known.kind != "source":
             return range(groups + 1)
         return [interval.low for interval in even_intervals(len(known.partitions), groups)] + [groups]
+
+    def broadcast_inputs(self, operator: str) -> frozenset[int]:
+        """Numbers of the operator's inputs whose rows come to every instance."""
+        return frozenset(edge.input for edge in self.inputs(operator) if edge.route == "broadcast")
 
     def intervals(self, operator: str) -> Sequence[KeyInterval]:
         """The key intervals of the operator's first instances; together they tile all key groups."""

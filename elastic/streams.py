@@ -116,7 +116,8 @@ class _Streams:
         """The paths of this stream and of the others, and what they are called together."""
         kind = type(self).__name__
         for other in others:
-            if type(other) is not type(self):
+            broadcast = isinstance(self, KeyedStream) and isinstance(other, BroadcastStream)
+            if type(other) is not type(self) and not broadcast:
                 raise QueryError(f"{caller()}: union() of a {kind} takes others of its kind, not {shortened(other)}")
             if other._graph is not self._graph:
                 names = f"{self._graph.query!r} and {other._graph.query!r}"
@@ -157,6 +158,14 @@ class Stream(_Streams):
         For steps that are costly, behind a source with few partitions or a key that some instances have most rows of.
         """
         return self._of(nodes.rebalanced(self._graph, self._read(), name))
+
+    def broadcast(self) -> BroadcastStream:
+        """The rows for every instance of an operator: ``keyed.union(stream.broadcast()).apply(operator)``.
+
+        The operator's ``process_broadcast`` is called with them; what it keeps, all keys can read.
+        """
+        paths = [replace(path, route="broadcast") for path in self._read()]
+        return BroadcastStream(self._graph, paths, f"broadcast ({caller()})")
 
     def branch(self, **predicates: Callable[[Any], Any] | None) -> dict[str, Stream]:
         """Streams by name; each row goes to the first whose function returns something true for it.
@@ -256,6 +265,20 @@ class Stream(_Streams):
             raise AttributeError(f"a Stream has no {name}{did_you_mean(name, dir(self))}")
 
 
+class BroadcastStream(_Streams):
+    """Rows that go to every instance of the operator that they are united with a keyed stream for."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(f"a BroadcastStream has no {name!r}", name=name, obj=self)
+            raise QueryError(
+                f"{caller()}: {name}() does not follow broadcast(), which ends a stream; write .{name}(…) before it, "
+                "and then keyed.union(stream.broadcast()).apply(operator)"
+            )
+
+
 class KeyedStream(_Streams):
     """Rows with keys: to be aggregated, or given to an operator of your own.
 
@@ -344,7 +367,8 @@ class KeyedStream(_Streams):
         """
         if value is not None:
             check_function("distinct", value)
-        return self._of(nodes.distinct(self._graph, self._read(), combine="pairs", ttl=ttl, name=name, value=value))
+        paths = self._read_for("distinct")
+        return self._of(nodes.distinct(self._graph, paths, combine="pairs", ttl=ttl, name=name, value=value))
 
     def top_k(
         self, k: int, by: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None
@@ -353,7 +377,7 @@ class KeyedStream(_Streams):
 
         Gives ``(place, key, row)``, places from 1, for each place that has another row than at the last emission.
         """
-        return self._of(nodes.top(self._graph, self._read(), k, by, pairs=False, emit=emit, name=name))
+        return self._of(nodes.top(self._graph, self._read_for("top_k"), k, by, pairs=False, emit=emit, name=name))
 
     def apply(self, operator: Operator, *, on_error: OnError = "fail", name: str | None = None) -> Stream:
         """What an operator of your own yields; it is named after its class.
@@ -374,6 +398,7 @@ class KeyedStream(_Streams):
         check_outputs(kind.__name__, operator.outputs)
         nodes.check_states(operator)
         check_on_error("apply", on_error)
+        nodes.check_broadcast(operator, self._paths)
         node = self._graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__, on_error=on_error)
         self._graph.connect(node, self._read())
         outputs = named_outputs(node, operator.outputs)
@@ -381,13 +406,28 @@ class KeyedStream(_Streams):
             outputs |= self._diverted(str(node), [Path(node.name, output=ERRORS)])
         return Stream(self._graph, [Path(node.name)], str(node), outputs)
 
-    def union(self, *others: KeyedStream) -> KeyedStream:
-        """The rows of all the streams, each with its own key: the inputs 0, 1 … that ``ctx.input`` tells."""
+    def union(self, *others: KeyedStream | BroadcastStream) -> KeyedStream:
+        """The rows of all the streams, each with its own key: the inputs 0, 1 … that ``ctx.input`` tells.
+
+        Rows of a broadcast stream go to every instance of the operator that ``apply`` is given.
+        """
         return KeyedStream(self._graph, *self._united(others))
+
+    def _read_for(self, verb: str) -> tuple[Path, ...]:
+        """The paths, for a verb that has no use for rows of a broadcast stream."""
+        if any(path.route == "broadcast" for path in self._paths):
+            raise QueryError(
+                f"{caller()}: {verb}() has no use for the rows of broadcast(); only apply() hands them on, to "
+                f"process_broadcast: write .{verb}(…) before the union, or an operator of your own"
+            )
+        return self._read()
 
     def _value_step(self, verb: str, kind: StepKind, function: Callable[[Any], Any], on_error: OnError) -> KeyedStream:
         step = self._checked(verb, kind, function, on_error)
-        paths, where = self._stepped([self._with_keys(p) for p in self._read()], step), f"{step.name} ({caller()})"
+        paths, where = (
+            self._stepped([self._with_keys(p) for p in self._read_for(verb)], step),
+            f"{step.name} ({caller()})",
+        )
         return KeyedStream(self._graph, paths, where, self._outputs_of(step, paths, where))
 
     def _with_keys(self, path: Path) -> Path:
@@ -405,7 +445,7 @@ class KeyedStream(_Streams):
         emit: str,
         name: str | None,
     ) -> Stream:
-        return self._of(nodes.aggregated(self._graph, self._read(), verb, function, value, emit, name))
+        return self._of(nodes.aggregated(self._graph, self._read_for(verb), verb, function, value, emit, name))
 
     if not TYPE_CHECKING:
 

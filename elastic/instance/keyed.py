@@ -98,6 +98,7 @@ class KeyedInstance:
         self._replaying = bool(start.cause)
         self.replayed_rows = 0
         self.records_in = 0
+        self._broadcast = plan.broadcast_inputs(start.operator)
         self._load = GroupLoad(start.interval)
 
     # -- messages ------------------------------------------------------------------------------------------------------
@@ -212,8 +213,9 @@ class KeyedInstance:
         slices = [(i.number, batch) for i in self.inputs for batch in i.take(tick)]
         count = sum(len(b) for _, b in slices)
         self.records_in += count
-        for _, batch in slices:
-            self._load.add(batch.groups)
+        for number, batch in slices:
+            if number not in self._broadcast:
+                self._load.add(batch.groups)
         if self._replaying:
             self.replayed_rows += count
         return self.outputs.emit(tick, self.processor.process(TickInput(tick, slices, last)))

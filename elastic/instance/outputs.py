@@ -35,7 +35,9 @@ class Outputs:
         self.failures = failures or Failures()
         self._chains = chains(plan, operator, self.failures)
         self.buffers = {e.id: BufferState(groups, buffers.get(e.id)) for e in edges}
-        self._routes = {e.id: RoutingState(e.id, instance, self.buffers[e.id]) for e in edges}
+        self._routes = {
+            e.id: RoutingState(e.id, instance, self.buffers[e.id], whole=e.route == "broadcast") for e in edges
+        }
         self._instance = instance
         self._limit_bytes = plan.settings.memory_bytes // 4
         self._unsent_limit_bytes = min(UNSENT_LIMIT_BYTES, plan.settings.memory_bytes // 64)

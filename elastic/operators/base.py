@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class ProcessorContext:
         read: The operator's outputs that something reads; what is emitted on another is dropped at once.
         event_time: Its rows have event times, and its ticks a watermark.
         failures: Where records are counted that are skipped or diverted.
+        broadcast: Numbers of the inputs whose rows come to every instance.
     """
 
     operator: str
@@ -41,6 +43,7 @@ class ProcessorContext:
     read: frozenset[str] = frozenset({MAIN})
     event_time: bool = False
     failures: Failures = field(default_factory=Failures, compare=False)
+    broadcast: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, plan: Plan, operator: str, interval: KeyInterval, failures: Failures | None = None) -> ProcessorContext:
@@ -49,6 +52,7 @@ class ProcessorContext:
         return cls(
             operator, interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed, read,
             failures=failures or Failures(),
+            broadcast=plan.broadcast_inputs(operator),
         )  # fmt: skip
 
     def now(self, tick: int) -> float:
@@ -243,12 +247,14 @@ class Context:
         now: Unix time of the tick, seconds; the same whenever and wherever the tick is processed.
         input: Number of the input that the row came on, from 0; 0 in ``on_timer``.
         inputs: The same for every row, for an operator that takes columns.
+        shared: What ``process_broadcast`` has kept, to be read only; empty without a broadcast input.
     """
 
     tick: int
     now: float
     input: int
     inputs: npt.NDArray[np.uint8]
+    shared: Mapping[Any, Any] = MappingProxyType({})
 
     @property
     def event_time(self) -> float | None:
@@ -310,6 +316,20 @@ class Context:
         raise NotImplementedError
 
 
+class BroadcastContext:
+    """What ``process_broadcast`` may know beside its row: nothing that belongs to a key.
+
+    Attributes:
+        tick: The tick being processed.
+        now: Unix time of the tick, seconds.
+        input: Number of the input that the row came on.
+    """
+
+    tick: int
+    now: float
+    input: int
+
+
 class Operator:
     """Base class of a user's own keyed operator; override ``process`` (row by row) or ``process_columns``.
 
@@ -336,6 +356,15 @@ class Operator:
         Within a tick, a key group's timers come after its rows: those of processing time, then those of event time,
         each by their times, then by keys, then by names. At the end of the input, timers of event time fire once more,
         whatever time they are set to; those of processing time do not.
+        """
+        raise NotImplementedError
+
+    def process_broadcast(self, value: Any, shared: dict[Any, Any], ctx: BroadcastContext) -> None:
+        """Handle a row of a broadcast stream, which every instance gets: keep what ``process`` is to find of it.
+
+        ``shared`` holds anything that can be pickled. It is the same in every instance at every tick: what is kept may
+        depend on these rows, on what was kept before and on ``ctx`` only. Broadcast rows of a tick come before all
+        others of it. They emit nothing.
         """
         raise NotImplementedError
 

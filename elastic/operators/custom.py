@@ -70,6 +70,11 @@ class _UserProcessor(Processor):
         self._kept.parts = {f"state {name}": cells for name, cells in self._states.items()}
         self._kept.parts |= {f"{clock} timers": each for clock, each in timers.items()}
 
+    @property
+    def ctx(self) -> TickContext:
+        """What the user's code is handed beside its rows."""
+        return self._ctx
+
     def process(self, tick: TickInput) -> Sequence[Output]:
         """Call the user's code on the tick's rows in canonical order."""
         merged = tick.merged()

@@ -52,10 +52,18 @@ class Subscription:
 
 
 class RoutingState:
-    """The subscriptions to one edge of one instance."""
+    """The subscriptions to one edge of one instance.
 
-    def __init__(self, edge: int, instance: int, buffer: BufferState) -> None:
-        self._edge, self._instance, self._buffer = edge, instance, buffer
+    Args:
+        edge: Its id.
+        instance: The producer's.
+        buffer: What is served from.
+        whole: Every consumer gets all rows, whatever its key interval. Superseding and trimming go by intervals all the
+            same: so each instance that is current at a tick gets it, and it is kept until all of them are safe.
+    """
+
+    def __init__(self, edge: int, instance: int, buffer: BufferState, *, whole: bool = False) -> None:
+        self._edge, self._instance, self._buffer, self._whole = edge, instance, buffer, whole
         self._subscriptions: dict[int, Subscription] = {}
 
     def __iter__(self) -> Iterator[Subscription]:
@@ -111,7 +119,7 @@ class RoutingState:
 
     def compare(self, subscription: Subscription, tick: int, batch: Batch | None) -> list[Send]:
         """A ``Differs`` for the consumer if the rows of ``tick`` are not those that it saw; else nothing."""
-        part = None if batch is None else batch.slice(subscription.interval)
+        part = None if batch is None else self._part(batch, subscription)
         now = 0 if part is None else fingerprint(part)
         if now == subscription.expected.pop(tick, 0):
             return []
@@ -137,7 +145,7 @@ class RoutingState:
             blocked = False
             position = self._buffer.appended_bytes  # past what is replayed too, though the consumer needs none of it
             for tick, batch, start_bytes in self._buffer.after(subscription.sent):
-                part = batch.slice(subscription.interval)
+                part = self._part(batch, subscription)
                 if part is None:
                     continue
                 if not subscription.has_credit:
@@ -149,6 +157,10 @@ class RoutingState:
             if not blocked and closings and self._behind(subscription, closed, final=final):
                 due.append(self._deliver(subscription, closed, None, stable=stable, final=final))
         return due
+
+    def _part(self, batch: Batch, to: Subscription) -> Batch | None:
+        """The rows of a tick that a consumer gets; None for none."""
+        return batch if self._whole else batch.slice(to.interval)
 
     @staticmethod
     def _behind(subscription: Subscription, closed: int, *, final: bool) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from elastic.batch import Column, rows
 from elastic.connectors.discard import DiscardSink
 from elastic.connectors.from_list import FromList, from_list
-from elastic.operators.base import ColumnState, Context, Operator, Timer, ValueState
+from elastic.operators.base import BroadcastContext, ColumnState, Context, Operator, Timer, ValueState
 from elastic.operators.states import ListState, MapState
 from elastic.plan import Settings
 from elastic.query import Query
@@ -124,7 +124,8 @@ def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
     chance = random.Random(f"job {seed}")
     seconds = chance.choice((0.6, 0.7, 0.8, 0.9, 3.0))
-    query = chance.choice((_diamond, _two_sources, _two_sinks, _outputs, _rankings, _timers))(chance, seconds)
+    queries = (_diamond, _two_sources, _two_sinks, _outputs, _rankings, _timers, _broadcasts)
+    query = chance.choice(queries)(chance, seconds)
     memory = chance.choice((512 << 20, 512 << 20, TINY_BYTES))
     checkpoint = chance.choice((60, 100, 200))
     partitions = chance.choice((0, 0, 3, 5))
@@ -137,6 +138,20 @@ def random_trial(seed: int) -> Trial:
     if chance.random() >= DISK_SHARE:
         settings = replace(settings, disk="off")
     return Trial(query, settings, workers, spares, faults, seconds, stop)
+
+
+class Limits(Operator):
+    """Hashes every value with what broadcast rows have made of the limits so far."""
+
+    def process_broadcast(self, value: Any, shared: dict[Any, Any], ctx: BroadcastContext) -> None:
+        """Keep a hash of the limit, which depends on all before it."""
+        shared[value[0]] = crc32(repr((shared, ctx.input, ctx.tick, value)).encode())
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[tuple[Any, int]]:
+        """Emit a hash of the row, of those before it, and of all limits."""
+        folded = crc32(repr((state.get() or 0, ctx.tick, value, dict(ctx.shared))).encode())
+        state.set(folded)
+        yield key, folded
 
 
 def _records(chance: random.Random, seconds: float, count: int) -> FromList:
@@ -210,6 +225,17 @@ def _timers(chance: random.Random, seconds: float) -> Query:
     first = query.source(records, name="S").key_by(_first).apply(Alarms(), name="A")
     first.key_by(_first_of_seven).apply(Alarms(), name="B").sink(DiscardSink(), name="K")
     first.key_by(_first_of_five).apply(Fold(), name="C").sink(DiscardSink(), name="L")
+    return query
+
+
+def _broadcasts(chance: random.Random, seconds: float) -> Query:
+    """Limits from a source and limits that a fold makes are known to all instances of an operator."""
+    query = Query("broadcasts")
+    pairs = query.source(_records(chance, seconds, chance.choice((80, 150))), name="S")
+    other = query.source(_records(chance, seconds * chance.choice((0.2, 0.5, 1.1)), 30), name="T")
+    folded = other.key_by(_first).apply(Fold(), name="A").filter(_is_odd)
+    limited = pairs.key_by(_first).union(other.broadcast(), folded.broadcast()).apply(Limits(), name="B")
+    limited.sink(DiscardSink(), name="K")
     return query
 
 

@@ -20,7 +20,7 @@ from elastic.connectors.base import Partition, Reader, Sink, SinkContext, Source
 from elastic.errors import QueryError
 from elastic.functions import columnar, contains, equals, field, identity, length, lower, split, strip
 from elastic.keys import KeyInterval
-from elastic.operators.base import Context, Operator, ProcessorContext, ValueState
+from elastic.operators.base import BroadcastContext, Context, Operator, ProcessorContext, ValueState
 from elastic.plan import Folding, Plan, Settings
 from elastic.query import Query
 from elastic.streams import KeyedStream, Stream
@@ -246,6 +246,63 @@ def test_steps_after_a_rebalance_run_in_its_instances() -> None:
 
 def test_a_keyed_stream_is_not_rebalanced() -> None:
     assert "write it before key_by()" in refusal(partial(getattr, lines().key_by(), "rebalance"))
+
+
+class Rates(Operator):
+    """Handles rows of a broadcast stream."""
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterable[Any]:
+        yield key, value * ctx.shared[key]
+
+    def process_broadcast(self, value: Any, shared: dict[Any, Any], ctx: BroadcastContext) -> None:
+        shared[value[0]] = value[1]
+
+
+class Loud(Rates):
+    """Would emit the same in every instance."""
+
+    def process_broadcast(self, value: Any, shared: dict[Any, Any], ctx: BroadcastContext) -> Any:
+        yield value
+
+
+def test_a_broadcast_stream_is_an_input_that_goes_to_all_instances() -> None:
+    query = Query("job")
+    rates = query.source(Lines(), name="rates").map(parse)
+    query.source(Lines()).key_by().union(rates.broadcast()).apply(Rates()).sink(Out())
+
+    plan = query.plan()
+
+    assert [(e.producer, e.keyed, e.route) for e in plan.inputs("Rates")] == [
+        ("lines", True, "group"),
+        ("rates", False, "broadcast"),
+    ]
+    assert plan.broadcast_inputs("Rates") == {1}
+    assert ProcessorContext.of(plan, "Rates", KeyInterval(0, 256)).broadcast == {1}
+
+
+def with_broadcast(stream: Stream) -> KeyedStream:
+    """Rows with keys, and the same ones for all instances."""
+    return stream.key_by().union(stream.broadcast())
+
+
+@pytest.mark.parametrize(
+    ("build", "problem"),
+    [
+        (lambda s: with_broadcast(s).apply(Sessions()), "come to Sessions, which does not define process_broadcast"),
+        (lambda s: s.key_by().apply(Rates()), "no broadcast stream comes to it; write .union(stream.broadcast())"),
+        (lambda s: with_broadcast(s).apply(Loud()), "Loud.process_broadcast yields, and every instance would"),
+        (lambda s: with_broadcast(s).count(), "count() has no use for the rows of broadcast()"),
+        (lambda s: with_broadcast(s).map_values(parse), "write .map_values(…) before the union"),
+        (lambda s: with_broadcast(s).top_k(3), "top_k() has no use for"),
+        (lambda s: s.broadcast().map(parse), "map() does not follow broadcast(), which ends a stream"),
+        (lambda s: s.broadcast().apply(Rates()), "keyed.union(stream.broadcast()).apply(operator)"),
+        (lambda s: s.union(s.broadcast()), "union() of a Stream takes others of its kind"),
+    ],
+)
+def test_a_slip_with_a_broadcast_stream_is_refused_where_it_is_made(
+    build: Callable[[Stream], Any], problem: str
+) -> None:
+    assert problem in refusal(lambda: build(lines()))
 
 
 def test_distinct_is_keyed_by_what_must_differ() -> None:
