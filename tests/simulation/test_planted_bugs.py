@@ -293,6 +293,21 @@ def give_up_the_whole_tick(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(custom.ColumnProcessor, "_called", called)
 
 
+def share_with_the_first(patch: pytest.MonkeyPatch) -> None:
+    """Of a checkpoint that is cut, only the first part has what belongs to no key."""
+
+    def partition(checkpoint: Any, intervals: Any) -> list[Any]:
+        first, *others = partition_checkpoint(checkpoint, intervals)
+        return [first, *(replace(part, common=None) for part in others)]
+
+    patch.setattr(backup, "partition_checkpoint", partition)
+
+
+def broadcast_by_interval(patch: pytest.MonkeyPatch) -> None:
+    """A broadcast row goes to the instance that owns its group, as any other does."""
+    patch.setattr(routing.RoutingState, "_part", lambda self, batch, to: batch.slice(to.interval))
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
@@ -320,6 +335,8 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (give_up_the_whole_tick, CRASHES),
     (lose_a_part, SCALING),
     (forget_a_neighbour, SCALING),
+    (share_with_the_first, SCALING),
+    (broadcast_by_interval, SCALING),
     (forget_the_former_holder, DRAINS),
     (end_too_early, DRAINS),
     (close_what_was_never_logged, SCALING),
