@@ -52,6 +52,7 @@ class Ranks:
 
     def __init__(self) -> None:
         self._values: npt.NDArray[Any] | list[Any] = []
+        self._size = 0  # slots that may hold a rank; a column has room for more
 
     def put(self, slots: Indices, ranks: Column, size: int) -> Indices:
         """Set the ranks of different slots below ``size``; returns those of them whose rank was higher before.
@@ -67,12 +68,13 @@ class Ranks:
             self._values = grown(self._values, size, lowest)
             fell = slots[numbers < self._values[slots]]
             self._values[slots] = numbers
+            self._size = size
             return fell
         return self._put_objects(slots, rows(ranks), size)
 
     def _put_objects(self, slots: Indices, ranks: list[Any], size: int) -> Indices:
         if isinstance(self._values, np.ndarray):
-            self._values = self._values.tolist()
+            self._values = self._values[: self._size].tolist()
         self._values += [MISSING] * (size - len(self._values))
         fell = []
         for slot, rank in zip(slots.tolist(), ranks, strict=True):
