@@ -424,10 +424,8 @@ class KeyedStream(_Streams):
 
     def _value_step(self, verb: str, kind: StepKind, function: Callable[[Any], Any], on_error: OnError) -> KeyedStream:
         step = self._checked(verb, kind, function, on_error)
-        paths, where = (
-            self._stepped([self._with_keys(p) for p in self._read_for(verb)], step),
-            f"{step.name} ({caller()})",
-        )
+        paths = self._stepped([self._with_keys(p) for p in self._read_for(verb)], step)
+        where = f"{step.name} ({caller()})"
         return KeyedStream(self._graph, paths, where, self._outputs_of(step, paths, where))
 
     def _with_keys(self, path: Path) -> Path:
