@@ -6,6 +6,7 @@ from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES
 from dstream.scheduler.machine import Scheduler
 from elastic.cluster.job import JobControl
+from elastic.coordinator.memory import Facts
 from elastic.plan import Plan
 from elastic.server import shell
 
@@ -14,13 +15,15 @@ class StreamJob(JobControl):
     """One job; its plan is a ``StreamPlan``."""
 
     COORDINATOR_ENTRY = "dstream.job:coordinate"
+    TAKES_OVER = False
     WORKER_ENTRY = "dstream.worker.shell:main"
     PRELOAD = (*JobControl.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators")
 
 
-def make_scheduler(plan: Plan, workers: int, spares: int) -> Scheduler:
+def make_scheduler(plan: Plan, workers: int, spares: int, facts: Facts | None) -> Scheduler:
     """What decides in the coordinator's process."""
     assert isinstance(plan, StreamPlan)
+    assert facts is None
     return Scheduler(plan, workers, spares)
 
 

@@ -66,13 +66,15 @@ def run_query(
 
 
 def start_job(
-    plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, settings: DStream
+    plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool, settings: DStream
 ) -> StreamJob:
     """The job, not yet started; an entry point of ``elastic.jobs``.
 
     Raises:
-        QueryError: The interval is not a whole number of ticks.
+        QueryError: The interval is not a whole number of ticks, or the job is to be resumed.
     """
+    if resume:
+        raise QueryError("a job of the model dstream cannot be resumed in this version: run it without --resume")
     stream = plan if isinstance(plan, StreamPlan) else cut(plan, workers, settings)
     return StreamJob(stream, workers=workers, spares=spares, directory=directory, keep_log=keep_log)
 

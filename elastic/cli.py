@@ -145,7 +145,9 @@ def _assembled(target: str, overrides: Overrides) -> Iterator[Run]:
 
 
 def _overrides(options: argparse.Namespace) -> Overrides:
-    return Overrides(options.workers, options.spares, options.directory, dict(options.set), options.verify)
+    return Overrides(
+        options.workers, options.spares, options.directory, dict(options.set), options.verify, options.resume
+    )
 
 
 def _parameter(text: str) -> tuple[str, Any]:
@@ -194,6 +196,9 @@ def _parser() -> argparse.ArgumentParser:
         "--set", metavar="NAME=VALUE", type=_parameter, action="append", default=[], help="a parameter of the job"
     )
     run.add_argument("--directory", metavar="DIR", type=Path, help="the job directory (.elastic/NAME)")
+    run.add_argument(
+        "--resume", action="store_true", help="go on with the job that was stopped or killed in the job directory"
+    )
     run.add_argument("--verify", action="store_true", help="hold the result against a clean run over the same input")
     run.add_argument("--plain", dest="display", action="store_const", const="lines", default="auto", help="no screen")
     run.add_argument("--quiet", dest="display", action="store_const", const="none", help="no progress and no summary")

@@ -183,6 +183,7 @@ class Plan:
     Attributes:
         operators: By name, in topological order.
         epoch_s: Unix time of tick 0, seconds; set when the job starts.
+        since_s: Unix time since which this run of the job lasts; later than tick 0 if it was resumed.
         run_id: Of this run; sinks keep their commits under it.
     """
 
@@ -191,6 +192,7 @@ class Plan:
     edges: tuple[Edge, ...]
     settings: Settings = field(default_factory=Settings)
     epoch_s: float = 0.0
+    since_s: float = 0.0
     run_id: str = ""
 
     def inputs(self, operator: str) -> list[Edge]:

@@ -19,7 +19,9 @@ SCHEMA = 1
 
 EventKind: TypeAlias = Literal[
     "started", "joined", "killed", "paused", "resumed", "failed", "detected", "restored", "replayed", "caught_up",
-    "record_failed", "spare_started", "fenced", "checkpoint_lost", "scaled_out", "scaled_in", "draining", "drained",
+    "record_failed",
+    "spare_started", "coordinator_recovered", "job_resumed",
+    "fenced", "checkpoint_lost", "scaled_out", "scaled_in", "draining", "drained",
     "nondeterminism", "source_finished",
     "stopping", "finished", "aborted", "warning",
 ]  # fmt: skip
@@ -38,6 +40,8 @@ EVENT_KINDS: Mapping[EventKind, str] = MappingProxyType(
         "caught_up": "Lag is back under its bound, and has stayed there for a second.",
         "record_failed": "An operator or step skips or diverts a record for the first time; the cause says why.",
         "spare_started": "A new idle worker stands by in place of one that was used.",
+        "coordinator_recovered": "The coordinator was lost; another one has read its journal and goes on.",
+        "job_resumed": "The job goes on from its job directory, after it was stopped or killed.",
         "fenced": "A worker that was taken for dead came back; its data and commits were refused and it was ended.",
         "checkpoint_lost": "The copy of a checkpoint went with its holder; a full one was asked for at once.",
         "scaled_out": "An operator runs on more instances than before.",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import signal
 import sys
 import time
 import uuid
+from collections import deque
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 
 from elastic.cluster.local import LocalProcesses
 from elastic.cluster.remote import announce, withdraw
+from elastic.cluster.saved import Identity, SavedJob
 from elastic.connectors.base import Sink, SinkContext
 from elastic.errors import UserError
 from elastic.plan import Plan
@@ -36,6 +40,7 @@ from elastic.wire.control import (
     codec,
 )
 from elastic.wire.sockets import Hub, ipc_address
+from elastic.worker.shell import CHECKPOINTS
 
 PRELOAD = (
     "elastic.worker.shell",
@@ -47,21 +52,47 @@ PRELOAD = (
 """Imported once, for the coordinator and all workers."""
 
 
+MAX_TAKEOVERS, TAKEOVERS_WITHIN_S = 5, 60.0
+"""A coordinator that is lost more often than that is not replaced: something ends each of them."""
+
+
 class JobControl:
-    """One job. Processes: this one, the coordinator, the workers and the spares; all of the latter are its children."""
+    """One job. Processes: this one, the coordinator, the workers and the spares; all of the latter are its children.
+
+    Args:
+        resume: Go on with the job that was stopped or killed in the directory.
+
+    Raises:
+        UserError: There is nothing to resume, or its state does not fit the plan.
+    """
 
     COORDINATOR_ENTRY = "elastic.server.shell:main"
     WORKER_ENTRY = "elastic.worker.shell:main"
     PRELOAD: tuple[str, ...] = PRELOAD
+    TAKES_OVER = True
+    """Whether another coordinator can go on from the journal of one that is lost."""
 
-    def __init__(self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool) -> None:
+    def __init__(
+        self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool = False
+    ) -> None:
+        self._directory = directory.resolve()
+        self._saved = SavedJob.read(self._directory) if resume else None
         self._plan = replace(plan, run_id=uuid.uuid4().hex)
-        self._workers, self._spares, self._directory, self._keep_log = workers, spares, directory.resolve(), keep_log
+        if self._saved is not None:
+            if keep_log and not self._saved.identity.keep_log:
+                raise UserError(
+                    "the result cannot be verified: the job was begun without keeping its whole input log; resume it "
+                    "without --verify and expectations of its result, or give it a check of its own"
+                )
+            self._plan, keep_log = self._saved.identity.fitted(plan), self._saved.identity.keep_log
+        self._workers, self._spares, self._keep_log = workers, spares, keep_log
         self._processes: LocalProcesses | None = None
         self._hub: Hub | None = None
         self._prepared: list[tuple[Sink, SinkContext]] = []
-        self._next_worker = 0
+        self._next_worker = 0 if self._saved is None else self._saved.next_worker
         self._names: dict[str, int] = {}
+        self._alive: dict[int, str] = {}
+        self._takeovers: deque[float] = deque(maxlen=MAX_TAKEOVERS)
         self._owners: dict[tuple[str, int], int] = {}
         self._progress = Progress()
         self._events: tuple[JobEvent, ...] = ()
@@ -91,15 +122,29 @@ class JobControl:
         setup = Setup(self._shipped(), str(self._directory), self._keep_log, tuple(sys.path))
         job = self._directory / "job.pickle"
         job.write_bytes(cloudpickle.dumps((self._plan, setup, self._workers, self._spares)))
-        arguments = {"address": coordinator, "command": self._hub.address, "job": str(job)}
-        processes.start(COORDINATOR, self.COORDINATOR_ENTRY, arguments)
+        began = self._saved is not None and self._saved.began
+        if self._saved is None:
+            Identity.of(self._plan, keep_log=self._keep_log).write(self._directory)
+        self._start_coordinator({"alive": {}, "resumed": True, "cause": ""} if began else None)
         self._hub.connect(COORDINATOR, coordinator)
         announce(self._directory, coordinator)
-        for _ in range(self._workers + self._spares):
+        for _ in range(0 if began else self._workers + self._spares):  # else the coordinator asks for them
             self._spawn_worker()
         for sink, context in self._sinks():
             sink.prepare(context)
             self._prepared.append((sink, context))
+
+    def _start_coordinator(self, takeover: dict[str, Any] | None = None) -> None:
+        assert self._processes is not None
+        assert self._hub is not None
+        arguments: dict[str, Any] = {
+            "address": ipc_address(self._processes.directory, COORDINATOR),
+            "command": self._hub.address,
+            "job": str(self._directory / "job.pickle"),
+        }
+        if takeover is not None:
+            arguments["takeover"] = takeover
+        self._processes.start(COORDINATOR, self.COORDINATOR_ENTRY, arguments)
 
     def _shipped(self) -> bytes:
         shipped: bytes = cloudpickle.dumps(self._plan)
@@ -111,11 +156,12 @@ class JobControl:
         name = f"worker-{number}"
         self._names[name] = number
         directory = self._processes.directory
-        arguments = {
+        arguments: dict[str, Any] = {
             "worker": number,
             "address": ipc_address(directory, name),
             "coordinator": ipc_address(directory, COORDINATOR),
         }
+        self._alive[number] = arguments["address"]
         self._processes.start(name, self.WORKER_ENTRY, arguments)
 
     def _sinks(self) -> list[tuple[Sink, SinkContext]]:
@@ -162,12 +208,25 @@ class JobControl:
         for exited in self._processes.poll():
             if exited.name in self._names:
                 number = self._names[exited.name]
+                self._alive.pop(number, None)
                 self._hub.send(COORDINATOR, WorkerExited(number, exited.reason, time.monotonic()))
             elif exited.name == COORDINATOR and self._outcome is None:
-                log = self._directory / "processes" / f"{COORDINATOR}.log"
-                error = f"the coordinator was {exited.reason}; its last words are in {log}"
-                self._outcome = JobOutcome("failed", error)
-                self._progress = replace(self._progress, finished=True)
+                self._replace_coordinator(exited.reason)
+
+    def _replace_coordinator(self, reason: str) -> None:
+        """Start another coordinator, which reads the journal and goes on; the workers have not stopped meanwhile."""
+        now = time.monotonic()
+        if not self.TAKES_OVER or (
+            len(self._takeovers) == MAX_TAKEOVERS and now - self._takeovers[0] < TAKEOVERS_WITHIN_S
+        ):
+            log = self._directory / "processes" / f"{COORDINATOR}.log"
+            often = f", the {MAX_TAKEOVERS + 1}th time in {TAKEOVERS_WITHIN_S:g} s" if self.TAKES_OVER else ""
+            error = f"the coordinator was {reason}{often}; its last words are in {log}"
+            self._outcome = JobOutcome("failed", error)
+            self._progress = replace(self._progress, finished=True)
+            return
+        self._takeovers.append(now)
+        self._start_coordinator({"alive": self._alive, "resumed": False, "cause": f"the coordinator was {reason}"})
 
     def owner_of(self, operator: str, instance: int) -> int | None:
         """Number of the worker that holds the instance now; None while it is being restored, or if there is none."""
@@ -197,6 +256,16 @@ class JobControl:
         if kind is not None:
             self._hub.send(COORDINATOR, Note(kind, worker, number.name))
         self._processes.signal(f"worker-{worker}", number)
+
+    @property
+    def coordinator_pid(self) -> int | None:
+        """Process number of the coordinator; None while there is none."""
+        return None if self._processes is None else self._processes.pids.get(COORDINATOR)
+
+    def kill_coordinator(self) -> None:
+        """SIGKILL has been sent to the coordinator."""
+        assert self._processes is not None
+        self._processes.kill(COORDINATOR)
 
     def scale(self, operator: str, instances: int) -> None:
         """The operator has been asked onto so many instances; a warning follows if that cannot be."""
@@ -245,6 +314,8 @@ class JobControl:
         if self._processes is not None:
             self._processes.close()
         (self._directory / "job.pickle").unlink(missing_ok=True)
+        if self._outcome is not None and self._outcome.status == "done":
+            shutil.rmtree(self._directory / CHECKPOINTS, ignore_errors=True)
         withdraw(self._directory)
         for sink, context in self._prepared:
             sink.finish(context)

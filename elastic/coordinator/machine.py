@@ -98,6 +98,11 @@ class Coordinator:
         if facts is not None:
             recall(self, facts)
 
+    @property
+    def epoch(self) -> int:
+        """Of this incarnation; commands carry it."""
+        return self.reconfigurer.epoch
+
     def handle(self, event: Event, now_s: float) -> list[object]:
         """What follows from an event: messages to send, processes to start or end, entries for journal and log."""
         if self.ended is not None:

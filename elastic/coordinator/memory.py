@@ -28,7 +28,7 @@ def facts_of(coordinator: Coordinator) -> Facts:
     return {
         "epoch": reconfigurer.epoch,
         "epoch_s": coordinator.plan.epoch_s,
-        "run_id": coordinator.plan.run_id,
+        "since_s": coordinator.plan.since_s,
         "deployed": coordinator.deployed,
         "announced": coordinator.announced,
         "stopping": coordinator.ending.stopping,

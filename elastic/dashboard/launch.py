@@ -40,6 +40,7 @@ def run_query(
     directory: str | Path | None = None,
     display: bool = True,
     verify: bool = False,
+    resume: bool = False,
     **settings: Any,
 ) -> Report:
     """Run a query to the end of its input and return the report. Blocks; an entry point of ``elastic.models``.
@@ -52,6 +53,7 @@ def run_query(
         directory: The job directory; ``.elastic/NAME`` if None.
         display: Show progress while it runs and a summary at the end.
         verify: Hold the result against a clean run over the same input.
+        resume: Go on with the job that was stopped or killed in the directory.
         settings: As in a scenario's ``elastic`` section: ``tick="10ms"``, ``checkpoint="1s"``, ``key_groups=256`` …
 
     Raises:
@@ -62,13 +64,13 @@ def run_query(
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
     """
     cluster = {"workers": workers, "spares": spares, "memory": memory}
-    run = run_with(query, cluster, settings, {}, directory=directory, verify=verify)
+    run = run_with(query, cluster, settings, {}, directory=directory, verify=verify, resume=resume)
     return reported(launch(run, display="auto" if display else "none"))
 
 
 def run_with(
     query: Query, cluster: Mapping[str, Any], elastic: Mapping[str, Any], dstream: Mapping[str, Any],
-    *, directory: str | Path | None, verify: bool,
+    *, directory: str | Path | None, verify: bool, resume: bool = False,
 ) -> Run:  # fmt: skip
     """A run of a query, its settings written as in a scenario's sections.
 
@@ -77,7 +79,7 @@ def run_with(
     """
     checked = _checked(cluster, elastic, dstream)
     where = None if directory is None else Path(directory)
-    overrides = Overrides(checked.cluster.workers, checked.cluster.spares, where, verify=verify)
+    overrides = Overrides(checked.cluster.workers, checked.cluster.spares, where, verify=verify, resume=resume)
     run = run_of_query(query, overrides, settings=checked.elastic.settings(checked.cluster.memory))
     return replace(run, dstream=checked.dstream)
 

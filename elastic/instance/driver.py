@@ -109,7 +109,10 @@ class SourceDriver:
         self._limit_bytes = min(settings.tick_bytes, settings.memory_bytes // 16)
         self._read_bytes = min(MIN_READ_BYTES * 4, self._limit_bytes)
         # What was due until a partition was read last, or until now if it never was, needs no catching up.
-        self._taken = [self._due(feed.log.last.read_time_s if feed.log.last else clock()) for feed in feeds]
+        # So needs what was due while the job did not run.
+        self._taken = [
+            self._due(max(feed.log.last.read_time_s, plan.since_s) if feed.log.last else clock()) for feed in feeds
+        ]
         self._closed_s = 0.0
         self._finish = finish
         self._frozen = self._told_frozen = False

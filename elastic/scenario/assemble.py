@@ -26,6 +26,7 @@ class Overrides:
     directory: Path | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     verify: bool = False
+    resume: bool = False
 
 
 def run_of_scenario(loaded: LoadedScenario, overrides: Overrides = Overrides()) -> Run:
@@ -53,6 +54,7 @@ def run_of_scenario(loaded: LoadedScenario, overrides: Overrides = Overrides()) 
         check=None if scenario.check is None else load_function(scenario.check, base, "check"),
         show=None if scenario.show is None else load_function(scenario.show, base, "show"),
         verify=overrides.verify,
+        resume=overrides.resume,
     )
 
 
@@ -87,6 +89,7 @@ def run_of_query(
         settings=settings or Settings(),
         parameters=parameters or {},
         verify=overrides.verify,
+        resume=overrides.resume,
     )
 
 

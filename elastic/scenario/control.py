@@ -61,7 +61,9 @@ class JobControl(Protocol):
 class StartJob(Protocol):
     """How an execution model makes a job of a plan; nothing runs before its ``start``."""
 
-    def __call__(self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool) -> JobControl:
+    def __call__(
+        self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool
+    ) -> JobControl:
         """The job, not yet started.
 
         Args:
@@ -70,6 +72,10 @@ class StartJob(Protocol):
             spares: Processes that stand by.
             directory: The job directory; exists, and belongs to this run alone.
             keep_log: Keep the whole input log, so that the run can be held against a clean one.
+            resume: Go on with the job that the directory keeps.
+
+        Raises:
+            UserError: There is nothing to resume, or it does not fit the plan.
         """
 
 

@@ -16,14 +16,20 @@ MARKER = "job.lock"
 
 
 @contextlib.contextmanager
-def fresh_directory(directory: Path) -> Iterator[None]:
+def claimed_directory(directory: Path, *, resume: bool = False) -> Iterator[None]:
     """The directory exists, is empty but for its marker, and belongs to this process until the block is left.
 
     What the run leaves in it stays until the next run. The lock goes with the process, however that ends.
 
+    Args:
+        directory: Where the job is run.
+        resume: Leave in it what there is.
+
     Raises:
         UserError: A job runs there, the directory is something else's, or it cannot be made.
     """
+    if resume and not (directory / MARKER).exists():
+        raise UserError(f"there is nothing to resume in {directory}: run the job without --resume")
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (directory / MARKER).exists() and any(directory.iterdir()):
@@ -33,7 +39,8 @@ def fresh_directory(directory: Path) -> Iterator[None]:
         raise UserError(f"job directory {directory} cannot be made: {error.strerror}; name another") from None
     try:
         _lock(marker, directory)
-        _empty(directory)
+        if not resume:
+            _empty(directory)
         yield
     finally:
         os.close(marker)

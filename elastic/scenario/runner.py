@@ -16,7 +16,7 @@ from elastic.plan import Plan, Settings
 from elastic.query import Query
 from elastic.report import JobOutcome, Report, Verdict, report_of
 from elastic.scenario.control import JobControl, StartJob, Watcher
-from elastic.scenario.directory import fresh_directory
+from elastic.scenario.directory import claimed_directory
 from elastic.scenario.expectations import check_expectations, judge
 from elastic.scenario.faults import FaultPlan, check_faults
 from elastic.scenario.interrupts import Interrupts
@@ -45,6 +45,7 @@ class Run:
         check: The job's own check of its result; called with a ``JobResult``.
         show: Called with a ``JobResult``; returns lines for the summary.
         verify: Hold the result against ``check`` or a clean run, whether or not ``expect`` asks for it.
+        resume: Go on with the job that was stopped or killed in the directory; its faults have been.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Run:
     check: Callable[[JobResult], Any] | None = None
     show: Callable[[JobResult], Any] | None = None
     verify: bool = False
+    resume: bool = False
 
     @property
     def compares(self) -> bool:
@@ -97,14 +99,15 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
     """
     for warning in warnings(run):
         watcher.note(f"warning: {warning}")
-    faults = FaultPlan(run.faults)
-    with fresh_directory(run.directory):
+    faults = FaultPlan(() if run.resume else run.faults)
+    with claimed_directory(run.directory, resume=run.resume):
         job = (start or _starter(run))(
             plan,
             workers=run.workers,
             spares=run.spares,
             directory=run.directory,
             keep_log=run.compares and run.check is None,
+            resume=run.resume,
         )
         with Interrupts() as interrupts:
             try:
@@ -195,7 +198,9 @@ def _starter(run: Run) -> StartJob:
     return partial(points[run.model].load(), settings=run.dstream)
 
 
-def _start_elastic(plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool) -> JobControl:
+def _start_elastic(
+    plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool
+) -> JobControl:
     from elastic.cluster.job import JobControl as ElasticJob
 
-    return ElasticJob(plan, workers=workers, spares=spares, directory=directory, keep_log=keep_log)
+    return ElasticJob(plan, workers=workers, spares=spares, directory=directory, keep_log=keep_log, resume=resume)

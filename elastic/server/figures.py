@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from elastic.coordinator.events import EndJob, Journal, Record
 from elastic.coordinator.membership import Membership
@@ -25,6 +26,8 @@ from elastic.server.failures import FailureCounts
 from elastic.server.latency import LatencyHistogram, LatencyTracker
 from elastic.server.recoveries import Recoveries
 from elastic.wire.control import WorkerReport
+
+_OF_THIS_PROCESS = {"plan", "members", "epoch_s", "latency", "events", "_unsent", "_history", "_reported_s", "_memory"}
 
 RATE_WINDOW_S = 2.0
 """Rates shown while a job runs are means over so long; and so is how busy operators are."""
@@ -76,6 +79,22 @@ class Figures:
 
     def __post_init__(self) -> None:
         self._failed = FailureCounts(self.plan)
+
+    # -- beyond this process -------------------------------------------------------------------------------------------
+
+    def saved(self) -> bytes:
+        """The figures so far, but for events."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_THIS_PROCESS}
+        return pickle.dumps((kept, self.latency.saved()))
+
+    def recall(self, saved: bytes | None, events: list[JobEvent]) -> None:
+        """Go on from what another coordinator's figures were, and from its events, which are known to everybody."""
+        self.events, self._unsent = events, len(events)
+        if saved is not None:
+            kept, latency = pickle.loads(saved)  # noqa: S301 (from our own journal)
+            for name, value in kept.items():
+                setattr(self, name, value)
+            self.latency.recall(latency)
 
     # -- what happens --------------------------------------------------------------------------------------------------
 

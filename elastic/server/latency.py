@@ -87,6 +87,15 @@ class LatencyTracker:
         self._until_s = 0.0
         self.peaks: deque[tuple[float, float, float]] = deque()
 
+    def saved(self) -> tuple[LatencyHistogram, int, dict[tuple[str, int], int]]:
+        """What is worth keeping beyond this process; ticks under way are not."""
+        return self.histogram, self.frontier, self._newest
+
+    def recall(self, saved: tuple[LatencyHistogram, int, dict[tuple[str, int], int]]) -> None:
+        """Go on from what another tracker has saved."""
+        self.histogram, self.frontier, newest = saved
+        self._newest.update(newest)
+
     def tick_time(self, tick: int) -> float:
         """Unix time of a tick, seconds."""
         return self.epoch_s + tick * self._tick_s

@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 from elastic.coordinator.events import EndJob, Event
 from elastic.coordinator.membership import Membership
+from elastic.coordinator.memory import Facts
 from elastic.plan import Plan
 
 
@@ -32,6 +33,10 @@ class Machine(Protocol):
     ended: EndJob | None
 
     @property
+    def epoch(self) -> int:
+        """Of this incarnation; commands carry it."""
+
+    @property
     def scaling(self) -> RefusesScaling:
         """Who says whether an operator can be scaled."""
 
@@ -43,5 +48,5 @@ class Machine(Protocol):
         """What follows from an event: messages to send, processes to start or end, entries for journal and log."""
 
 
-MakeMachine: TypeAlias = Callable[[Plan, int, int], Machine]
-"""Of the plan, and of the numbers of workers and spares."""
+MakeMachine: TypeAlias = Callable[[Plan, int, int, Facts | None], Machine]
+"""Of the plan, the numbers of workers and spares, and what an earlier incarnation has journalled."""

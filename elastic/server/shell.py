@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 
@@ -19,20 +20,21 @@ from elastic.coordinator.events import (
     Journal,
     Measured,
     Record,
+    Recovered,
     SpawnWorker,
     StopRequested,
     WorkerBack,
     WorkerJoined,
     WorkerLost,
 )
-from elastic.coordinator.machine import Coordinator
+from elastic.coordinator.machine import STATE, Coordinator
 from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
-from elastic.protocol import CaughtUp, Send, Started
+from elastic.protocol import CaughtUp, Rejoin, Send, Started
 from elastic.report import JobOutcome, Progress
 from elastic.server.clients import Clients
 from elastic.server.figures import Figures
-from elastic.server.journal import JournalFile
+from elastic.server.journal import CLOCK, ENDED, FACTS, FIGURES, JOURNAL, JournalFile
 from elastic.server.latency import LatencyTracker
 from elastic.server.loads import Loads
 from elastic.server.machine import MakeMachine
@@ -75,6 +77,25 @@ LAST_REPORTS_S = 0.25
 """After the end, so long at most is waited for the workers' last reports."""
 
 
+SAVE_S = 1.0
+"""So often the figures are kept: of those of a coordinator that is killed, the last second is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """There was a coordinator before this one.
+
+    Attributes:
+        alive: Address of each worker process that lives, by number.
+        resumed: The whole job had ended, or was killed; else it runs on.
+        cause: What became of that coordinator.
+    """
+
+    alive: dict[int, str]
+    resumed: bool
+    cause: str
+
+
 class Server:
     """One job's coordinator process.
 
@@ -84,36 +105,49 @@ class Server:
         make_machine: Makes what decides, of the plan and the numbers of workers and spares.
         messages: Which the execution model sends beside the core's.
         strategy: How that model recovers, in the report.
+        takeover: This is not the job's first coordinator.
     """
 
     def __init__(
         self, address: str, command: str, plan: Plan, setup: Setup, workers: int, spares: int,
         make_machine: MakeMachine = Coordinator, messages: Sequence[type] = (), strategy: str = "checkpoint",
+        takeover: Takeover | None = None,
     ) -> None:  # fmt: skip
+        self._journal = JournalFile(Path(setup.directory) / JOURNAL, sync=plan.settings.disk == "sync")
+        facts = None if takeover is None else self._journal.newest(FACTS)
+        self._takeover = takeover
         self._hub = Hub("coordinator", address, codec(messages))
         self._hub.connect(COMMAND, command)
         self._liveness = LivenessMonitor(plan.settings.heartbeat_ms)
         self._hub.register(self._liveness.socket)
-        self._clock = JobClock()
+        same_clock = takeover is not None and not takeover.resumed
+        self._clock = JobClock(self._journal.newest(CLOCK) if same_clock else None)
+        self._journal.keep(CLOCK, self._clock.offset_s)
+        self._journal.keep(ENDED, None)
+        if facts is not None:
+            since_s = facts["since_s"] if same_clock else self._clock()
+            plan = replace(plan, epoch_s=facts["epoch_s"], since_s=since_s)
         self._plan, self._setup, self._wanted = plan, setup, workers
-        self._machine = make_machine(plan, workers, spares)
-        self._journal = JournalFile(Path(setup.directory) / "journal.sqlite")
+        self._machine = make_machine(plan, workers, spares, facts)
         sinks = [(n, i) for n, o in plan.operators.items() if o.kind == "sink" for i in range(o.parallelism)]
         latency = LatencyTracker(plan, sinks)
-        self._figures = Figures(plan, self._machine.members, 0.0, latency, Recoveries(strategy))
+        self._figures = Figures(plan, self._machine.members, plan.since_s, latency, Recoveries(strategy))
         policy = plan.settings.scaling
         self._loads = None if policy is None else Loads(plan, self._machine.members, policy.period_s)
         self._greeted: dict[int, Hello] = {}
         self._clients = Clients(self._hub, self._machine, self._figures, self._greeted, self._handle)
         self._ready: set[int] = set()
         self._suspects: dict[int, float] = {}
-        self._status_at = 0.0
+        self._status_at = self._saved_at = 0.0
+        self._kept_events = 0
         self._end: EndJob | None = None
         self._outcome: bytes | None = None
 
     def run(self) -> None:
         """Coordinate until the job has ended and the command says goodbye."""
         try:
+            if self._takeover is not None:
+                self._take_over(self._takeover)
             running = True
             while running:
                 longest = EXIT_NEWS_S if self._suspects else STATUS_S
@@ -134,6 +168,26 @@ class Server:
             self._liveness.close()
             self._hub.close()
 
+    def _take_over(self, takeover: Takeover) -> None:
+        """Go on where the coordinator before this one was: who runs is asked what he has, who waits says hello."""
+        members = self._machine.members
+        known = {w.id: w.address for w in members.workers.values() if not w.lost}
+        if not takeover.resumed:
+            self._figures.recall(self._journal.newest(FIGURES), self._journal.events())
+            self._kept_events = len(self._figures.events)
+        alive = {id: at for id, at in known.items() if id in takeover.alive or id >= FIRST_EXTRA}
+        alive = {} if takeover.resumed else alive
+        starting = {id: at for id, at in takeover.alive.items() if id not in members.workers}
+        for id, at in {**alive, **starting}.items():
+            self._hub.connect(str(id), at)
+            self._hub.send(str(id), Rejoin(self._machine.epoch))
+        for id, at in alive.items():
+            self._greeted[id] = Hello(id, at, 0)
+            self._ready.add(id)
+            self._liveness.watch(str(id), at)
+        if members.workers or members.instances:
+            self._handle(Recovered(frozenset(alive), frozenset(starting), takeover.resumed, takeover.cause))
+
     def _measure(self) -> None:
         if self._loads is None or not self._plan.epoch_s or self._end is not None:
             return
@@ -146,10 +200,7 @@ class Server:
         now = self._clock()
         match message:
             case Hello():
-                self._greeted[message.worker] = message
-                self._hub.connect(str(message.worker), message.address)
-                self._hub.send(str(message.worker), self._setup)
-                self._liveness.watch(str(message.worker), message.address)
+                self._on_hello(message)
             case Ready():
                 self._on_ready(message.worker)
             case Refused() | Crashed():
@@ -187,12 +238,21 @@ class Server:
         else:
             self._act([Record("warning", worker=message.worker, cause=text), EndWorker(message.worker)])
 
+    def _on_hello(self, hello: Hello) -> None:
+        """A worker is up; one that has joined before greets a new coordinator, and has all it needs."""
+        if hello.worker in self._machine.members.workers:
+            return
+        self._greeted[hello.worker] = hello
+        self._hub.connect(str(hello.worker), hello.address)
+        self._hub.send(str(hello.worker), self._setup)
+        self._liveness.watch(str(hello.worker), hello.address)
+
     def _on_ready(self, worker: int) -> None:
         """Tick 0 is when the last of the wanted workers is ready; those that come later are told when it was."""
         self._ready.add(worker)
         members = self._machine.members
         if not self._plan.epoch_s and len(self._ready) >= self._wanted:
-            self._plan = replace(self._plan, epoch_s=self._clock())
+            self._plan = replace(self._plan, epoch_s=(now := self._clock()), since_s=now)
             members.plan = self._machine.plan = self._figures.plan = self._plan
             self._figures.latency.epoch_s = self._figures.epoch_s = self._plan.epoch_s
             for early in sorted(self._ready):
@@ -202,7 +262,9 @@ class Server:
 
     def _join(self, worker: int) -> None:
         monotonic_s = time.monotonic()
-        self._hub.send(str(worker), Begin(self._plan.epoch_s, self._clock.at(monotonic_s), monotonic_s))
+        self._hub.send(
+            str(worker), Begin(self._plan.epoch_s, self._plan.since_s, self._clock.at(monotonic_s), monotonic_s)
+        )
         self._handle(WorkerJoined(worker, self._greeted[worker].address, extra=worker >= FIRST_EXTRA))
 
     def _on_liveness(self, worker: int, change: str) -> None:
@@ -245,6 +307,8 @@ class Server:
             match action:
                 case Send():
                     self._hub.send(str(action.worker), action.message)
+                case Journal() if action.kind == STATE:
+                    self._journal.keep(FACTS, action.body)
                 case Journal():
                     self._journal.write(action, now)
                     self._figures.journalled(action)
@@ -257,12 +321,14 @@ class Server:
                     self._hub.send(COMMAND, EndRequest(action.worker))
                 case EndJob():
                     self._finish(action)
+        self._keep_events()
 
     def _finish(self, end: EndJob) -> None:
         """The job is over: hear the workers' last reports, then say so."""
         if self._end is not None:
             return
         self._end = end
+        self._journal.keep(ENDED, end.status)
         self._machine.ended = end
         until, asked_s = self._clock() + LAST_REPORTS_S, self._clock()
         waiting = set(self._machine.members.live)
@@ -277,10 +343,20 @@ class Server:
                         waiting.discard(message.worker)
         self._tell_status()
 
+    def _keep_events(self) -> None:
+        """What has happened survives this process."""
+        for event in self._figures.events[self._kept_events :]:
+            self._journal.record(event)
+        self._kept_events = len(self._figures.events)
+
     def _tell_status(self) -> None:
         now = self._clock()
         for record in self._figures.advance(now):
             self._figures.record(record, now)
+        self._keep_events()
+        if now - self._saved_at >= SAVE_S:
+            self._saved_at = now
+            self._journal.keep(FIGURES, self._figures.saved())
         progress = self._figures.progress(now, finished=self._end is not None)
         if self._end is not None and self._outcome is None:
             self._outcome = pickle.dumps(self._figures.outcome(self._end, now))
@@ -300,14 +376,26 @@ def refuse(address: str, command: str, error: str) -> None:
     hub.close()
 
 
-def main(address: str, command: str, job: str) -> None:
-    """Coordinate one job until it has ended; the entry point of the process."""
-    coordinate(address, command, job)
+def main(address: str, command: str, job: str, takeover: dict[str, Any] | None = None) -> None:
+    """Coordinate one job until it has ended; the entry point of the process.
+
+    Args:
+        address: Where it listens.
+        command: Where the command does.
+        job: File with what is to run.
+        takeover: The fields of a ``Takeover``, as JSON gives them.
+    """
+    before = None
+    if takeover is not None:
+        alive = {int(id): at for id, at in takeover["alive"].items()}
+        before = Takeover(alive, takeover["resumed"], takeover["cause"])
+    coordinate(address, command, job, takeover=before)
 
 
 def coordinate(
     address: str, command: str, job: str,
     make_machine: MakeMachine = Coordinator, messages: Sequence[type] = (), strategy: str = "checkpoint",
+    takeover: Takeover | None = None,
 ) -> None:  # fmt: skip
     """Coordinate the job that the command has written down; the arguments after it are those of ``Server``."""
     try:
@@ -315,4 +403,4 @@ def coordinate(
     except (Exception, *ENDINGS) as error:  # noqa: BLE001 (a module of the user's may raise anything when it is imported)
         refuse(address, command, f"{CANNOT_LOAD}\n{user_trace(error).rstrip()}")
         return
-    Server(address, command, plan, setup, workers, spares, make_machine, messages, strategy).run()
+    Server(address, command, plan, setup, workers, spares, make_machine, messages, strategy, takeover).run()

@@ -16,8 +16,10 @@ class JobClock:
     lie hours before or after everybody else's.
     """
 
-    def __init__(self) -> None:
-        self._offset_s = time.time() - time.monotonic()
+    def __init__(self, offset_s: float | None = None) -> None:
+        """Begin with this machine's time, or with that of another process on it: see ``offset_s``."""
+        self.offset_s = time.time() - time.monotonic() if offset_s is None else offset_s
+        """What is added to the machine's monotonic clock."""
 
     def __call__(self) -> float:
         """Now, seconds."""
@@ -25,7 +27,7 @@ class JobClock:
 
     def at(self, monotonic_s: float) -> float:
         """The time at which this machine's monotonic clock showed, or will show, so much."""
-        return monotonic_s + self._offset_s
+        return monotonic_s + self.offset_s
 
     def follow(self, now_s: float, monotonic_s: float) -> None:
         """Show what another process's clock does, which said ``now_s`` when its monotonic clock said ``monotonic_s``.
@@ -33,4 +35,4 @@ class JobClock:
         On another machine, a message's way is the error: that delays ticks and harms nothing else.
         """
         mine_s = time.monotonic()
-        self._offset_s = now_s - (monotonic_s if abs(mine_s - monotonic_s) < SAME_MACHINE_S else mine_s)
+        self.offset_s = now_s - (monotonic_s if abs(mine_s - monotonic_s) < SAME_MACHINE_S else mine_s)

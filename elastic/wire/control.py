@@ -64,6 +64,7 @@ class Begin:
     """Tick 0 was at ``epoch_s``, Unix time; at ``now_s`` the coordinator's monotonic clock showed ``monotonic_s``."""
 
     epoch_s: float
+    since_s: float
     now_s: float
     monotonic_s: float
 

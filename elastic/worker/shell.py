@@ -40,6 +40,7 @@ from elastic.protocol import (
     Open,
     Peers,
     Persist,
+    Rejoin,
     Send,
     Start,
     Stored,
@@ -119,7 +120,8 @@ class Worker:
         self._make_host = make_host or (lambda worker, plan, _: Host(worker, plan))
         self._hub = Hub(str(worker), address, codec(messages))
         self._hub.connect(COORDINATOR, coordinator)
-        self._hub.send(COORDINATOR, Hello(worker, address, pid))
+        self._hello = Hello(worker, address, pid)
+        self._hub.send(COORDINATOR, self._hello)
         self._clock = JobClock()
         self._host: Host | None = None
         self._statistics = Statistics(worker)
@@ -247,6 +249,10 @@ class Worker:
                 os.kill(os.getpid(), signal.SIGKILL)
             case Peers():
                 self._on_peers(message)
+            case Rejoin():
+                self._hub.send(COORDINATOR, self._hello)
+                if self._host is not None:
+                    self._handle(-1, message)
             case _ if self._host is not None:
                 self._handle(int(sender) if sender.isdigit() else -1, message)
 
@@ -276,9 +282,13 @@ class Worker:
         self._hub.send(COORDINATOR, Ready(self.id))
 
     def _begin(self, begin: Begin) -> None:
+        if self._host is not None:
+            return  # said by a coordinator that was lost before it could note it
         self._clock.follow(begin.now_s, begin.monotonic_s)
         surroundings = Surroundings(self._directory, self._clock, self._hub.wake)
-        self._host = self._make_host(self.id, replace(self._plan, epoch_s=begin.epoch_s), surroundings)
+        self._host = self._make_host(
+            self.id, replace(self._plan, epoch_s=begin.epoch_s, since_s=begin.since_s), surroundings
+        )
         if (disk := self._plan.settings.disk) != "off":
             files = CheckpointFiles(self._directory / CHECKPOINTS, sync=disk == "sync")
             self._disk = DiskThread(files, self._answer)

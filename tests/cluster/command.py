@@ -52,6 +52,18 @@ def stuck():
 def holding():
     return busy(HoldsTheInterpreter())
 
+class Checked(Number):
+    def process(self, key, value, state, ctx):
+        helper.check(value)
+        yield from super().process(key, value, state, ctx)
+
+def bounded(operator: str = "number"):
+    query = Query("bounded")
+    numbers = query.source(sources.from_list(list(range(3000)), rate="1500/s")).key_by(lambda n: n % 8)
+    made = numbers.count(name="number") if operator == "count" else numbers.apply(Checked(), name="number")
+    made.sink(sinks.json_lines("out", commit="100ms"))
+    return query
+
 def failing():
     query = Query("failing")
     query.source(sources.from_list([1, 2, 0, 4])).map(helper.invert).sink(sinks.stdout())
@@ -71,6 +83,9 @@ def key(record):
 
 def invert(number):
     return 1 / number
+
+def check(number):
+    pass
 """
 
 

@@ -124,7 +124,9 @@ class Start:
         self._settings = settings
         self.job: FakeJob
 
-    def __call__(self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool) -> FakeJob:
+    def __call__(
+        self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool
+    ) -> FakeJob:
         self.keep_log = keep_log
         self.job = FakeJob(plan, directory, **self._settings)  # type: ignore[arg-type]
         return self.job

@@ -13,7 +13,7 @@ import pytest
 from elastic.errors import UserError
 from elastic.report import JobOutcome, Progress, Report
 from elastic.scenario import runner
-from elastic.scenario.directory import fresh_directory
+from elastic.scenario.directory import claimed_directory
 from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Expect, Fault
 from elastic.scenario.runner import Run, execute, prepare
@@ -199,16 +199,16 @@ def test_an_unknown_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_job_directory_is_made_anew_for_each_run(tmp_path: Path) -> None:
     for _ in range(2):
-        with fresh_directory(tmp_path / "a" / "job"):
+        with claimed_directory(tmp_path / "a" / "job"):
             (tmp_path / "a" / "job" / "left").mkdir()
             (tmp_path / "a" / "job" / "left" / "behind").touch(exist_ok=False)
 
 
 def test_a_job_directory_is_used_by_one_run_at_a_time(tmp_path: Path) -> None:
     with (
-        fresh_directory(tmp_path),
+        claimed_directory(tmp_path),
         pytest.raises(UserError, match=r"a job runs in .* already \(process \d+\)"),
-        fresh_directory(tmp_path),
+        claimed_directory(tmp_path),
     ):
         pass
 
@@ -216,7 +216,7 @@ def test_a_job_directory_is_used_by_one_run_at_a_time(tmp_path: Path) -> None:
 def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
 
-    with pytest.raises(UserError, match="has files in it and is no job directory"), fresh_directory(tmp_path):
+    with pytest.raises(UserError, match="has files in it and is no job directory"), claimed_directory(tmp_path):
         pass
 
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]

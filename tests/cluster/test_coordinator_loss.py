@@ -1,0 +1,99 @@
+"""The coordinator is killed: another one reads its journal, data flows meanwhile, nothing is lost or repeated."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
+from tests.cluster.jobs import chain, chain_rows, expected_chain
+
+pytestmark = pytest.mark.cluster
+
+
+def kill_coordinator(*, after_records: int = 0, after: str | None = None) -> Breaker:
+    """SIGKILL for the coordinator, once so many records were read and an event of a kind was seen."""
+
+    def strike(running: Running) -> bool:
+        if running.progress.records_in < after_records or (after is not None and not running.saw(after)):
+            return False
+        running.job.kill_coordinator()
+        return True
+
+    return strike
+
+
+def test_a_coordinator_that_is_killed_is_replaced_and_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
+    outcome = drive(chain(tmp_path), tmp_path, kill_coordinator(after_records=2_000))
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+    (event,) = [e for e in outcome.events if e.kind == "coordinator_recovered"]
+    assert event.cause == "the coordinator was killed by SIGKILL"
+    assert outcome.records_in == 6_000
+    assert kinds(outcome).count("started") == 1
+
+
+def test_a_coordinator_may_be_killed_while_the_job_starts(tmp_path: Path) -> None:
+    outcome = drive(chain(tmp_path), tmp_path, kill_coordinator())
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+
+
+def test_a_worker_that_is_lost_after_its_coordinator_is_recovered_by_the_next_one(tmp_path: Path) -> None:
+    outcome = drive(
+        chain(tmp_path), tmp_path,
+        kill_coordinator(after_records=1_500), kill_owner("chain", 0, after="coordinator_recovered"),
+        checkpoint_ms=200,
+    )  # fmt: skip
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+    assert "restored" in kinds(outcome)
+
+
+def kill_worker_and_coordinator(running: Running) -> bool:
+    """Both at once: the loss of the worker is known to nobody who lives."""
+    owner = running.job.owner_of("chain", 0)
+    if running.progress.records_in < 1_500 or owner is None:
+        return False
+    running.job.kill_coordinator()
+    running.job.kill(owner, note=False)
+    return True
+
+
+def test_a_worker_that_is_lost_with_its_coordinator_is_recovered_by_the_next_one(tmp_path: Path) -> None:
+    outcome = drive(chain(tmp_path), tmp_path, kill_worker_and_coordinator, checkpoint_ms=200)
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+
+
+def test_a_coordinator_may_be_killed_in_the_middle_of_a_recovery(tmp_path: Path) -> None:
+    outcome = drive(
+        chain(tmp_path), tmp_path,
+        kill_owner("chain", 0, after_records=1_500), kill_coordinator(after="detected"),
+        checkpoint_ms=200,
+    )  # fmt: skip
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+
+
+def test_a_coordinator_that_does_not_stay_up_ends_the_job(tmp_path: Path) -> None:
+    outcome = drive(chain(tmp_path), tmp_path, *[kill_next_coordinator] * 6)
+
+    assert outcome.status == "failed"
+    assert "the coordinator was killed by SIGKILL, the 6th time in 60 s" in str(outcome.error)
+
+
+def kill_next_coordinator(running: Running) -> bool:
+    """SIGKILL for the coordinator that is there now; True if there is one."""
+    if (pid := running.job.coordinator_pid) is None:
+        return False
+    os.kill(pid, signal.SIGKILL)
+    return True

@@ -1,0 +1,117 @@
+"""A job that was stopped, that failed or that was killed goes on from its directory, and its result is exact."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.command import has_committed, left_over, our_processes, start, wait_for
+
+pytestmark = pytest.mark.cluster
+
+EXPECTED = {str(key): list(range(1, 376)) for key in range(8)}
+
+
+def rows_of(place: Path) -> dict[str, list[int]]:
+    """The numbers of each key that are in the parts, ascending."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for part in (place / "out").glob("*.jsonl"):
+        for line in part.read_text().splitlines():
+            key, value = json.loads(line)
+            rows[str(key)].append(value)
+    return {key: sorted(found) for key, found in rows.items()}
+
+
+def end_of(command: subprocess.Popen[str]) -> str:
+    """What a command has printed, when it has ended."""
+    output, _ = command.communicate(timeout=60)
+    return output
+
+
+def test_a_job_of_which_everything_was_killed_goes_on_and_its_result_is_exact(place: Path) -> None:
+    command = start(place, "job.py:bounded", "--workers", "2")
+    wait_for(lambda: has_committed(place), "the first commit")
+    os.killpg(command.pid, signal.SIGKILL)
+    end_of(command)
+    wait_for(lambda: not our_processes(place), "the end of its processes")
+    assert rows_of(place) != EXPECTED
+
+    resumed = start(place, "job.py:bounded", "--workers", "2", "--resume")
+    output = end_of(resumed)
+
+    assert resumed.returncode == 0, output
+    assert "job resumed" in output
+    assert rows_of(place) == EXPECTED
+    assert our_processes(place) == []
+    assert left_over(place) == []
+
+
+def test_a_job_that_was_stopped_goes_on_with_other_numbers_of_workers(place: Path) -> None:
+    command = start(place, "job.py:bounded", "--workers", "2")
+    wait_for(lambda: has_committed(place), "the first commit")
+    os.killpg(command.pid, signal.SIGINT)
+    end_of(command)
+    assert command.returncode == 130
+    assert rows_of(place) != EXPECTED
+
+    resumed = start(place, "job.py:bounded", "--workers", "3", "--spares", "0", "--resume")
+    output = end_of(resumed)
+
+    assert resumed.returncode == 0, output
+    assert rows_of(place) == EXPECTED
+
+
+def test_a_job_that_failed_goes_on_once_its_code_is_mended(place: Path) -> None:
+    helper = place / "helper.py"
+    sound = helper.read_text()
+    helper.write_text(sound.replace("    pass\n", "    assert number != 2000, 'two thousand'\n"))
+    command = start(place, "job.py:bounded", "--workers", "2")
+    output = end_of(command)
+    assert command.returncode == 3
+    assert "two thousand" in output
+    helper.write_text(sound)
+
+    resumed = start(place, "job.py:bounded", "--workers", "2", "--resume")
+    output = end_of(resumed)
+
+    assert resumed.returncode == 0, output
+    assert rows_of(place) == EXPECTED
+
+
+def test_a_job_whose_state_does_not_fit_its_new_code_is_refused_with_what_differs(place: Path) -> None:
+    command = start(place, "job.py:bounded", "--workers", "2")
+    wait_for(lambda: has_committed(place), "the first commit")
+    os.killpg(command.pid, signal.SIGINT)
+    end_of(command)
+
+    resumed = start(place, "job.py:bounded", "--set", "operator=count", "--resume")
+    output = end_of(resumed)
+
+    assert resumed.returncode == 2
+    assert "operator 'number' was apply(Checked), and is count" in output
+    assert "run it without --resume, which forgets its state" in output
+    assert "Traceback" not in output
+
+    again = start(place, "job.py:bounded", "--workers", "2", "--resume")
+    assert end_of(again)
+    assert again.returncode == 0
+    assert rows_of(place) == EXPECTED
+
+
+def test_what_is_done_or_never_was_cannot_be_resumed(place: Path) -> None:
+    never = start(place, "job.py:repeated", "--resume")
+    assert "there is nothing to resume in" in end_of(never)
+    assert never.returncode == 2
+
+    done = start(place, "job.py:repeated")
+    end_of(done)
+    again = start(place, "job.py:repeated", "--resume")
+
+    assert "is done, there is nothing to resume" in end_of(again)
+    assert (done.returncode, again.returncode) == (0, 2)
