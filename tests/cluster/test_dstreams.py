@@ -85,7 +85,7 @@ def test_user_code_that_raises_is_tried_again_and_then_ends_the_job_with_its_lin
 def test_a_job_in_intervals_is_a_job_like_others(tmp_path: Path) -> None:
     plan: Plan = word_count(tmp_path).plan(workers=2)
 
-    job = start_job(plan, workers=2, spares=0, directory=tmp_path, keep_log=False, settings=DStream())
+    job = start_job(plan, workers=2, spares=0, directory=tmp_path, keep_log=False, resume=False, settings=DStream())
 
     assert isinstance(job, StreamJob)
     assert job.plan.operators.keys() == plan.operators.keys()
