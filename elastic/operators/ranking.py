@@ -79,7 +79,7 @@ class Ranks:
         fell = []
         for slot, rank in zip(slots.tolist(), ranks, strict=True):
             if rank is None:
-                raise TypeError("a row cannot rank by None; leave such rows out with a filter")
+                raise TypeError("a row cannot rank by None: leave such rows out with a filter")
             before = self._values[slot]
             self._values[slot] = now = rank if rank == rank else -np.inf  # noqa: PLR0124 (what NaN is)
             if before is not MISSING and now < before:

@@ -122,7 +122,9 @@ class LeadersProcessor(Processor):
         except TypeError as error:
             ranked = rows(ranks)
             at = next((n for n, rank in enumerate(ranked) if rank is None), 0)
-            raise user_error(self._context.operator, tick, ranked[at], error, key=row_at(keys, at)) from error
+            raise user_error(
+                self._context.operator, tick, ranked[at], _unranked(error), key=row_at(keys, at)
+            ) from error
 
     def _emitted(self, after: int, tick: int) -> list[Output]:
         size = len(self)
@@ -148,7 +150,7 @@ class LeadersProcessor(Processor):
             leading = self._ranks.leaders(slots, self._groups[slots], self._slots.take, self._logic.k)
         except TypeError as error:
             row, key = self._rows[int(changed[-1])], row_at(self._slots.take(changed[-1:]), 0)
-            raise user_error(self._context.operator, tick, row, error, key=key) from error
+            raise user_error(self._context.operator, tick, row, _unranked(error), key=key) from error
         of_group = self._groups[leading]
         for group in touched:
             self._leading[group] = leading[of_group == group]
@@ -237,7 +239,8 @@ class TopProcessor(Processor):
         try:
             now = first(every, self._k)
         except TypeError as error:
-            raise user_error(self._context.operator, tick.tick, [e.rank for e in every[:5]], error) from error
+            ranks = [entry.rank for entry in every[:5]]
+            raise user_error(self._context.operator, tick.tick, ranks, _unranked(error)) from error
         before, self._shown = self._shown, [(entry.code, entry.changed) for entry in now]
         places = [n for n, shown in enumerate(self._shown) if n >= len(before) or before[n] != shown]
         if not places:
@@ -273,6 +276,10 @@ class TopProcessor(Processor):
 
 _SHOWN = -1
 """Stands in the state where key groups stand, for what was emitted last."""
+
+
+def _unranked(error: TypeError) -> TypeError:
+    return TypeError(f"{error}; give top_k a function of what can be compared, such as top_k(10, by=field('price'))")
 
 
 def _of(column: Column | None) -> Column:
