@@ -17,6 +17,7 @@ from elastic.callables import caller, is_ours, shortened
 from elastic.errors import QueryError
 from elastic.operators.apply import Apply
 from elastic.operators.base import Operator
+from elastic.operators.join import TableJoin
 from elastic.plan import FALLIBLE, MAIN, Combine, Edge, Folding, OnError, OperatorPlan, Plan, Route, Settings, Step
 from elastic.units import UnitError, parse_duration_ms
 
@@ -131,9 +132,10 @@ class Graph:
         value: Callable[[Any], Any] | None = None,
         combine: Combine | None = None,
         route: Route | None = None,
+        inputs: Sequence[int] | None = None,
     ) -> None:
-        """Let every path end at the node, as one edge each: its inputs 0, 1 … in the order given."""
-        for number, path in enumerate(paths):
+        """Let every path end at the node, as one edge each: its inputs 0, 1 … in the order given, or those named."""
+        for number, path in zip(inputs or range(len(paths)), paths, strict=True):
             edge = Edge(
                 len(self._edges), path.producer, node.name, number, path.steps, path.key, path.key_name, path.keyed,
                 value, combine, path.output, route or path.route,
@@ -171,7 +173,7 @@ class Graph:
 
     def _check_policies(self, on_error: Mapping[str, OnError]) -> None:
         """Return if every policy has its operator or step, and if what is to be diverted is read."""
-        policies = {n.name: n.on_error for n in self.nodes.values() if isinstance(n.logic, Operator)}
+        policies = {n.name: n.on_error for n in self.nodes.values() if isinstance(n.logic, Operator | TableJoin)}
         policies |= {e.key_name: "fail" for e in self._edges if e.key is not None}
         policies |= {s.name: s.on_error for e in self._edges for s in e.steps if s.kind in FALLIBLE}
         for name, policy in on_error.items():
@@ -194,9 +196,11 @@ class Graph:
             return replace(plan, partitions=partitions, parallelism=min(instances, len(partitions)))
         if node.kind == "sink":
             return replace(plan, parallelism=instances if node.logic.parallel else 1)
-        logic = node.logic
+        logic, on_error = node.logic, settings.on_error.get(node.name, node.on_error)
         if isinstance(logic, Operator):
-            logic = Apply(logic, settings.on_error.get(node.name, node.on_error))
+            logic = Apply(logic, on_error)
+        elif isinstance(logic, TableJoin):
+            logic = replace(logic, on_error=on_error)
         if node.single:
             plan = replace(plan, parallelism=1)
         if node.emit is None:
@@ -225,15 +229,25 @@ def check_outputs(operator: str, outputs: Any) -> None:
     Raises:
         QueryError: It is not a sequence of different names.
     """
-    if isinstance(outputs, str) or not isinstance(outputs, Sequence):
-        better = (outputs,) if isinstance(outputs, str) else ("errors",)
-        given = f"{operator}.outputs is {shortened(outputs)}"
-        raise QueryError(f"{caller()}: {given}, not a sequence of names; write outputs = {better!r}")
-    for name in outputs:
-        check_name("an output", name)
-        if name == MAIN or list(outputs).count(name) > 1:
-            problem = "twice" if name != MAIN else "which is the output that apply() gives"
-            raise QueryError(f"{caller()}: {operator}.outputs names {name!r}, {problem}; give each a name of its own")
+    check_names(operator, "outputs", outputs)
+    if MAIN in outputs:
+        raise QueryError(f"{caller()}: {operator}.outputs names {MAIN!r}, which is the output that apply() gives")
+
+
+def check_names(operator: str, attribute: str, names: Any) -> None:
+    """Return if an operator's attribute is a sequence of different names.
+
+    Raises:
+        QueryError: It is none.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        better = (names,) if isinstance(names, str) else ("errors",)
+        given = f"{operator}.{attribute} is {shortened(names)}"
+        raise QueryError(f"{caller()}: {given}, not a sequence of names; write {attribute} = {better!r}")
+    for name in names:
+        check_name(f"one of its {attribute}", name)
+        if list(names).count(name) > 1:
+            raise QueryError(f"{caller()}: {operator}.{attribute} names {name!r} twice; give each a name of its own")
 
 
 def _with_policies(edge: Edge, on_error: Mapping[str, OnError]) -> Edge:

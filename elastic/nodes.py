@@ -5,20 +5,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from elastic.batch import Pairs
-from elastic.callables import caller, check_function, shortened
+from elastic.callables import caller, check_function, check_shippable, shortened
 from elastic.errors import QueryError
 from elastic.functions import ColumnFunction
-from elastic.graph import Graph, Node, Path, check_emit
+from elastic.graph import Graph, Node, Path, check_emit, check_names, check_on_error, check_outputs
 from elastic.operators.aggregates import Aggregate, Kind
 from elastic.operators.base import Operator
 from elastic.operators.bound_states import declared_states
 from elastic.operators.distinct import Distinct
+from elastic.operators.join import STREAM, TABLE, How, TableJoin
 from elastic.operators.spread import Rebalance
 from elastic.operators.top import ALL_TOGETHER, Leaders, Top
-from elastic.plan import Combine, Folding
+from elastic.plan import Combine, Folding, OnError
 from elastic.units import UnitError, parse_duration_ms
 
 
@@ -148,6 +149,71 @@ PAIR_KEY = ColumnFunction(
 PAIR_VALUE = ColumnFunction(
     "value of a pair", lambda row: _pair(row)[1], lambda column: column.values if isinstance(column, Pairs) else None
 )
+
+
+def applied(
+    graph: Graph,
+    inputs: Sequence[Sequence[Path]],
+    operator: Operator,
+    on_error: OnError,
+    name: str | None,
+) -> Node:
+    """A user's operator on one keyed input or several, each of one path or more.
+
+    Of a single input, the paths are numbered for ``ctx.input``.
+    """
+    if isinstance(operator, type):
+        raise QueryError(f"{caller()}: apply() takes an instance; write apply({operator.__name__}())")
+    kind = type(operator)
+    if not isinstance(operator, Operator):
+        raise QueryError(f"{caller()}: apply() takes an Operator, but {kind.__name__} is not derived from it")
+    check_inputs(operator, len(inputs))
+    check_shippable(f"operator {kind.__name__}", operator)
+    check_outputs(kind.__name__, operator.outputs)
+    check_states(operator)
+    check_on_error("apply", on_error)
+    check_broadcast(operator, [path for paths in inputs for path in paths])
+    node = graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__, on_error=on_error)
+    numbers = [number for number, paths in enumerate(inputs) for _ in paths] if len(inputs) > 1 else None
+    graph.connect(node, [path for paths in inputs for path in paths], inputs=numbers)
+    return node
+
+
+def check_inputs(operator: Operator, connected: int) -> None:
+    """Return if the operator has a method for each of so many inputs.
+
+    Raises:
+        QueryError: It declares others, or has no method for one, or one for an input that it does not declare.
+    """
+    kind, declared = type(operator), operator.inputs
+    check_names(kind.__name__, "inputs", declared)
+    if declared and len(declared) != connected:
+        raise QueryError(
+            f"{caller()}: {kind.__name__} has the inputs {', '.join(map(repr, declared))}, and is given "
+            f"{connected or 1} of them; write .connect(…).apply({kind.__name__}()), with the streams in that order"
+        )
+    common = [m for m in ("process", "process_columns") if getattr(kind, m) is not getattr(Operator, m)]
+    if not common and not declared:
+        raise QueryError(f"{caller()}: {kind.__name__} defines neither process() nor process_columns()")
+    for name in declared:
+        if not common and not hasattr(kind, f"process_{name}"):
+            raise QueryError(f"{caller()}: {kind.__name__} has the input {name!r}, but defines no process_{name}()")
+    for method in (m for m in dir(kind) if m.startswith("process_") and not hasattr(Operator, m)):
+        if declared and method.removeprefix("process_") not in declared:
+            known = ", ".join(map(repr, declared))
+            raise QueryError(f"{caller()}: {kind.__name__} defines {method}(), but its inputs are {known}")
+
+
+def joined(graph: Graph, table: Sequence[Path], stream: Sequence[Path], join: TableJoin, name: str | None) -> Node:
+    """The rows of keyed paths, each with what a table has for its key."""
+    if join.function is not None:
+        check_function("join", join.function, called="a row and what the table has for its key", arguments=2)
+    if join.how not in get_args(How):
+        raise QueryError(f"{caller()}: join(how={join.how!r}): write 'inner' or 'left'")
+    check_on_error("join", join.on_error)
+    node = graph.add("keyed", join, verb="join", name=name, default="join", on_error=join.on_error)
+    graph.connect(node, [*table, *stream], inputs=[TABLE] * len(table) + [STREAM] * len(stream))
+    return node
 
 
 def check_states(operator: Operator) -> None:

@@ -86,7 +86,8 @@ class Edge:
 
     Attributes:
         id: Position in ``Plan.edges``; subscriptions, buffers, acknowledgements and versions are kept per edge.
-        input: Which input of the consumer this is, from 0; the second part of the canonical order.
+        input: Which input of the consumer this is, from 0; the second part of the canonical order. Edges of one input,
+            of streams that were united and then connected to another, follow one another by their ids.
         steps: Stateless steps, in order. After a ``key`` step each row keeps its key, whatever they make of it.
         keyed: Whether rows are routed by key.
         route: How they are routed on an edge without keys.

@@ -11,9 +11,10 @@ from elastic.callables import caller, check_function, check_shippable, describe,
 from elastic.connectors.base import Sink
 from elastic.errors import QueryError
 from elastic.functions import identity
-from elastic.graph import Graph, Node, Path, check_on_error, check_outputs
+from elastic.graph import Graph, Node, Path, check_on_error
 from elastic.operators.aggregates import Kind
 from elastic.operators.base import Operator
+from elastic.operators.join import How, TableJoin
 from elastic.plan import ERRORS, Combine, Folding, OnError, Step, StepKind
 
 
@@ -73,6 +74,13 @@ class _Streams:
             self._graph.read(found.waits)
         return Stream(self._graph, found.paths, found.origin)
 
+    def _applied(self, node: Node) -> Stream:
+        """What an operator emits that may divert records."""
+        outputs = named_outputs(node, getattr(node.logic, "outputs", ()))
+        if node.on_error == "divert":
+            outputs |= self._diverted(str(node), [Path(node.name, output=ERRORS)])
+        return Stream(self._graph, [Path(node.name)], str(node), outputs)
+
     def _diverted(self, where: str, paths: Sequence[Path]) -> dict[str, _Named]:
         """The output that records are diverted to, which must be read."""
         origin, waits = f"output {ERRORS!r} of {where}, which diverts", self._graph.next_id()
@@ -112,16 +120,20 @@ class _Streams:
         check_on_error(verb, on_error)
         return Step(kind, f"{verb}({describe(function)})", function, 0, on_error)
 
-    def _united(self, others: Sequence[_Streams]) -> tuple[list[Path], str]:
-        """The paths of this stream and of the others, and what they are called together."""
+    def _of_one_query(self, verb: str, others: Sequence[_Streams]) -> None:
+        """Return if the others are of this stream's kind and query."""
         kind = type(self).__name__
         for other in others:
-            broadcast = isinstance(self, KeyedStream) and isinstance(other, BroadcastStream)
+            broadcast = verb == "union" and isinstance(self, KeyedStream) and isinstance(other, BroadcastStream)
             if type(other) is not type(self) and not broadcast:
-                raise QueryError(f"{caller()}: union() of a {kind} takes others of its kind, not {shortened(other)}")
+                raise QueryError(f"{caller()}: {verb}() of a {kind} takes others of its kind, not {shortened(other)}")
             if other._graph is not self._graph:
                 names = f"{self._graph.query!r} and {other._graph.query!r}"
-                raise QueryError(f"{caller()}: union() of streams of two queries, {names}; build both from one query")
+                raise QueryError(f"{caller()}: {verb}() of streams of two queries, {names}; build both from one query")
+
+    def _united(self, others: Sequence[_Streams]) -> tuple[list[Path], str]:
+        """The paths of this stream and of the others, and what they are called together."""
+        self._of_one_query("union", others)
         return [path for stream in (self, *others) for path in stream._read()], f"union ({caller()})"
 
 
@@ -387,24 +399,39 @@ class KeyedStream(_Streams):
         Raises:
             QueryError: Not an instance of a class derived from ``Operator``, or one that processes nothing.
         """
-        if isinstance(operator, type):
-            raise QueryError(f"{caller()}: apply() takes an instance; write apply({operator.__name__}())")
-        kind = type(operator)
-        if not isinstance(operator, Operator):
-            raise QueryError(f"{caller()}: apply() takes an Operator, but {kind.__name__} is not derived from it")
-        if all(getattr(kind, m, None) is getattr(Operator, m, None) for m in ("process", "process_columns")):
-            raise QueryError(f"{caller()}: {kind.__name__} defines neither process() nor process_columns()")
-        check_shippable(f"operator {kind.__name__}", operator)
-        check_outputs(kind.__name__, operator.outputs)
-        nodes.check_states(operator)
-        check_on_error("apply", on_error)
-        nodes.check_broadcast(operator, self._paths)
-        node = self._graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__, on_error=on_error)
-        self._graph.connect(node, self._read())
-        outputs = named_outputs(node, operator.outputs)
-        if on_error == "divert":
-            outputs |= self._diverted(str(node), [Path(node.name, output=ERRORS)])
-        return Stream(self._graph, [Path(node.name)], str(node), outputs)
+        return self._applied(nodes.applied(self._graph, [self._read()], operator, on_error, name))
+
+    def connect(self, *others: KeyedStream) -> ConnectedStreams:
+        """This stream and others as the inputs 0, 1 … of one operator: ``a.connect(b).apply(…)``.
+
+        Rows with the same key meet, whatever they come on. Within a tick, those of the first input come first.
+        """
+        self._of_one_query("connect", others)
+        if not others:
+            raise QueryError(f"{caller()}: connect() takes the other streams, as in orders.connect(customers)")
+        return ConnectedStreams(self._graph, (self, *others))
+
+    def join(
+        self,
+        table: KeyedStream,
+        function: Callable[[Any, Any], Any] | None = None,
+        *,
+        how: How = "inner",
+        on_error: OnError = "fail",
+        name: str | None = None,
+    ) -> Stream:
+        """Every row with the newest row of the same key in another stream: ``(key, function(row, newest))``.
+
+        Without a function ``(key, (row, newest))``. The other stream is a table: of each key its newest row counts, and
+        None deletes it. Rows that the table has nothing for are left out by ``inner``, and get None with ``left``.
+        Rows of the table go first within a tick; earlier rows are not joined again when the table changes.
+
+        Raises:
+            QueryError: Not a keyed stream of the same query, or the function cannot serve.
+        """
+        self._of_one_query("join", (table,))
+        join = TableJoin(function, how, on_error)
+        return self._applied(nodes.joined(self._graph, table._read_for("join"), self._read_for("join"), join, name))
 
     def union(self, *others: KeyedStream | BroadcastStream) -> KeyedStream:
         """The rows of all the streams, each with its own key: the inputs 0, 1 … that ``ctx.input`` tells.
@@ -463,3 +490,22 @@ class KeyedStream(_Streams):
             if name == "key_by":
                 raise QueryError(f"{caller()}: the stream has a key already, from {self._origin}")
             raise AttributeError(f"a KeyedStream has no {name}{did_you_mean(name, dir(self))}")
+
+
+class ConnectedStreams:
+    """Several keyed streams, as the inputs of one operator."""
+
+    def __init__(self, graph: Graph, streams: Sequence[KeyedStream]) -> None:
+        self._graph, self._streams = graph, tuple(streams)
+
+    def __repr__(self) -> str:
+        return f"<ConnectedStreams: {', '.join(map(repr, self._streams))}>"
+
+    def apply(self, operator: Operator, *, on_error: OnError = "fail", name: str | None = None) -> Stream:
+        """What an operator of your own yields, whose class names as many ``inputs``; see ``KeyedStream.apply``.
+
+        Raises:
+            QueryError: The operator has other inputs, or is none.
+        """
+        paths = [stream._read() for stream in self._streams]
+        return self._streams[0]._applied(nodes.applied(self._graph, paths, operator, on_error, name))

@@ -337,9 +337,12 @@ class Operator:
     attributes are for what ``__init__`` sets once. What must survive a crash belongs into the state.
 
     Attributes:
+        inputs: Names of its inputs, for one that is applied to connected streams. A row of the input "orders" goes to
+            ``process_orders``, which takes what ``process`` takes, or to ``process`` where there is none.
         outputs: Names of its outputs beside the main one, which ``ctx.emit`` emits on and ``Stream.output`` hands out.
     """
 
+    inputs: Sequence[str] = ()
     outputs: Sequence[str] = ()
 
     def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterable[Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NoReturn, TypeAlias
 
@@ -162,6 +162,7 @@ class RowProcessor(_UserProcessor):
     ) -> None:
         super().__init__(operator, context, on_error, timers)
         self._state = CurrentKey(self._kept)
+        self._process_row = _by_input(operator)
 
     def _process(self, batch: Batch) -> Output | None:
         out: list[Any] = []
@@ -179,7 +180,7 @@ class RowProcessor(_UserProcessor):
         Raises:
             UserCodeError: It raised.
         """
-        process, state, ctx, kept = self._operator.process, self._state, self._ctx, self._kept
+        process, state, ctx, kept = self._process_row, self._state, self._ctx, self._kept
         present = ctx.present
         named, may_fail = self._named.pending, self._on_error != "fail"
         keys, values = dict_keys(_of(batch.keys)), rows(_of(batch.values))
@@ -338,6 +339,14 @@ def _halves(batch: Batch) -> list[Indices]:
         return []
     first = each < len(numbers) // 2
     return [np.flatnonzero(first), np.flatnonzero(~first)]
+
+
+def _by_input(operator: Operator) -> Callable[..., Any]:
+    """What is called for a row: ``process``, or what the operator has for the input that the row came on."""
+    each = [getattr(operator, f"process_{name}", operator.process) for name in operator.inputs]
+    if all(method == operator.process for method in each):
+        return operator.process
+    return lambda key, value, state, ctx: each[ctx.input](key, value, state, ctx)
 
 
 def _keys_of(batch: Batch) -> dict[Any, None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -80,6 +80,21 @@ class Alarms(Operator):
         yield key, folded
 
 
+class Meeting(Operator):
+    """Hashes the rows of two inputs into one state, each in its own way."""
+
+    inputs = ("records", "counts")
+
+    def process_records(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[tuple[Any, int]]:
+        """Emit the new hash."""
+        state.set(crc32(repr((state.get() or 0, ctx.tick, value)).encode()))
+        yield key, state.get()
+
+    def process_counts(self, key: Any, value: Any, state: ValueState, ctx: Context) -> None:
+        """Only change the state."""
+        state.set(crc32(repr(("counts", ctx.input, state.get(), value)).encode()))
+
+
 class Visits(Operator):
     """Counts by columns, and forgets a key at every fourth row: deletions travel in checkpoints too. Fails on some."""
 
@@ -124,7 +139,7 @@ def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
     chance = random.Random(f"job {seed}")
     seconds = chance.choice((0.6, 0.7, 0.8, 0.9, 3.0))
-    queries = (_diamond, _two_sources, _two_sinks, _outputs, _rankings, _timers, _broadcasts)
+    queries = (_diamond, _two_sources, _two_sinks, _inputs, _outputs, _rankings, _timers, _broadcasts)
     query = chance.choice(queries)(chance, seconds)
     memory = chance.choice((512 << 20, 512 << 20, TINY_BYTES))
     checkpoint = chance.choice((60, 100, 200))
@@ -190,6 +205,28 @@ def _two_sinks(chance: random.Random, seconds: float) -> Query:
     twice.key_by(_first).reduce(_mixed, _second, emit=_period(chance), name="R").sink(DiscardSink(), name="K")
     twice.sink(DiscardSink(), name="L")
     return query
+
+
+def _inputs(chance: random.Random, seconds: float) -> Query:
+    """A fold of connected streams that tells them apart; a table made of it, which one of them is joined with."""
+    query = Query("inputs")
+    left = query.source(_records(chance, seconds, 80), name="S").key_by(_first_of_eleven)
+    right = query.source(_records(chance, seconds * chance.choice((0.5, 1.1)), 60), name="T")
+    counted = right.key_by(_first_of_five).count(emit=_period(chance), name="C")
+    both = left.union(right.key_by(_first_of_eleven)).connect(counted.key_by(_first_of_five)).apply(Meeting(), name="A")
+    table = both.key_by(_first_of_seven).map_values(_unless_even)
+    how: Literal["inner", "left"] = chance.choice(("inner", "left"))
+    joined = left.join(table, how=how, name="J").map(_flat)
+    joined.key_by(_first_of_five).apply(Fold(), name="B").sink(DiscardSink(), name="K")
+    return query
+
+
+def _unless_even(row: tuple[int, int]) -> tuple[int, int] | None:
+    return row if row[1] % 2 else None
+
+
+def _flat(row: Any) -> tuple[int, int]:
+    return row[0], crc32(repr(row).encode())
 
 
 def _outputs(chance: random.Random, seconds: float) -> Query:

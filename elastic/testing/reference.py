@@ -107,22 +107,22 @@ class ReferenceRun:
         return min(due, default=None)
 
     def _process(self, tick: int, sources: Mapping[str, Output], *, final: bool) -> None:
-        arrived: dict[str, list[tuple[int, Batch]]] = {name: [] for name in self._plan.operators}
+        arrived: dict[str, list[tuple[int, int, Batch]]] = {name: [] for name in self._plan.operators}
         for name, operator in self._plan.operators.items():
             outputs = self._outputs_of(name, operator, tick, sources, arrived[name], final=final)
             pieces: list[tuple[Output, Memo]] = [(output, {}) for output in outputs if len(output.groups)]
             for edge in self._plan.outputs(name):
                 batch = self._chains[edge.id].run([p for p in pieces if p[0].name == edge.output], tick)
                 if batch is not None:
-                    arrived[edge.consumer].append((edge.input, batch))
+                    arrived[edge.consumer].append((edge.input, edge.id, batch))
 
     def _outputs_of(
         self, name: str, operator: OperatorPlan, tick: int, sources: Mapping[str, Output],
-        arrived: list[tuple[int, Batch]], *, final: bool,
+        arrived: list[tuple[int, int, Batch]], *, final: bool,
     ) -> Sequence[Output]:  # fmt: skip
         if operator.kind == "source":
             return [sources[name]] if name in sources else []
-        slices = sorted(arrived, key=lambda item: item[0])
+        slices = [(number, batch) for number, _, batch in sorted(arrived, key=lambda item: item[:2])]
         if operator.kind == "keyed":
             processor = self._processors[name]
             if slices or final or processor.due_after(tick - 1) == tick:

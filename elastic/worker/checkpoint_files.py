@@ -20,6 +20,7 @@ from pathlib import Path
 
 from elastic.errors import FencedError, SinkError, UserError
 from elastic.protocol import MESSAGES
+from elastic.report import FailedRecords
 from elastic.state.backup import newest
 from elastic.state.checkpoint import BufferCheckpoint, Checkpoint
 from elastic.wire.codec import Codec, Frame
@@ -60,7 +61,7 @@ class CheckpointFiles:
 
     def __init__(self, directory: Path, *, sync: bool = False) -> None:
         self._directory, self._sync = directory, sync
-        self._codec = Codec((*MESSAGES, Checkpoint, BufferCheckpoint), trusted=True)
+        self._codec = Codec((*MESSAGES, Checkpoint, BufferCheckpoint, FailedRecords), trusted=True)
 
     def write(self, instance: int, term: int, checkpoint: Checkpoint, *, compact: bool = False) -> None:
         """The checkpoint is there for whoever needs it.

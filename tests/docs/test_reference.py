@@ -20,6 +20,7 @@ from elastic.dashboard.launch import run_query
 from elastic.operators.base import ColumnState, Context
 from elastic.report import EVENT_KINDS, Report
 from elastic.scenario.models import Elastic, Scenario, json_schema
+from elastic.streams import ConnectedStreams
 from elastic.testing import check_sink, check_source
 from elastic.testing.faults import FAULTS
 from elastic.testing.simulator import simulate
@@ -67,7 +68,7 @@ def _public(module: Any) -> list[str]:
 
 METHODS: dict[str, Any] = {
     f"{kind.__name__}.{name}": value
-    for kind in (Query, Stream, KeyedStream, Operator, ValueState, ListState, ColumnState, Context)
+    for kind in (Query, Stream, KeyedStream, Operator, ValueState, ListState, ColumnState, Context, ConnectedStreams)
     for base in reversed(kind.__mro__[:-1])
     for name, value in vars(base).items()
     if inspect.isfunction(value) and not name.startswith("_")

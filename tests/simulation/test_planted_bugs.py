@@ -279,6 +279,16 @@ def forget_ends(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(bound_states.Cells, "restore", restore)
 
 
+def hear_the_last_input_first(patch: pytest.MonkeyPatch) -> None:
+    """An instance that was restored takes its inputs in another order."""
+    original = keyed.make_inputs
+
+    def make_inputs(plan: Any, start: Any, worker: int) -> list[Any]:
+        return original(plan, start, worker)[:: -1 if start.cause else 1]
+
+    patch.setattr(keyed, "make_inputs", make_inputs)
+
+
 def give_up_the_whole_tick(patch: pytest.MonkeyPatch) -> None:
     """A bad record costs all rows that its instance was given with it."""
 
@@ -333,6 +343,7 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (leave_unprotected, CRASHES),
     (mix_up_outputs, CRASHES),
     (give_up_the_whole_tick, CRASHES),
+    (hear_the_last_input_first, CRASHES),
     (lose_a_part, SCALING),
     (forget_a_neighbour, SCALING),
     (share_with_the_first, SCALING),

@@ -197,7 +197,7 @@ def test_an_output_that_is_not_declared_is_refused() -> None:
         (7, "Bad.outputs is 7, not a sequence of names"),
         (("a", "a"), "twice"),
         (("main",), "the output that apply() gives"),
-        (("an error",), "is not a name for an output"),
+        (("an error",), "is not a name for one of its outputs"),
     ],
 )
 def test_declared_outputs_must_be_names(outputs: Any, says: str) -> None:
