@@ -29,7 +29,7 @@ from elastic.coordinator.events import (
 from elastic.coordinator.judgement import CrashLoops, Differences
 from elastic.coordinator.membership import InstanceRecord, Membership, Worker
 from elastic.coordinator.memory import Facts, facts_of, recall
-from elastic.coordinator.reconfigure import JOIN_DEADLINE_S, WAIT_FOR_SPARE_S, Procedure, Reconfigurer
+from elastic.coordinator.reconfigure import JOIN_DEADLINE_S, PATIENCE_S, WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.coordinator.scaling import Scaling
 from elastic.coordinator.succession import Succession
 from elastic.plan import Plan
@@ -343,6 +343,9 @@ class Coordinator:
         """Have the parts restored once they are cut; if the old instance has died by then, they take over at once."""
         if procedure.joined and now_s - procedure.since_s > JOIN_DEADLINE_S:
             return self.reconfigurer.abort(procedure)
+        if not procedure.cut and procedure.patient and now_s - procedure.since_s > PATIENCE_S:
+            procedure.patient = False
+            return self.reconfigurer.cut(procedure)
         if not procedure.cut or procedure.version:
             return []
         if procedure.joined or not self.members.workers[procedure.old.worker].lost:

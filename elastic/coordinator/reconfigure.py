@@ -45,6 +45,9 @@ from elastic.protocol import (
 ALIGN_AHEAD_MS = 100
 """So far ahead of all positions lies the tick at which neighbours checkpoint that are to be joined."""
 
+PATIENCE_S = 2.0
+"""So long the next checkpoint of an instance that is to be cut is waited for: what came since one is replayed."""
+
 JOIN_DEADLINE_S = 5.0
 """A join that takes longer is called off: its instances take no checkpoint meanwhile."""
 
@@ -67,6 +70,7 @@ class Procedure:
         places: The worker of each successor, where they are to restore before the old instance is replaced.
         version: Of the successors that restore; above that of the old instance.
         restored: Which of them have, and at which tick.
+        patient: The checkpoint to be cut is the next one, not the newest.
         joined: Instances that are to become one, the old one among them; none if it is only replaced or cut.
         align: The tick at which they all checkpoint; 0 while their positions are being asked for.
         positions: Where those stand that have said so.
@@ -85,6 +89,7 @@ class Procedure:
     tick: int = 0
     places: dict[int, int] = field(default_factory=dict)
     version: int = 0
+    patient: bool = False
     restored: dict[int, int] = field(default_factory=dict)
     joined: tuple[InstanceRecord, ...] = ()
     align: int = 0
@@ -176,13 +181,14 @@ class Reconfigurer:
             now_s: Time.
             parts: Interval and worker of each successor of an instance that lives; none to replace a lost one, whole.
         """
-        if any(old in p.olds for p in self.running.values()):
-            return []
+        if (running := next((p for p in self.running.values() if old in p.olds), None)) is not None:
+            return self.cut(running) if self.members.is_lost(old.worker) and not running.joined else []
         self.last += 1
         ids = {self.members.new_id(): part for part in parts or [(old.interval, old.worker)]}
         successors = tuple((id, interval) for id, (interval, _) in ids.items())
         procedure = Procedure(self.last, old, successors, cause, now_s)
         procedure.places = {id: worker for id, (_, worker) in ids.items()} if parts else {}
+        procedure.patient = bool(parts)
         if not self.locate(procedure):
             return None
         self.running[procedure.id] = procedure
@@ -276,7 +282,8 @@ class Reconfigurer:
         if procedure.cut or procedure.at is None:
             return []
         old = procedure.old
-        cut = Cut(self.epoch, procedure.id, old.id, procedure.successors, procedure.term, old.origin)
+        patient = procedure.patient and not self.members.is_lost(old.worker)
+        cut = Cut(self.epoch, procedure.id, old.id, procedure.successors, procedure.term, old.origin, patient)
         return [Send(procedure.at, cut)]
 
     def on_cut_done(self, message: CutDone) -> Procedure | None:

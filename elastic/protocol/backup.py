@@ -100,6 +100,7 @@ class Cut:
     Attributes:
         term: Under it the parts are held, and the instance's checkpoints on the disk are fenced.
         origin: The instance that this one was made from, if it may not have stored anything itself.
+        patient: Wait for the next checkpoint of the instance, which is due soon: then little has to be replayed.
     """
 
     epoch: int
@@ -108,6 +109,7 @@ class Cut:
     parts: tuple[tuple[int, KeyInterval], ...]
     term: int = 0
     origin: int | None = None
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

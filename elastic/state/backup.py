@@ -127,6 +127,7 @@ class BackupStore:
         self._fences: dict[int, int] = {}
         """The terms under which instances were cut."""
         self._loading: dict[int, Cut] = {}
+        self._awaiting: dict[int, Cut] = {}
         self._unwritten: dict[tuple[int, int, int], Command] = {}
         """What is to be said once the checkpoint of (instance, term, tick) lies on the disk."""
 
@@ -158,6 +159,7 @@ class BackupStore:
     def on_release(self, message: Release) -> list[Command]:
         """Forget an instance, and a join that was to make its checkpoint: parts that still come belong to the next."""
         self._held.pop(message.instance, None)
+        self._awaiting = {id: c for id, c in self._awaiting.items() if message.instance not in (id, *dict(c.parts))}
         self._joins = {id: j for id, j in self._joins.items() if j.order.successor != message.instance}
         return [Forget(message.instance)] if message.gone and self._disk else []
 
@@ -170,9 +172,11 @@ class BackupStore:
         if held is None or (checkpoint.base is not None and checkpoint.base != held.tick):
             return [Send(message.worker, StoreRefused(message.instance, checkpoint.tick))]
         held.keep(checkpoint)
-        return self._written(
-            message.instance, held.term, checkpoint, Send(message.worker, Stored(message.instance, checkpoint.tick))
-        )
+        stored = Send(message.worker, Stored(message.instance, checkpoint.tick))
+        commands = self._written(message.instance, held.term, checkpoint, stored)
+        if (awaiting := self._awaiting.get(message.instance)) is not None:
+            commands += self.on_cut(replace(awaiting, patient=False))
+        return commands
 
     def _written(self, instance: int, term: int, checkpoint: Checkpoint, then: Command) -> list[Command]:
         """Say something once a checkpoint is on every medium that the job promises to survive."""
@@ -204,6 +208,10 @@ class BackupStore:
         if any(successor in self._held for successor, _ in message.parts):
             return []  # they are being written
         held = self._held.get(message.instance)
+        if message.patient and held is not None and held.newest is not None:
+            self._awaiting[message.instance] = message
+            return []
+        self._awaiting.pop(message.instance, None)
         if self._disk and (held is None or held.newest is None):
             self._loading[message.reconfigure] = message
             return [Load(message.reconfigure, message.instance, message.term)]

@@ -201,3 +201,30 @@ def joining(reconfigure: int, successor: int) -> BackupStore:
     asked = answers(store.on_join(Join(1, reconfigure, 0, successor, 5, ((1, 0), (2, 7)))))
     assert asked == [Fetch(2, 0)]
     return store
+
+
+def test_a_patient_cut_waits_for_the_next_checkpoint_so_that_little_is_replayed(store: BackupStore) -> None:
+    order = Cut(1, 9, 5, ((6, LEFT), (7, RIGHT)), patient=True)
+
+    assert store.on_cut(order) == store.on_cut(order) == []
+    told = answers(store.on_store(Store(5, OWNER, checkpoint(30, 20, c=4))))
+
+    assert told == [Stored(5, 30), CutDone(9, 30, lost=False)]
+    assert contents(fetched(store, 7)) == {"c": 4}
+
+
+def test_who_has_waited_long_enough_cuts_what_there_is(store: BackupStore) -> None:
+    store.on_cut(Cut(1, 9, 5, ((6, ALL),), patient=True))
+
+    told = answers(store.on_cut(Cut(1, 9, 5, ((6, ALL),))))
+
+    assert told == [CutDone(9, 20, lost=False)]
+    assert answers(store.on_store(Store(5, OWNER, checkpoint(30, 20, a=2)))) == [StoreRefused(5, 30)]
+
+
+def test_a_cut_that_was_called_off_does_not_happen_with_the_next_checkpoint(store: BackupStore) -> None:
+    store.on_cut(Cut(1, 9, 5, ((6, ALL),), patient=True))
+
+    store.on_release(Release(1, 6))
+
+    assert answers(store.on_store(Store(5, OWNER, checkpoint(30, 20, a=2)))) == [Stored(5, 30)]

@@ -215,7 +215,7 @@ def test_fewer_instances_come_about_when_they_have_been_enough_for_long() -> Non
         record.protected = True
 
     for _ in range(PATIENCE - 1):
-        assert measured(coordinator, 0.1, 0.1) == []
+        assert sent(measured(coordinator, 0.1, 0.1), Align) == []
     assert len(sent(measured(coordinator, 0.1, 0.1), Align)) == 2
 
 
