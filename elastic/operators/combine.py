@@ -58,8 +58,7 @@ def combined(kind: Combine, keys: Column, values: Column | None, *, operator: st
     if kind in ("first", "last", "keys", "pairs"):
         return _chosen(keys, values, last=kind == "last")
     if isinstance(kind, Folding):
-        found = None if values is None else folded(kind, operator, keys, values, tick, WORTH_IT)
-        return None if found is None else Combined(*found)
+        return _folded(kind, keys, values, operator, tick)
     numbers = comparable(values) if isinstance(values, pa.Array) and _has_codes(keys) else None
     if numbers is None or not len(numbers):
         return None
@@ -90,28 +89,44 @@ def _extremes(kind: Combine, keys: Column, numbers: npt.NDArray[Any]) -> Combine
     return Combined(different, pa.array(best))
 
 
+def _folded(folding: Folding, keys: Column, values: Column | None, operator: str, tick: int) -> Combined | None:
+    if folding.merge is None or values is None or (numbered := _numbered(keys)) is None:
+        return None
+    codes, at = numbered
+    accumulators = folded(folding, codes, values, operator=operator, tick=tick, keys=keys)
+    return None if accumulators is None else Combined(take(keys, at), columnar(accumulators))
+
+
 def _chosen(keys: Column, values: Column | None, *, last: bool) -> Combined | None:
     """One row of each key: its first, or its last."""
+    if (numbered := _numbered(keys)) is None:
+        return None
+    codes, at = numbered
+    rows_at = at
+    if last:
+        rows_at = np.empty(len(at), np.int64)
+        rows_at[codes] = np.arange(len(codes))  # where several meet, the last one stays
+    return Combined(take(keys, at), None if values is None else take(values, rows_at), partial=False)
+
+
+def _numbered(keys: Column) -> tuple[Indices, Indices] | None:
+    """The number of each row's key, in the order in which they come, and where each key stands first.
+
+    None if there are too many of them, or one is not even hashable and will be refused as a key.
+    """
     if isinstance(keys, Pairs) and _has_codes(keys.keys) and _has_codes(keys.values):
-        halves = [half.dictionary_encode(null_encoding="encode") for half in (keys.keys, keys.values)]  # type: ignore[union-attr]
-        high, low = (np.asarray(half.indices).astype(np.int64) for half in halves)
-        codes = high * len(halves[1].dictionary) + low
+        high, low = (half.dictionary_encode(null_encoding="encode") for half in (keys.keys, keys.values))  # type: ignore[union-attr]
+        codes = np.asarray(high.indices).astype(np.int64) * len(low.dictionary) + np.asarray(low.indices)
     elif _has_codes(keys):
         codes = np.asarray(keys.dictionary_encode(null_encoding="encode").indices)  # type: ignore[union-attr]
     else:
+        numbers: dict[Any, int] = {}
         try:
-            numbers: dict[Any, int] = {}
             codes = np.fromiter((numbers.setdefault(key, len(numbers)) for key in dict_keys(keys)), np.int64, len(keys))
         except TypeError:
-            return None  # an unhashable key, which will be refused as such
+            return None
     codes, at = _first_positions(codes)
-    if len(at) > len(keys) * WORTH_IT:
-        return None
-    of_rows = at
-    if last:
-        of_rows = np.empty(len(at), np.int64)
-        of_rows[codes] = np.arange(len(codes))  # where several meet, the last one stays
-    return Combined(take(keys, at), None if values is None else take(values, of_rows), partial=False)
+    return None if len(at) > len(keys) * WORTH_IT else (codes, at)
 
 
 def _first_positions(codes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Indices]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from operator import length_hint
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
-
-from elastic.batch import Batch, Column, Indices, columnar, rows, take
+from elastic.batch import Batch, Column, Indices, columnar, rows
 from elastic.operators.accumulator import MISSING, Accumulator, failure_at, values_at
-from elastic.operators.failure import user_error
+from elastic.operators.failure import row_at, user_error
 from elastic.operators.snapshot import copied, freeze, thaw
 from elastic.plan import Folding
-from elastic.state.processing import dict_keys
 
 
 class _Objects(Accumulator):
@@ -73,8 +70,11 @@ class Foldings(_Objects):
         news = iter(given)
         try:
             for slot, new in zip(slots.tolist(), news, strict=True):
-                so_far = values[slot]
-                values[slot] = _after(add, init() if so_far is MISSING else so_far, new)
+                if (so_far := values[slot]) is MISSING:
+                    so_far = init()
+                values[slot] = after = add(so_far, new)
+                if after is None and so_far is not None:
+                    _refuse_none(add)
         except Exception as error:
             raise failure_at(self._operator, tick, batch, length_hint(news), error) from error
 
@@ -93,54 +93,46 @@ class Foldings(_Objects):
 
 
 def folded(
-    folding: Folding, operator: str, keys: Column, values: Column, tick: int, most: float
-) -> tuple[Column, list[Any]] | None:
-    """The different keys and an accumulator of the rows of each; None where they must travel whole, or had better.
+    folding: Folding, codes: Indices, values: Column, *, operator: str, tick: int, keys: Column
+) -> list[Any] | None:
+    """An accumulator for each code 0, 1, 2 … of the rows that have it; None where rows must travel whole.
 
     They must where an accumulator holds a float, whatever the user says of ``merge``: a sum of floats depends on how
     the rows were grouped, and they are grouped by who sends them.
 
     Args:
         folding: The user's functions.
-        operator: Its name, for errors.
-        keys: Of the rows.
+        codes: Of the rows; each comes first in this order.
         values: The rows.
+        operator: Its name, as are the others for errors.
         tick: When.
-        most: Share of different keys among the rows above which it is not worth it.
+        keys: Of the rows.
 
     Raises:
         UserCodeError: A function of the user's raised.
     """
-    if folding.merge is None:
-        return None
-    each = dict_keys(keys)
-    try:
-        first = {key: at for at, key in reversed(list(enumerate(each)))}
-    except TypeError:
-        return None  # an unhashable key, which will be refused as such
-    if len(first) > len(each) * most:
-        return None
-    accumulators: dict[Any, Any] = {}
+    init, add = folding.init, folding.add
+    accumulators: list[Any] = []
     news, row = iter(rows(values)), None
     try:
-        if holds_float([folding.init()]):
+        if holds_float([init()]):
             return None
-        for key, row in zip(each, news, strict=True):
-            so_far = accumulators[key] if key in accumulators else folding.init()
-            accumulators[key] = _after(folding.add, so_far, row)
+        for code, row in zip(codes.tolist(), news, strict=True):
+            if code == len(accumulators):
+                accumulators.append(init())
+            so_far = accumulators[code]
+            accumulators[code] = after = add(so_far, row)
+            if after is None and so_far is not None:
+                _refuse_none(add)
     except Exception as error:
-        raise user_error(operator, tick, row, error, key=each[len(each) - length_hint(news) - 1]) from error
-    if holds_float(accumulators.values()):
-        return None
-    return take(keys, np.array([first[key] for key in accumulators], np.int64)), list(accumulators.values())
+        at = len(codes) - length_hint(news) - 1
+        raise user_error(operator, tick, row, error, key=row_at(keys, at)) from error
+    return None if holds_float(accumulators) else accumulators
 
 
-def _after(add: Callable[[Any, Any], Any], so_far: Any, new: Any) -> Any:
-    after = add(so_far, new)
-    if after is None and so_far is not None:
-        name = getattr(add, "__name__", "the function")
-        raise TypeError(f"{name} returned None; return the accumulator, also where it was changed in place")
-    return after
+def _refuse_none(add: Callable[[Any, Any], Any]) -> NoReturn:
+    name = getattr(add, "__name__", "the function")
+    raise TypeError(f"{name} returned None; return the accumulator, also where it was changed in place")
 
 
 def holds_float(values: Iterable[Any]) -> bool:
