@@ -7,7 +7,7 @@ it is the same in every replay, however many instances the producer has and howe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ def spread(batch: Batch, tick: int, key_groups: int) -> Batch:
     starts = np.array([key_hash((tick, int(group))) for group in emitted_from], np.uint64)
     points = starts[at] + position * _GOLDEN
     to: Groups = ((points >> np.uint64(32)) * np.uint64(key_groups) >> np.uint64(32)).astype(np.uint16)
-    return sorted_batch(to, None, batch.values)
+    return replace(sorted_batch(to, None, batch.values, times=batch.times), marks=batch.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class RebalanceProcessor(Processor):
         merged = tick.merged()
         if merged is None or merged[0].values is None:
             return []
-        return [Output(merged[0].groups, merged[0].values)]
+        return [Output(merged[0].groups, merged[0].values, times=merged[0].times)]
 
     def delta(self) -> StateTable:
         """Nothing."""
