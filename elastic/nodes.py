@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any, get_args
 
 from elastic.batch import Pairs
@@ -174,8 +175,12 @@ def applied(
     check_on_error("apply", on_error)
     check_broadcast(operator, [path for paths in inputs for path in paths])
     node = graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__, on_error=on_error)
-    numbers = [number for number, paths in enumerate(inputs) for _ in paths] if len(inputs) > 1 else None
-    graph.connect(node, [path for paths in inputs for path in paths], inputs=numbers)
+    paths = [path for paths in inputs for path in paths]
+    numbers = [number for number, paths in enumerate(inputs) for _ in paths]
+    if len(inputs) > 1:  # a broadcast stream that was united with one of them is an input of its own
+        own = count(len(inputs))
+        numbers = [next(own) if p.route == "broadcast" else n for p, n in zip(paths, numbers, strict=True)]
+    graph.connect(node, paths, inputs=numbers if len(inputs) > 1 else None)
     return node
 
 

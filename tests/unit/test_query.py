@@ -280,6 +280,24 @@ def test_a_broadcast_stream_is_an_input_that_goes_to_all_instances() -> None:
     assert ProcessorContext.of(plan, "Rates", KeyInterval(0, 256)).broadcast == {1}
 
 
+class TwoRates(Rates):
+    """Has two inputs beside."""
+
+    inputs = ("old", "new")
+
+
+def test_a_broadcast_stream_beside_connected_ones_is_an_input_of_its_own() -> None:
+    query = Query("job")
+    rates = query.source(Lines(), name="rates")
+    old, new = (query.source(Lines(), name=name).key_by() for name in ("old", "new"))
+    old.union(rates.broadcast()).connect(new).apply(TwoRates()).sink(Out())
+
+    plan = query.plan()
+
+    assert [(e.producer, e.input) for e in plan.inputs("TwoRates")] == [("old", 0), ("new", 1), ("rates", 2)]
+    assert plan.broadcast_inputs("TwoRates") == {2}
+
+
 def with_broadcast(stream: Stream) -> KeyedStream:
     """Rows with keys, and the same ones for all instances."""
     return stream.key_by().union(stream.broadcast())
