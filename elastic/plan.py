@@ -154,6 +154,8 @@ class Settings:
         disk: Checkpoints also lie in the job directory, so that a job can be resumed: ``on``; ``sync`` has them, and
             the input log, on the disk itself before anything is acknowledged; ``off`` keeps them in memory alone.
         on_error: Policies by the name of an operator or step, in place of those that the query says.
+        stall_after_ms: An instance that has not got any further for so long is told of as a stall; 0 tells of none.
+        deadline_ms: Of a recovery and of scaling, until they are said to be overdue; 0 waits for ever.
         auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while a tick's work takes much of its length.
     """
 
@@ -167,6 +169,8 @@ class Settings:
     seed: int = 0
     partitions: int = 0
     disk: Literal["on", "sync", "off"] = "on"
+    stall_after_ms: int = 10_000
+    deadline_ms: int = 60_000
     auto_tick: bool = True
     scaling: Policy | None = None
     on_error: Mapping[str, OnError] = field(default_factory=dict)

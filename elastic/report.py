@@ -23,7 +23,7 @@ EventKind: TypeAlias = Literal[
     "spare_started", "coordinator_recovered", "job_resumed",
     "fenced", "checkpoint_lost", "scaled_out", "scaled_in", "draining", "drained",
     "nondeterminism", "source_finished",
-    "stopping", "finished", "aborted", "warning",
+    "stopping", "finished", "aborted", "warning", "stalled", "moving", "recovering", "overdue",
 ]  # fmt: skip
 
 EVENT_KINDS: Mapping[EventKind, str] = MappingProxyType(
@@ -54,6 +54,10 @@ EVENT_KINDS: Mapping[EventKind, str] = MappingProxyType(
         "finished": "Everything is processed and committed.",
         "aborted": "The job was ended at once; ticks that were not committed are dropped.",
         "warning": "Something that does not stop the job but that its owner should know; the cause says what.",
+        "stalled": "An instance stands still for longer than stall_after; the cause says in what or for what.",
+        "moving": "An instance that had stalled goes on.",
+        "recovering": "How far a recovery, or scaling, that takes more than a second is.",
+        "overdue": "A recovery, or scaling, is past its deadline; the cause says what it waits for and what follows.",
     }
 )
 """Every kind of event there is, with what it says happened. A test holds this list against ``EventKind``."""
@@ -120,6 +124,47 @@ def added(failures: Iterable[FailedRecords]) -> tuple[FailedRecords, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Stall:
+    """An instance that stood still for longer than ``stall_after``, and not because of another one that did.
+
+    Attributes:
+        what: Where it stood: ``code`` of the user's; ``source``, ``sink``: a read, a target that did not return;
+            ``worker``: one that said nothing; ``input``, ``credit``, ``cover``: it waited for others, which went on;
+            ``restore``, ``scaling``: for a checkpoint, for neighbours; ``system``: code of this package.
+        detail: The same in words.
+        tick: Its position.
+        since_s: When it last got any further, seconds since tick 0.
+        until_s: When it went on; None if it never did.
+        waiting: A sentence for each instance that waited for it.
+        lines: Where in the code it stood, innermost last: the user's own lines if there were any.
+    """
+
+    operator: str
+    instance: int
+    worker: int
+    what: str
+    detail: str
+    tick: int
+    since_s: float
+    until_s: float | None
+    waiting: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it lasts."""
+        return self.until_s is None
+
+    @property
+    def story(self) -> str:
+        """All of it in one line."""
+        where = f": {self.lines[-1]}" if self.lines else ""
+        waiting = f"; {'; '.join(self.waiting[:3])}" if self.waiting else ""
+        more = f"; and {len(self.waiting) - 3} more wait" if len(self.waiting) > 3 else ""
+        return f"{self.detail}{where}{waiting}{more}"
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorReport:
     """One operator: how many instances at the end, records taken in, and the busiest instance's share of its time."""
 
@@ -143,6 +188,8 @@ class Progress:
         checkpoint_age_s: Time since the oldest of the instances' last stored checkpoints; None before the first.
         events: What happened since the last ``Progress``, in order.
         finished: The job has ended; ask for its outcome.
+        stalls: Those that last.
+        under_way: How far each recovery, and each scaling, is, in words.
     """
 
     at_s: float = 0.0
@@ -162,6 +209,8 @@ class Progress:
     failures: tuple[FailedRecords, ...] = ()
     events: tuple[JobEvent, ...] = ()
     finished: bool = False
+    stalls: tuple[Stall, ...] = ()
+    under_way: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +323,7 @@ class JobOutcome:
     events: tuple[JobEvent, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     scale_outs: tuple[ScaleOut, ...] = ()
+    stalls: tuple[Stall, ...] = ()
     peak_memory_bytes: PeakMemory = PeakMemory()
 
 
@@ -314,6 +364,7 @@ class Report:
     events: tuple[JobEvent, ...]
     recoveries: tuple[Recovery, ...]
     scale_outs: tuple[ScaleOut, ...]
+    stalls: tuple[Stall, ...]
     expectations: tuple[Expectation, ...]
     peak_memory_bytes: PeakMemory
     shown: tuple[str, ...] = ()

@@ -105,7 +105,7 @@ class Scheduler:
     def __init__(self, plan: StreamPlan, workers: int, spares: int, epoch: int = 1) -> None:
         self._plan = plan
         self.members = Membership(plan)
-        self.scaling, self.draining = NoScaling(), NoDraining()
+        self.scaling, self.draining, self.oversight = NoScaling(), NoDraining(), None
         self.ended: EndJob | None = None
         self.epoch = epoch
         self.finish: tuple[int, bool] | None = None

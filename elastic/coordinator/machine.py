@@ -29,6 +29,7 @@ from elastic.coordinator.events import (
 from elastic.coordinator.judgement import CrashLoops, Differences
 from elastic.coordinator.membership import InstanceRecord, Membership, Worker
 from elastic.coordinator.memory import Facts, facts_of, recall
+from elastic.coordinator.oversight import Oversight
 from elastic.coordinator.reconfigure import JOIN_DEADLINE_S, PATIENCE_S, WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.coordinator.scaling import Scaling
 from elastic.coordinator.succession import Succession
@@ -50,7 +51,9 @@ from elastic.protocol import (
     Protected,
     Running,
     Send,
+    Standings,
     Started,
+    Stuck,
     Trimmed,
 )
 
@@ -92,6 +95,7 @@ class Coordinator:
         self._never: set[int] = set()
         self._false_starts = 0
         self._loops, self._differences = CrashLoops(), Differences(plan)
+        self.oversight = Oversight(self.members, self.reconfigurer, self.scaling)
         self.ended: EndJob | None = None
         self._succession = Succession(self.members, self.reconfigurer, self.ending)
         self._journalled: Facts = {}
@@ -130,6 +134,8 @@ class Coordinator:
                 actions = self._recovered(event, now_s)
             case ClockTick():
                 actions = self.ending.out_of_patience(now_s)
+                if not self.ending.stopping:
+                    actions += self.oversight.judge(now_s)
         actions += self._progress(now_s)
         ends = [action for action in actions if isinstance(action, EndJob)]
         if (verdict := self._differences.verdict(now_s, ending=bool(ends))) is not None:
@@ -383,19 +389,19 @@ class Coordinator:
             return []
         match message:
             case Started():
-                return self._started(message)
+                return self._started(message, now_s)
             case Running():
                 return self._succession.account(worker, message)
             case CutDone():
-                return self._cut_done(message)
+                return self._cut_done(message, now_s)
             case Aligned() | AlignRefused():
                 return self.reconfigurer.on_align_answer(message)
             case Protected():
                 return self._protected(message)
             case Exhausted() | Frozen() | Finished():
                 return self.ending.heard(message)
-            case GroupLoads():
-                self.members.measured(message.instance, message.loads)
+            case GroupLoads() | Standings() | Stuck():
+                self._measured(worker, message, now_s)
             case CaughtUp() | Noticed():
                 return self._news(message)
             case Failed():
@@ -410,6 +416,13 @@ class Coordinator:
                 return self._nondeterministic(message, now_s)
         return []
 
+    def _measured(self, worker: int, message: GroupLoads | Standings | Stuck, now_s: float) -> None:
+        """Facts from which something may follow when it is time to look at them."""
+        if isinstance(message, GroupLoads):
+            self.members.measured(message.instance, message.loads)
+        else:
+            self.oversight.heard(worker, message, now_s)
+
     def _news(self, message: CaughtUp | Noticed) -> list[object]:
         """What an instance has to say goes into the event log."""
         record = self.members.instances.get(message.instance)
@@ -420,8 +433,10 @@ class Coordinator:
         text = f"{message.replayed} records up to tick {message.tick}"
         return [Record("replayed", record.operator, record.index, record.worker, text)]
 
-    def _started(self, message: Started) -> list[object]:
+    def _started(self, message: Started, now_s: float) -> list[object]:
         record = self.members.instances.get(message.instance)
+        if message.cause:
+            self.oversight.undertakings.restored(message.cause, message.keys, now_s)
         if record is None:
             return self.reconfigurer.on_restored(message.instance, message.tick)
         record.running, record.start_tick = True, message.tick
@@ -439,7 +454,10 @@ class Coordinator:
         record = self.members.instances.get(message.instance)
         return [] if record is None else self.reconfigurer.on_protected(record, message.holder)
 
-    def _cut_done(self, message: CutDone) -> list[object]:
+    def _cut_done(self, message: CutDone, now_s: float) -> list[object]:
+        waiting = self.reconfigurer.running.get(message.reconfigure)
+        if waiting is not None and not waiting.cut:
+            self.oversight.undertakings.cut(waiting.cause, message.keys, now_s)
         procedure = self.reconfigurer.on_cut_done(message)
         if procedure is not None and message.lost:
             if again := self.reconfigurer.cut_at_former(procedure):

@@ -54,12 +54,13 @@ class NoProgress:
 def status_line(progress: Progress) -> str:
     """How the job does, in one line of fixed order, from the time to checkpoints, and failed records if any."""
     done = "" if progress.done is None else f" ({progress.done:.0%})"
+    stalled = f"  STALLED {len(progress.stalls)}" if progress.stalls else ""
     failures = sum(f.skipped + f.diverted for f in progress.failures)
     failed = f"  failed records {format_count(failures)}" if failures else ""
     return (
         f"{progress.at_s:.1f}s  records {format_count(progress.records_in)}{done}  "
         f"{format_count(progress.records_per_s)} records/s  lag {format_duration(progress.lag_s)}  "
-        f"workers {workers(progress)}  checkpoints {progress.checkpoints}{failed}"
+        f"workers {workers(progress)}  checkpoints {progress.checkpoints}{failed}{stalled}"
     )
 
 
@@ -78,8 +79,21 @@ def failed_line(failed: FailedRecords) -> str:
 
 def event_style(event: JobEvent) -> str:
     """The colour in which a terminal shows an event; its words say the same."""
-    if event.kind in {"killed", "paused", "failed", "detected", "nondeterminism", "checkpoint_lost", "aborted"}:
+    if event.kind in {
+        "killed",
+        "paused",
+        "failed",
+        "detected",
+        "nondeterminism",
+        "checkpoint_lost",
+        "aborted",
+        "stalled",
+    }:
         return "red"
     return (
-        "green" if event.kind in {"restored", "replayed", "caught_up"} else "yellow" if event.kind == "warning" else ""
+        "green"
+        if event.kind in {"restored", "replayed", "caught_up", "moving"}
+        else "yellow"
+        if event.kind in {"warning", "overdue"}
+        else ""
     )

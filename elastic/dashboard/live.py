@@ -67,6 +67,13 @@ def screen(name: str, note: str, progress: Progress, events: list[JobEvent]) -> 
     if progress.operators:
         parts.append(_operators(progress))
     parts += [Text.assemble(("failed records  ", "yellow"), failed_line(f)) for f in progress.failures]
+    for stall in progress.stalls:
+        name = f"stalled: {stall.operator}#{stall.instance} on worker {stall.worker}"
+        parts.append(Text(f"{name} {stall.detail}", "bold red"))
+        parts += [
+            Text(f"  {line}", "red", overflow="ellipsis", no_wrap=True) for line in (*stall.lines, *stall.waiting)
+        ]
+    parts += [Text(f"under way: {text}", "yellow") for text in progress.under_way]
     if events:
         parts.append(Text("last events", "bold"))
         parts += [Text(f"  {event}", event_style(event), overflow="ellipsis", no_wrap=True) for event in events]

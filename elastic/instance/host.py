@@ -43,6 +43,7 @@ from elastic.protocol import (
     Running,
     Send,
     SetHolder,
+    Standing,
     Start,
     Started,
     Store,
@@ -51,6 +52,7 @@ from elastic.protocol import (
     Subscribe,
     Tell,
     View,
+    Wait,
     Want,
 )
 from elastic.state.backup import BackupStore
@@ -301,6 +303,14 @@ class Host:
         """An instance cannot go on, and is dropped with this last word."""
         self._last_words.append(word)
         return [Tell(word), *self.drop(word.instance)]
+
+    def standings(self) -> dict[int, Standing]:
+        """How far every instance is, and what it waits for; those too that are being started."""
+        found = {id: instance.standing for id, instance in self.instances.items()}
+        for id, start in self._starting.items():
+            wait = Wait("opening") if start.part_at is None else Wait("part", (start.part_at,))
+            found[id] = Standing(0, 0, wait)
+        return found
 
     # -- work ----------------------------------------------------------------------------------------------------------
 

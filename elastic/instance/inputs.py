@@ -156,6 +156,12 @@ class Input:
         return min(p.closed for p in self.producers.values())
 
     @property
+    def slowest(self) -> tuple[int, ...]:
+        """The producers that have closed least; none while the producers do not tile the key groups."""
+        closed = self.closed
+        return tuple(id for id, p in self.producers.items() if p.closed == closed and not p.final)
+
+    @property
     def newest(self) -> int:
         """The newest tick with rows that waits here; 0 if none does."""
         return max((p.queue[-1].tick for p in self.producers.values() if p.queue), default=0)

@@ -5,6 +5,8 @@ Deterministic ticks (invariant 1): tick τ is processed when every input is clos
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from elastic.instance.group_load import GroupLoad
 from elastic.instance.inputs import Input
 from elastic.instance.outputs import Outputs
@@ -25,6 +27,7 @@ from elastic.protocol import (
     NeedCheckpoint,
     Protected,
     Send,
+    Standing,
     Start,
     Store,
     Stored,
@@ -32,6 +35,7 @@ from elastic.protocol import (
     Subscribe,
     Tell,
     View,
+    Wait,
     Want,
 )
 from elastic.state.checkpoint import Checkpoint
@@ -55,6 +59,12 @@ def make_inputs(plan: Plan, start: Start, worker: int) -> list[Input]:
 
 MAX_PATIENCE = 32
 """A checkpoint that is not answered is sent again after 1, 2, 4 … so many nudges."""
+
+
+def input_wait(inputs: Sequence[Input], tau: int) -> Wait | None:
+    """The wait for the inputs that are not closed past τ; None if all are."""
+    late = [i for i in inputs if i.closed <= tau]
+    return Wait("input", tuple(id for i in late for id in i.slowest), tau + 1) if late else None
 
 
 class KeyedInstance:
@@ -143,6 +153,20 @@ class KeyedInstance:
 
     def _input(self, edge: int) -> Input:
         return next(i for i in self.inputs if i.edge == edge)
+
+    @property
+    def standing(self) -> Standing:
+        """How far it is, and what it waits for."""
+        return Standing(self.tau, self.tau, self._wait())
+
+    def _wait(self) -> Wait | None:
+        if self.finished:
+            return Wait("end")
+        if self._align is not None and self.tau == self._align.tick:
+            return Wait("scaling", tick=self.tau)
+        if self.outputs.blocked:
+            return self.outputs.wait()
+        return input_wait(self.inputs, self.tau)
 
     # -- work ----------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from elastic.operators.base import Output
 from elastic.operators.failure import Failures
 from elastic.operators.stateless import Memo, chains
 from elastic.plan import Plan
-from elastic.protocol import Ack, Command, Credit, NeedCheckpoint, Send, Subscribe, Tell, Trimmed, Want
+from elastic.protocol import Ack, Command, Credit, NeedCheckpoint, Send, Subscribe, Tell, Trimmed, Wait, Want
 from elastic.state.buffer import BufferState
 from elastic.state.checkpoint import BufferCheckpoint
 from elastic.state.routing import RoutingState
@@ -128,6 +128,17 @@ class Outputs:
         later ticks before they can checkpoint or commit, and time must pass for them.
         """
         return self.blocked or self.size_bytes > self._limit_bytes
+
+    def wait(self) -> Wait | None:
+        """What keeps a source from reading, or an operator from working on; None if nothing does here."""
+        if self.blocked:
+            routes = self._routes.values()
+            on = {consumer for route in routes for consumer in route.without_credit(self._unsent_limit_bytes)}
+            return Wait("credit", tuple(sorted(on)))
+        if self.full:
+            edge = max(self.buffers, key=lambda edge: self.buffers[edge].stats.size_bytes)
+            return Wait("cover", tuple(self._routes[edge].covering_least()), self.buffers[edge].floor + 1)
+        return None
 
     def nudge(self) -> list[Command]:
         """Ask again for checkpoints that are still needed, since the last request may be lost."""

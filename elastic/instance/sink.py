@@ -13,7 +13,7 @@ import numpy as np
 
 from elastic.batch import Batch, merge
 from elastic.instance.inputs import Input
-from elastic.instance.keyed import make_inputs
+from elastic.instance.keyed import input_wait, make_inputs
 from elastic.keys import KeyInterval
 from elastic.plan import Plan
 from elastic.protocol import (
@@ -24,9 +24,11 @@ from elastic.protocol import (
     Differs,
     Finished,
     NeedCheckpoint,
+    Standing,
     Start,
     Tell,
     View,
+    Wait,
     Want,
 )
 
@@ -63,6 +65,7 @@ class SinkInstance:
         self._pending_bytes = 0
         self._pending_limit_bytes = min(PENDING_LIMIT_BYTES, plan.settings.memory_bytes // 32)
         self._under_way = False
+        self._answers = 0  # commits that returned
         self._handed = self.committed
         self._open: deque[int] = deque()  # ticks with rows that were handed over and are not committed
         self._idle_ticks = max(1, plan.settings.checkpoint_ticks or 50)
@@ -151,6 +154,15 @@ class SinkInstance:
         ticks, self._pending, self._pending_bytes = tuple(self._pending), [], 0
         return [Commit(self.id, ticks, self.tau, final=final)]
 
+    @property
+    def standing(self) -> Standing:
+        """How far it is, and what it waits for; a commit that is under way counts only when it returns."""
+        if self.finished:
+            return Standing(self.tau, self._answers, Wait("end"))
+        if self._under_way:
+            return Standing(self.tau, self._answers, Wait("target", tick=self._handed))
+        return Standing(self.tau, self.tau, input_wait(self.inputs, self.tau))
+
     def on_drain(self, tick: int) -> list[Command]:
         """The job is being stopped at ``tick``: no row comes after it, so the target is to hold all there is then."""
         self._drain = tick
@@ -163,6 +175,7 @@ class SinkInstance:
     def on_committed(self, through: int, rows: int, *, final: bool) -> list[Command]:
         """The target holds everything through this tick; ``rows`` is what the last commit wrote."""
         self._under_way = False
+        self._answers += 1
         advanced, self.committed = through > self.committed, through
         self.rows_committed += rows
         while self._open and self._open[0] <= through:

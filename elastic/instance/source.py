@@ -17,7 +17,19 @@ from elastic.keys import KeyInterval
 from elastic.operators.base import Output
 from elastic.operators.failure import Failures
 from elastic.plan import Plan
-from elastic.protocol import Ack, Command, Credit, Exhausted, GroupLoads, Start, Subscribe, Tell, Want
+from elastic.protocol import (
+    Ack,
+    Command,
+    Credit,
+    Exhausted,
+    GroupLoads,
+    Standing,
+    Start,
+    Subscribe,
+    Tell,
+    Wait,
+    Want,
+)  # fmt: skip
 from elastic.report import FailedRecords
 
 CHUNK_BYTES = 4 << 20
@@ -51,6 +63,12 @@ class SourceInstance:
     def full(self) -> bool:
         """Whether reading must wait for credit or for a downstream checkpoint. Empty ticks may still be closed."""
         return self.outputs.full
+
+    @property
+    def standing(self) -> Standing:
+        """How far it is, and what keeps it from reading."""
+        wait = Wait("end") if self.finished else self.outputs.wait() or Wait("data")
+        return Standing(self.tau, self.records_in, wait)
 
     @property
     def floor(self) -> int:

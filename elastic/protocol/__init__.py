@@ -61,6 +61,7 @@ from elastic.protocol.ending import (
     Freeze,
     Frozen,
 )
+from elastic.protocol.standing import Standing, Standings, Stuck, Wait
 from elastic.protocol.streams import (
     Ack,
     Credit,
@@ -84,6 +85,6 @@ MESSAGES: tuple[type, ...] = (
     View, Peers, Rejoin, Running, Start, Retire, SetHolder, Hold, Release, Cut, Align, Join,
     Freeze, Finish, Drain, ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected,
     Exhausted, Frozen, Finished, CaughtUp, Failed, Fenced, Trimmed, Nondeterministic, Noticed,
-    GroupLoads,
+    GroupLoads, Wait, Standing, Standings, Stuck,
 )  # fmt: skip
 """Every message that may cross a process border, in a fixed order."""

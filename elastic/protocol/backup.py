@@ -114,11 +114,12 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class CutDone:
-    """The parts lie at the holder. ``lost``: it should have had a checkpoint and has none."""
+    """The parts, of so many keys, lie at the holder. ``lost``: it should have had a checkpoint and has none."""
 
     reconfigure: int
     tick: int
     lost: bool
+    keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)

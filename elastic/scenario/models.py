@@ -135,6 +135,18 @@ class Elastic(Section):
             "and past any cache; off, nowhere."
         ),
     ] = "on"
+    stall_after: Annotated[
+        int,
+        BeforeValidator(_off),
+        _written("^(off|[0-9]+ *(ms|s|m))$", "10s", "off"),
+        _field("An instance that has got no further for so long is told of, with where it stands; off never.", "10s"),
+    ] = 10_000
+    deadline: Annotated[
+        int,
+        BeforeValidator(_off),
+        _written("^(off|[0-9]+ *(ms|s|m))$", "60s", "off"),
+        _field("Of a recovery and of scaling; off waits for ever.", "60s"),
+    ] = 60_000
     nondeterminism: Annotated[
         Literal["fail", "warn"],
         Field(description="fail stops the job when a replay differs from what was sent; warn reports it and goes on."),
@@ -169,6 +181,8 @@ class Elastic(Section):
             memory_bytes=memory_bytes,
             heartbeat_ms=self.heartbeat,
             tick_bytes=self.tick_bytes,
+            stall_after_ms=self.stall_after,
+            deadline_ms=self.deadline,
             nondeterminism=self.nondeterminism,
             disk=self.disk,
             seed=self.seed,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 
 from elastic.coordinator.events import EndJob, Journal, Record
 from elastic.coordinator.membership import Membership
+from elastic.coordinator.oversight import Oversight
 from elastic.plan import Plan
 from elastic.protocol import CaughtUp, Started
 from elastic.report import (
@@ -22,13 +23,25 @@ from elastic.report import (
     PeakMemory,
     Progress,
     ScaleOut,
+    Stall,
 )
 from elastic.server.failures import FailureCounts
 from elastic.server.latency import LatencyHistogram, LatencyTracker
 from elastic.server.recoveries import Recoveries
 from elastic.wire.control import WorkerReport
 
-_OF_THIS_PROCESS = {"plan", "members", "epoch_s", "latency", "events", "_unsent", "_history", "_reported_s", "_memory"}
+_OF_THIS_PROCESS = {
+    "plan",
+    "members",
+    "epoch_s",
+    "latency",
+    "oversight",
+    "events",
+    "_unsent",
+    "_history",
+    "_reported_s",
+    "_memory",
+}
 
 RATE_WINDOW_S = 2.0
 """Rates shown while a job runs are means over so long; and so is how busy operators are."""
@@ -75,6 +88,7 @@ class Figures:
     members: Membership
     epoch_s: float
     latency: LatencyTracker
+    oversight: Oversight | None = None
     recoveries: Recoveries = field(default_factory=Recoveries)
     events: list[JobEvent] = field(default_factory=list)
     scale_outs: list[ScaleOut] = field(default_factory=list)
@@ -94,6 +108,7 @@ class Figures:
     _stored_s: dict[int, float] = field(default_factory=dict)
     _last_commit_s: float = 0.0
     _unsent: int = 0
+    _past_stalls: tuple[Stall, ...] = ()
     _failed: FailureCounts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +119,7 @@ class Figures:
     def saved(self) -> bytes:
         """The figures so far, but for events."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_THIS_PROCESS}
+        kept["_past_stalls"] = self._stalls[0]
         stream = io.BytesIO()
         _Pickler(stream).dump((kept, self.latency.saved()))
         return stream.getvalue()
@@ -233,11 +249,15 @@ class Figures:
             failures=self._failed.total(self.members.instances),
             events=events,
             finished=finished,
+            stalls=self._stalls[1],
+            under_way=self._under_way,
         )
 
     def outcome(self, end: EndJob, now_s: float) -> JobOutcome:
         """How the job ended; asked once, since it adds to the event log."""
         self.recoveries.finish()
+        if end.status == "done" and self.oversight is not None:
+            self.oversight.stalls.finish(now_s)
         end_s = max(self._last_commit_s, self.epoch_s) if end.status == "done" else now_s
         found = self._durations.percentiles()
         durations = Durations(found.p50, found.p99)
@@ -262,8 +282,22 @@ class Figures:
             events=tuple(self.events),
             recoveries=tuple(r.report() for r in self.recoveries.real),
             scale_outs=tuple(self.scale_outs),
+            stalls=sum(self._stalls, ()),
             peak_memory_bytes=self._peak,
         )
+
+    @property
+    def _stalls(self) -> tuple[tuple[Stall, ...], tuple[Stall, ...]]:
+        """Those that are over, and those that last."""
+        stalls = None if self.oversight is None else self.oversight.stalls
+        over, open_ = ([], ()) if stalls is None else (stalls.over, tuple(stalls.open.values()))
+        return (*self._past_stalls, *over), open_
+
+    @property
+    def _under_way(self) -> tuple[str, ...]:
+        """How far recoveries and scaling are."""
+        found = [] if self.oversight is None else self.oversight.undertakings.open
+        return tuple(f"{u.cause}: {u.figures}; {u.waits_for}" for u in found)
 
     def _operators(self, busy: Mapping[int, float]) -> tuple[OperatorReport, ...]:
         reports = []

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 from elastic.coordinator.events import EndJob, Event
 from elastic.coordinator.membership import Membership
 from elastic.coordinator.memory import Facts
+from elastic.coordinator.oversight import Oversight
 from elastic.plan import Plan
 
 
@@ -43,6 +44,10 @@ class Machine(Protocol):
     @property
     def draining(self) -> RefusesDraining:
         """Who says whether a worker can be drained."""
+
+    @property
+    def oversight(self) -> Oversight | None:
+        """Who looks out for what stands still; None where nobody does."""
 
     def handle(self, event: Event, now_s: float) -> list[object]:
         """What follows from an event: messages to send, processes to start or end, entries for journal and log."""

@@ -30,7 +30,7 @@ from elastic.coordinator.events import (
 from elastic.coordinator.machine import STATE, Coordinator
 from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
-from elastic.protocol import CaughtUp, Rejoin, Send, Started
+from elastic.protocol import CaughtUp, Rejoin, Send, Started, Stuck
 from elastic.report import JobOutcome, Progress
 from elastic.server.clients import Clients
 from elastic.server.figures import Figures
@@ -67,6 +67,8 @@ from elastic.wire.control import (
 )
 from elastic.wire.liveness import LivenessMonitor
 from elastic.wire.sockets import Hub
+from elastic.worker.stacks import held_by
+from elastic.worker.watchdog import dump_path
 
 STATUS_S = 0.2
 EXIT_NEWS_S = 0.05
@@ -131,7 +133,8 @@ class Server:
         self._machine = make_machine(plan, workers, spares, facts)
         sinks = [(n, i) for n, o in plan.operators.items() if o.kind == "sink" for i in range(o.parallelism)]
         latency = LatencyTracker(plan, sinks)
-        self._figures = Figures(plan, self._machine.members, plan.since_s, latency, Recoveries(strategy))
+        members, oversight = self._machine.members, self._machine.oversight
+        self._figures = Figures(plan, members, plan.since_s, latency, oversight, Recoveries(strategy))
         policy = plan.settings.scaling
         self._loads = None if policy is None else Loads(plan, self._machine.members, policy.period_s)
         self._greeted: dict[int, Hello] = {}
@@ -160,6 +163,7 @@ class Server:
                 self._judge_suspects()
                 if self._clock() >= self._status_at:
                     self._status_at = self._clock() + STATUS_S
+                    self._look_into_dumps()
                     self._handle(ClockTick())
                     self._measure()
                     self._tell_status()
@@ -187,6 +191,14 @@ class Server:
             self._liveness.watch(str(id), at)
         if members.workers or members.instances:
             self._handle(Recovered(frozenset(alive), frozenset(starting), takeover.resumed, takeover.cause))
+
+    def _look_into_dumps(self) -> None:
+        """What silent workers hold their interpreters with, as far as files in the job directory tell it."""
+        now, oversight = self._clock(), self._machine.oversight
+        for worker in [] if oversight is None else oversight.whereabouts.silent(now):
+            if (found := held_by(dump_path(Path(self._setup.directory), worker))) is not None:
+                lines, user = found
+                self._handle(Heard(worker, Stuck(worker, 0, "worker", 0, now, lines, user)))
 
     def _measure(self) -> None:
         if self._loads is None or not self._plan.epoch_s or self._end is not None:
@@ -220,12 +232,12 @@ class Server:
                 self._figures.record(Record(message.kind, worker=message.worker, cause=message.cause), now)
             case Shutdown():
                 pass
-            case _ if sender.isdigit():
+            case _ if (worker := sender.partition(" ")[0]).isdigit():
                 if isinstance(message, Started):
                     self._figures.started(message, now)
                 if isinstance(message, CaughtUp):
                     self._figures.caught_up(message)
-                self._handle(Heard(int(sender), message))
+                self._handle(Heard(int(worker), message))
 
     def _on_broken(self, message: Refused | Crashed) -> None:
         """A worker cannot even begin, or has met a bug of ours; without one that somebody added the job can do."""

@@ -241,7 +241,7 @@ class BackupStore:
         if whole is not None:
             parts = list(partition_checkpoint(whole, intervals))
         lost = whole is None and not fresh
-        done = CutDone(order.reconfigure, 0 if whole is None else whole.tick, lost)
+        done = CutDone(order.reconfigure, 0 if whole is None else whole.tick, lost, _keys(whole))
         written: list[Command] = []
         for (successor, _), part in zip(order.parts, parts, strict=True):
             self._held[successor] = Held.of(part, order.term, fresh=whole is None and not lost)
@@ -287,11 +287,11 @@ class BackupStore:
         parts = [joining.parts[id] for id, _ in order.sources]
         whole = [p for p in parts if p is not None and p.tick == order.tick]
         lost = len(whole) < len(parts)
-        done = CutDone(order.reconfigure, order.tick, lost)
         if lost:
-            self._cuts[order.reconfigure] = done
+            self._cuts[order.reconfigure] = done = CutDone(order.reconfigure, order.tick, lost)
             return [Tell(done)]
         joined = join_checkpoints(whole)
+        done = CutDone(order.reconfigure, order.tick, lost, _keys(joined))
         self._held[order.successor] = Held.of(joined, order.term, fresh=False)
         return self._written(order.successor, order.term, joined, Tell(done))
 
@@ -299,3 +299,7 @@ class BackupStore:
         """Hand out the newest checkpoint of an instance, whole; no answer if it was cut meanwhile: a zombie asks."""
         held = self._held.get(message.instance)
         return [] if held is None else [Send(message.worker, Part(message.instance, held.fold()))]
+
+
+def _keys(checkpoint: Checkpoint | None) -> int:
+    return 0 if checkpoint is None or checkpoint.state is None else len(checkpoint.state)

@@ -176,6 +176,16 @@ class RoutingState:
             Deliver(self._edge, self._instance, to.consumer, to.serial, first, tick, part, size, mark, stable, final),
         )
 
+    def without_credit(self, limit_bytes: int) -> list[int]:
+        """Consumers that have more than so much still to be sent, and no credit for it."""
+        appended = self._buffer.appended_bytes
+        return [s.consumer for s in self if appended - s.position_bytes > limit_bytes and not s.has_credit]
+
+    def covering_least(self) -> list[int]:
+        """Consumers whose stored checkpoints, or commits, hold back trimming."""
+        acked = self._buffer.acked
+        return [s.consumer for s in self if acked[s.interval.low : s.interval.high].min() == self._buffer.floor]
+
     @property
     def unsent_bytes(self) -> int:
         """The most that any consumer has still to be sent."""

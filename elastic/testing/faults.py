@@ -32,6 +32,7 @@ FaultKind: TypeAlias = Literal[
     "crash", "double crash", "hang", "suspect", "break link", "slow link",
     "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale in", "drain", "join",
     "coordinator crash", "everything killed",
+    "stalled code", "stalled target",
 ]  # fmt: skip
 
 FAULTS: tuple[FaultKind, ...] = (
@@ -39,6 +40,7 @@ FAULTS: tuple[FaultKind, ...] = (
     "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale out", "scale in",
     "drain", "join",
     "coordinator crash", "coordinator crash", "everything killed",
+    "stalled code", "stalled target",
 )  # fmt: skip
 
 SOON_S, LATER_S = 0.003, 0.05
@@ -125,6 +127,8 @@ class Faults:
                 simulation.drain(victim) if kind == "drain" else simulation.join()
             case "coordinator crash" | "everything killed":
                 self._end_coordinator(kind)
+            case "stalled code" | "stalled target":
+                simulation.stalling.begin(victim, kind)
             case "suspect":
                 self._tell(f"{victim.name} is taken for dead")
                 simulation.lose(victim, "is suspected")
@@ -138,10 +142,8 @@ class Faults:
             case "crash in recovery":
                 self._crash(victim, kind)
                 self._armed.append(_Armed(kind, chance.randrange(3)))
-            case "crash in checkpoint":
-                self._armed.append(_Armed(kind, chance.randrange(10)))
-            case "crash at the end":
-                self._armed.append(_Armed(kind, chance.randrange(20)))
+            case "crash in checkpoint" | "crash at the end":
+                self._armed.append(_Armed(kind, chance.randrange(10 if kind == "crash in checkpoint" else 20)))
 
     def _end_coordinator(self, kind: FaultKind) -> None:
         simulation, settings = self._simulation, self._simulation.plan.settings

@@ -23,6 +23,10 @@ TINY_BYTES = 4 << 10
 """A worker's memory with which every credit window, queue and buffer is full all the time."""
 
 
+STALL_AFTER_MS = 400
+"""A virtual job lasts a second or three."""
+
+
 class Fold(Operator):
     """Hashes every value into the key's state: another order of rows, a lost or a repeated one gives another hash."""
 
@@ -145,7 +149,13 @@ def random_trial(seed: int) -> Trial:
     checkpoint = chance.choice((60, 100, 200))
     partitions = chance.choice((0, 0, 3, 5))
     settings = Settings(
-        tick_ms=10, checkpoint_ms=checkpoint, key_groups=16, memory_bytes=memory, seed=seed, partitions=partitions
+        tick_ms=10,
+        checkpoint_ms=checkpoint,
+        key_groups=16,
+        memory_bytes=memory,
+        seed=seed,
+        partitions=partitions,
+        stall_after_ms=STALL_AFTER_MS,
     )
     stop = chance.random() * seconds if chance.random() < 0.08 else None
     faults = chance.choice((2, 2, 3, 4))

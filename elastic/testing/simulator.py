@@ -37,6 +37,7 @@ from elastic.protocol import Send, Started
 from elastic.query import Query
 from elastic.testing.faults import FAULTS, FaultKind, Faults
 from elastic.testing.invariants import InvariantError, Watch
+from elastic.testing.stalling import Stalling
 from elastic.testing.verdict import Copies, SimulationResult, expected_rows
 from elastic.testing.worker import Machine, SimulatedWorker
 from elastic.testing.world import LogStore, TargetStore, World
@@ -67,6 +68,7 @@ class Simulation:
         groups = plan.settings.key_groups
         self.machine.targets = {name: TargetStore(groups) for name, o in plan.operators.items() if o.kind == "sink"}
         self._watch = self._make_watch()
+        self.stalling = Stalling(self)
         self._codec = codec() if chance.random() < 0.1 else None
         self._faults: Faults | None = None
         self._cluster = (workers, spares)
@@ -338,7 +340,7 @@ def simulate(
         stop_at_s: When the job is stopped, in virtual seconds; None if it runs to its end.
         settings: Small ones make more happen; by default ticks of 10 ms, 16 key groups, a checkpoint every 100 ms.
     """
-    settings = settings or Settings(tick_ms=10, checkpoint_ms=100, key_groups=16)
+    settings = settings or Settings(tick_ms=10, checkpoint_ms=100, key_groups=16, stall_after_ms=400)
     plan = query.plan(workers=workers, settings=settings)
     simulation = Simulation(plan, seed, workers=workers, spares=spares)
     return simulation.run(faults, tuple(kinds), within_s=within_s, stop_at_s=stop_at_s)

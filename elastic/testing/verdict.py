@@ -142,7 +142,8 @@ class Copies:
             InvariantError: It has had none for so long that nobody can be making one.
         """
         single = {r.id: r for r in self._members.of_kind("keyed") if self._is_single(r) and stored.is_needed(r)}
-        self._single_since = {id: self._single_since.get(id, now) for id in single}
+        before = {} if any(w.hung for w in self._present()) else self._single_since  # who stands still stores nothing
+        self._single_since = {id: before.get(id, now) for id in single}
         for id, since in self._single_since.items():
             if now - since > GRACE_S:
                 record = single[id]

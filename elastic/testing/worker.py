@@ -25,6 +25,7 @@ from elastic.protocol import (
     Peers,
     Persist,
     Send,
+    Standings,
     Start,
     Tell,
 )
@@ -35,6 +36,7 @@ STEP_S = 0.0005
 """A worker looks at its instances so soon after something has happened, at most."""
 
 NUDGE_S = 0.25
+REPORT_S = 0.2
 WRITE_S, SLOW_WRITE_S = 0.004, 0.1
 
 
@@ -68,8 +70,19 @@ class Machine:
         return self.world.random.random() * (SLOW_WRITE_S if self.slow_disk else WRITE_S)
 
 
+class Stalling(Protocol):
+    """Watches over what does not return."""
+
+    def committing(self, victim: SimulatedWorker, instance: int) -> None:
+        """A commit has begun on a target that stalls."""
+
+
 class Carrier(Protocol):
     """Takes a worker's messages to where they go."""
+
+    @property
+    def stalling(self) -> Stalling:
+        """Who watches over what does not return."""
 
     def carry(self, source: SimulatedWorker, command: Send) -> None:
         """To another worker."""
@@ -93,7 +106,10 @@ class SimulatedWorker:
         self._known: set[int] = set()
         self._working = False
         self._disk_at = 0.0
+        self.stalled_targets: dict[int, float] = {}
+        self.commits_since: dict[int, float] = {}
         self._world.after(self._chance.random() * NUDGE_S, self._nudge)
+        self._world.after(self._chance.random() * REPORT_S, self._report)
 
     @property
     def _chance(self) -> Random:
@@ -177,6 +193,12 @@ class SimulatedWorker:
                 self.work_soon()
             self._world.after(NUDGE_S, self._nudge)
 
+    def _report(self) -> None:
+        if self.alive:
+            if not self.hung:
+                self._carrier.tell(self, Standings(self.host.standings()))
+            self._world.after(REPORT_S, self._report)
+
     # -- commands ------------------------------------------------------------------------------------------------------
 
     def _execute(self, commands: Sequence[Command]) -> None:
@@ -192,12 +214,20 @@ class SimulatedWorker:
                     start = command.start
                     self._execute(self._guarded(start.instance, lambda s=start: self._open(s)))  # type: ignore[misc]
                 case Commit():
-                    self._world.after(self._machine.disk_s(), lambda c=command: self._committed(c))  # type: ignore[misc]
+                    self._begin_commit(command)
                 case Persist() | Load() | Forget():
                     self._on_disk(command)
                 case Close():
                     self._drivers.pop(command.instance, None)
                     self._writers.pop(command.instance, None)
+
+    def _begin_commit(self, command: Commit) -> None:
+        takes_s = self._machine.disk_s()
+        self.commits_since[command.instance] = self._world.now
+        if (stalled_s := self.stalled_targets.pop(command.instance, 0.0) - self._world.now) > takes_s:
+            takes_s = stalled_s
+            self._carrier.stalling.committing(self, command.instance)
+        self._world.after(takes_s, lambda: self._committed(command))
 
     def _on_disk(self, command: Persist | Load | Forget) -> None:
         """The worker's disk thread does one thing after the other; what it has not done is lost with the worker."""
@@ -265,6 +295,7 @@ class SimulatedWorker:
         if self.hung:  # the write happens when it goes on
             self._world.after(WRITE_S, lambda: self._committed(command))
             return
+        del self.commits_since[id]
         self._execute(self._guarded(id, lambda: self._commit(writer, command)))
         self.work_soon()
 

@@ -38,10 +38,12 @@ from elastic.protocol import (
     Freeze,
     Load,
     Open,
+    Part,
     Peers,
     Persist,
     Rejoin,
     Send,
+    Standings,
     Start,
     Stored,
     Tell,
@@ -66,6 +68,7 @@ from elastic.worker.checkpoint_files import CheckpointFiles
 from elastic.worker.disk import DiskFailed, DiskThread, Loaded, Persisted
 from elastic.worker.statistics import Statistics
 from elastic.worker.targets import Committed, Opened, TargetFailed, TargetThread
+from elastic.worker.watchdog import Activity, Watchdog, dump_path
 
 TargetAnswer: TypeAlias = Opened | Committed | TargetFailed
 DiskAnswer: TypeAlias = Persisted | Loaded | DiskFailed
@@ -135,6 +138,9 @@ class Worker:
         self._peers: set[int] = set()
         self._running = True
         self._leaves = False
+        self._address, self._coordinator = address, coordinator
+        self._watchdog: Watchdog | None = None
+        self._activity = Activity()
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -154,6 +160,8 @@ class Worker:
             time.sleep(LAST_WORDS_S)
             raise
         finally:
+            if self._watchdog is not None:
+                self._watchdog.close()
             for driver in self._drivers.values():
                 driver.close()
             self._hub.close()
@@ -189,6 +197,7 @@ class Worker:
             self._reported_s = now
             skipped = {id: driver.skipped for id, driver in self._drivers.items()}
             self._hub.send(COORDINATOR, self._statistics.report(self._host, skipped, now))
+            self._hub.send(COORDINATOR, Standings(self._host.standings()))
         if not busy:
             busy = self._host.backups.tidy()
         return busy or bool(self._local)
@@ -203,8 +212,10 @@ class Worker:
                 if isinstance(instance, SourceInstance):
                     continue
                 began = time.perf_counter()
+                self._activity.now = ("step", id, instance.tau, began)
                 moved, commands = host.step(id)
                 self._execute(commands)
+                self._activity.now = None
                 if moved:
                     busy = True
                     self._statistics.busy_s[id] += time.perf_counter() - began
@@ -222,6 +233,7 @@ class Worker:
             if driver.wakes_at > self._clock():
                 continue
             began = time.perf_counter()
+            self._activity.now = ("step", id, driver.instance.tau, began)
             try:
                 commands = driver.step()
             except UserError as error:
@@ -229,6 +241,7 @@ class Worker:
             except FencedError:
                 commands = self._on_fenced(id)
             self._execute(commands)
+            self._activity.now = None
             self._statistics.busy_s[id] += time.perf_counter() - began
             busy |= id in self._drivers and driver.wakes_at <= self._clock()
         return busy
@@ -260,7 +273,10 @@ class Worker:
         assert self._host is not None
         if isinstance(message, Stored):
             self._statistics.stored(message.instance, message.tick)
+        if isinstance(message, Part | Start):  # a state is restored, a log read
+            self._activity.now = ("message", message.instance, 0, time.perf_counter())
         self._execute(self._host.handle(sender, message))
+        self._activity.now = None
         match message:
             case Freeze() if message.instance in self._drivers:
                 self._execute(self._drivers[message.instance].on_freeze())
@@ -292,6 +308,10 @@ class Worker:
         if (disk := self._plan.settings.disk) != "off":
             files = CheckpointFiles(self._directory / CHECKPOINTS, sync=disk == "sync")
             self._disk = DiskThread(files, self._answer)
+        dump = dump_path(self._directory, self.id)
+        after_s = self._plan.settings.stall_after_ms / 1000
+        self._watchdog = Watchdog(self.id, f"{self._address}.w", self._coordinator, after_s, self._clock, dump)
+        self._activity = self._watchdog.activity()
 
     def _on_peers(self, peers: Peers) -> None:
         for worker, address in peers.addresses.items():
@@ -334,10 +354,13 @@ class Worker:
         plan = self._host.plan
         operator = plan.operators[start.operator]
         if operator.kind == "sink":
+            assert self._watchdog is not None
             context = SinkContext(
                 plan.run_id, plan.name, start.operator, plan.settings.key_groups, plan.settings.tick_ms, self._directory
             )
-            self._targets[start.instance] = TargetThread(operator.logic, context, start, self._answer, self._clock)
+            self._targets[start.instance] = TargetThread(
+                operator.logic, context, start, self._answer, self._clock, self._watchdog
+            )
             return
         try:
             feeds = self._feeds(plan, start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.keys import KeyInterval
 from elastic.protocol import Commit, Start
+from elastic.worker.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,14 @@ class TargetThread:
     Args:
         answer: Called in the thread with each result; must be thread-safe.
         clock: Unix time, seconds.
+        watchdog: Watches over a target that does not return.
     """
 
     def __init__(
         self, sink: Sink, context: SinkContext, start: Start,
-        answer: Callable[[Opened | Committed | TargetFailed], None], clock: Callable[[], float],
+        answer: Callable[[Opened | Committed | TargetFailed], None], clock: Callable[[], float], watchdog: Watchdog,
     ) -> None:  # fmt: skip
+        self._watchdog = watchdog
         self._sink, self._context, self._start, self._answer, self._clock = sink, context, start, answer, clock
         self._work: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
         self._handed: deque[tuple[int, int]] = deque()  # (tick, rows) that the writer has and has not committed
@@ -71,13 +75,18 @@ class TargetThread:
     def _run(self) -> None:
         id = self._start.instance
         writer: Writer | None = None
+        activity = self._watchdog.activity()
         try:
+            activity.now = ("open", id, 0, time.perf_counter())
             writer = self._sink.open(self._context, self._start.interval, self._start.generation)
             self._answer(Opened(self._start, writer.committed()))
+            activity.now = None
             while (command := self._work.get()) is not None:
                 self._handed.extend((tick, len(batch)) for tick, batch in command.ticks)
                 began_s = self._clock()
+                activity.now = ("commit", id, command.through, time.perf_counter())
                 through = writer.commit(command.ticks, command.through, final=command.final)
+                activity.now = None
                 rows = 0
                 while self._handed and self._handed[0][0] <= through:
                     rows += self._handed.popleft()[1]
@@ -86,5 +95,6 @@ class TargetThread:
         except Exception as error:  # noqa: BLE001 (whatever a target raises ends its instance, and is reported)
             self._answer(TargetFailed(id, error))
         finally:
+            self._watchdog.forget(activity)
             if writer is not None:
                 writer.close()

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elastic.coordinator import draining, machine, memory, reconfigure
+from elastic.coordinator import draining, machine, memory, reconfigure, standings
 from elastic.instance import driver, host, inputs, keyed
 from elastic.operators import bound_states, custom, timers, with_timers
-from elastic.protocol import Close, Hold, Retire, Send, Store, Stored
+from elastic.protocol import Close, Hold, Retire, Send, Store, Stored, Stuck
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
 from elastic.testing import world
@@ -318,6 +318,28 @@ def broadcast_by_interval(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(routing.RoutingState, "_part", lambda self, batch, to: batch.slice(to.interval))
 
 
+def ignore_watchdogs(patch: pytest.MonkeyPatch) -> None:
+    """Nobody listens to what watchdogs say."""
+    original = standings.Whereabouts.heard
+
+    def heard(self: standings.Whereabouts, worker: int, message: Any, now_s: float) -> None:
+        if not isinstance(message, Stuck):
+            original(self, worker, message, now_s)
+
+    patch.setattr(standings.Whereabouts, "heard", heard)
+
+
+def excuse_sinks(patch: pytest.MonkeyPatch) -> None:
+    """A sink whose target does not return counts as one that has nothing to do."""
+    original = standings.Whereabouts.still_since
+
+    def still_since(self: standings.Whereabouts, instance: int, now_s: float) -> float | None:
+        wait = self.wait(instance)
+        return None if wait is not None and wait.kind == "target" else original(self, instance, now_s)
+
+    patch.setattr(standings.Whereabouts, "still_since", still_since)
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
@@ -326,6 +348,8 @@ SCALING: tuple[FaultKind, ...] = ("scale out", "scale in", "join")
 DRAINS: tuple[FaultKind, ...] = ("drain", "drain", "crash", "double crash", "crash in recovery")
 SUCCESSIONS: tuple[FaultKind, ...] = ("coordinator crash", "crash in recovery", "crash", "coordinator crash")
 KILLS: tuple[FaultKind, ...] = ("everything killed", "crash in checkpoint")
+
+STALLS: tuple[FaultKind, ...] = ("stalled code", "stalled target")
 
 PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (trim_at_once, CRASHES),
@@ -358,10 +382,12 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (forget_timers, CRASHES),
     (fire_when_rows_come, CRASHES),
     (forget_ends, CRASHES),
+    (ignore_watchdogs, STALLS),
+    (excuse_sinks, STALLS),
 ]
 """Each with the faults that concern it, so that it is found soon."""
 
-EVERY_KIND = [CRASHES, ZOMBIES, LOSSES, ENDS, SCALING, DRAINS, SUCCESSIONS, KILLS]
+EVERY_KIND = [CRASHES, ZOMBIES, LOSSES, ENDS, SCALING, DRAINS, SUCCESSIONS, KILLS, STALLS]
 
 SEEDS = 200
 

@@ -100,7 +100,7 @@ def test_being_told_to_hold_again_loses_nothing(store: BackupStore) -> None:
 def test_a_cut_gives_each_successor_the_part_of_its_key_groups(store: BackupStore) -> None:
     done = store.on_cut(Cut(1, 9, 5, ((6, LEFT), (7, RIGHT))))
 
-    assert answers(done) == [CutDone(9, 20, lost=False)]
+    assert answers(done) == [CutDone(9, 20, lost=False, keys=3)]
     assert contents(fetched(store, 6)) == {"a": 1, "b": 5}
     assert contents(fetched(store, 7)) == {"c": 3}
 
@@ -172,7 +172,7 @@ def test_checkpoints_of_neighbours_are_joined_once_those_of_other_holders_have_c
 
     (done,) = answers(store.on_part(Part(2, checkpoint(5, None, b=2))))
 
-    assert done == CutDone(4, 5, lost=False)
+    assert done == CutDone(4, 5, lost=False, keys=2)
     assert contents(fetched(store, 9)) == {"a": 1, "b": 2}
 
 
@@ -189,7 +189,7 @@ def test_a_join_that_was_called_off_takes_no_part_of_the_next_one() -> None:
 
     (done,) = answers(store.on_part(Part(2, checkpoint(5, None, b=2))))
 
-    assert done == CutDone(5, 5, lost=False)
+    assert done == CutDone(5, 5, lost=False, keys=2)
     assert contents(fetched(store, 10)) == {"a": 1, "b": 2}
 
 

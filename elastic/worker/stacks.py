@@ -1,0 +1,78 @@
+"""Where a thread is, in lines that a user can act on: their own, and not how the system got there."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+import sysconfig
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+Frame: TypeAlias = tuple[str, int, str]
+"""File, line, function."""
+
+MOST_LINES = 8
+FEWEST_LINES = 3
+"""Of the system's own code, where none of the user's is in it."""
+
+_OURS = str(Path(__file__).parents[1])
+_NOT_THE_USERS = (
+    _OURS,
+    *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+    "<frozen ",
+)
+_DUMPED = re.compile(r'  File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.*)')
+
+
+def frames_of(thread: int) -> list[Frame]:
+    """The frames of a thread as of now, outermost first; none if it has ended."""
+    frame = sys._current_frames().get(thread)  # noqa: SLF001 (documented, in spite of its name)
+    return [] if frame is None else [(f.filename, f.lineno or 0, f.name) for f in traceback.extract_stack(frame)]
+
+
+def in_lines(frames: Sequence[Frame]) -> tuple[tuple[str, ...], bool]:
+    """The user's own frames, innermost last, and whether there are any; if not, the innermost ones of all."""
+    users = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)]
+    chosen = users[-MOST_LINES:] or frames[-FEWEST_LINES:]
+    return tuple(map(_line, chosen)), bool(users)
+
+
+def reads(frames: Sequence[Frame]) -> bool:
+    """Whether a source's reader is being called."""
+    return any(file.startswith(_OURS) and name in {"_read_feed", "reread"} for file, _, name in frames)
+
+
+def dumped(text: str) -> list[Frame]:
+    """The frames of the main thread in what ``faulthandler`` wrote below ``header``, outermost first."""
+    main, _, dump = text.partition("\n")
+    for part in dump.split("\n\n"):
+        title, _, rest = part.partition("\n")
+        if title.startswith("Timeout"):
+            title, _, rest = rest.partition("\n")
+        if main and main in title:
+            found = [(m["file"], int(m["line"]), m["name"]) for m in _DUMPED.finditer(rest)]
+            return found[::-1]
+    return []
+
+
+def held_by(path: Path) -> tuple[tuple[str, ...], bool] | None:
+    """What ``in_lines`` makes of the stack in a file; None if there is none."""
+    try:
+        frames = dumped(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    return in_lines(frames) if frames else None
+
+
+def header(thread: int) -> str:
+    """How a thread is called in such a dump."""
+    return f"Thread 0x{thread:016x}\n"
+
+
+def _line(frame: Frame) -> str:
+    file, line, name = frame
+    source = linecache.getline(file, line).strip()
+    return f"{file}, line {line}, in {name}" + (f": {source}" if source else "")

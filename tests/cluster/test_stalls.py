@@ -1,0 +1,163 @@
+"""Jobs that stand still on real processes: who does is named with the line that does not return; nobody is killed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elastic import Operator, Query, sinks, sources
+from elastic.batch import Batch
+from elastic.connectors.base import Sink, SinkContext, Writer
+from elastic.connectors.discard import DiscardSink
+from elastic.keys import KeyInterval
+from elastic.report import JobOutcome, Stall
+from tests.cluster.driving import Running, drive, kinds
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+STALL_AFTER_MS = 700
+
+
+class Endless(Operator):
+    """Loops for a while at one record, as an operator with a mistake would for ever."""
+
+    def process(self, key: Any, value: Any, state: Any, ctx: Any) -> Iterator[Any]:
+        if value == 60:
+            until = time.monotonic() + 2.5
+            while time.monotonic() < until:
+                sum(range(100))  # the endless loop
+        yield key, value
+
+
+class Backtracking(Operator):
+    """Holds the interpreter at one record."""
+
+    def process(self, key: Any, value: Any, state: Any, ctx: Any) -> Iterator[Any]:
+        if value == 60:
+            re.match(r"(a+)+$", "a" * 26 + "b")  # takes seconds
+        yield key, value
+
+
+class LockedSink(Sink):
+    """A target that answers no commit of the third second."""
+
+    name = "locked"
+
+    def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
+        return _LockedWriter(DiscardSink().open(context, interval, generation))
+
+
+class _LockedWriter(Writer):
+    def __init__(self, inner: Writer) -> None:
+        self._inner, self._opened_s = inner, time.monotonic()
+        self._is_locked = True
+
+    def committed(self) -> list[tuple[KeyInterval, int]]:
+        return self._inner.committed()
+
+    def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
+        if self._is_locked and time.monotonic() > self._opened_s + 0.5:
+            self._is_locked = False
+            time.sleep(3.5)  # somebody holds the lock
+        return self._inner.commit(ticks, through, final=final)
+
+
+def job(operator: Operator | None = None, sink: Sink | None = None) -> Query:
+    query = Query("stalls")
+    numbers = query.source(sources.from_list(list(range(200)), rate="200/s")).key_by(lambda n: n % 7)
+    stream = numbers.apply(operator or Passing(), name="operator")
+    stream.sink(sink or sinks.discard(), name="sink")
+    return query
+
+
+class Passing(Operator):
+    """Passes rows on."""
+
+    def process(self, key: Any, value: Any, state: Any, ctx: Any) -> Iterator[Any]:
+        yield key, value
+
+
+def only(outcome: JobOutcome) -> Stall:
+    assert outcome.status == "done", outcome.error
+    assert outcome.records_out == 200
+    assert "failed" not in kinds(outcome)
+    assert outcome.stalls, outcome.events
+    return outcome.stalls[0]
+
+
+def test_user_code_that_loops_is_named_with_its_line_while_it_loops(tmp_path: Path) -> None:
+    seen: list[Stall] = []
+
+    def watch(running: Running) -> bool:
+        seen.extend(running.progress.stalls)
+        return bool(seen)
+
+    stall = only(drive(job(Endless()), tmp_path, watch, workers=2, stall_after_ms=STALL_AFTER_MS))
+
+    assert (seen[0].operator, seen[0].what, seen[0].until_s) == ("operator", "code", None)
+    assert "# the endless loop" in seen[0].lines[-1] or "while time.monotonic()" in seen[0].lines[-1]
+    assert f"{__file__}, line " in seen[0].lines[-1]
+    assert stall.until_s is not None
+    assert stall.until_s - stall.since_s == pytest.approx(2.5, abs=0.9)
+    assert any("waits for its worker, which is busy with operator#" in sentence for sentence in stall.waiting)
+
+
+def test_user_code_that_holds_the_interpreter_is_named_with_its_line_too(tmp_path: Path) -> None:
+    stall = only(drive(job(Backtracking()), tmp_path, workers=2, stall_after_ms=STALL_AFTER_MS, heartbeat_ms=500))
+
+    assert (stall.operator, stall.what) == ("operator", "code")
+    assert "holds Python's interpreter" in stall.detail
+    assert "# takes seconds" in stall.lines[-1]
+
+
+def test_a_target_that_does_not_return_is_named_with_its_line_and_those_that_wait_for_it(tmp_path: Path) -> None:
+    stall = only(drive(job(sink=LockedSink()), tmp_path, workers=2, stall_after_ms=STALL_AFTER_MS))
+
+    assert (stall.operator, stall.what) == ("sink", "sink")
+    assert "has not returned from a commit" in stall.detail
+    assert "# somebody holds the lock" in stall.lines[-1]
+
+
+def test_a_stopped_worker_is_hung_and_replaced_where_heartbeats_are_quick_and_a_stall_where_they_are_slow(
+    tmp_path: Path,
+) -> None:
+    resume_at: list[float] = []
+
+    def pause(running: Running) -> bool:
+        owner = running.job.owner_of("operator", 0)
+        if running.progress.records_in < 40 or owner is None:
+            return False
+        running.job.pause(owner)
+        resume_at.append(time.monotonic() + 6.0)
+        return True
+
+    def resume(running: Running) -> bool:
+        if time.monotonic() < resume_at[0]:
+            return False
+        for worker in range(3):
+            running.job.resume(worker)
+        return True
+
+    outcome = drive(job(), tmp_path, pause, resume, workers=2, stall_after_ms=STALL_AFTER_MS, heartbeat_ms=30_000)
+    stall = only(outcome)
+
+    assert stall.what == "worker"
+    assert "has said nothing for" in stall.detail
+    assert stall.until_s is not None
+
+
+def test_a_job_that_is_merely_slow_or_idle_has_no_stalls(tmp_path: Path) -> None:
+    query = Query("idle")
+    numbers = query.source(sources.from_list(list(range(5)), rate="2/s")).key_by(lambda n: n % 7)
+    numbers.count(emit="1s").sink(sinks.discard())
+
+    outcome = drive(query, tmp_path, workers=2, stall_after_ms=1000)
+
+    assert outcome.status == "done", outcome.error
+    assert outcome.stalls == ()
+    assert "stalled" not in kinds(outcome)
