@@ -14,7 +14,7 @@ from elastic.callables import did_you_mean
 from elastic.operators.failure import user_trace
 from elastic.plan import Plan, Settings
 from elastic.query import Query
-from elastic.report import JobOutcome, Report, Verdict, report_of
+from elastic.report import JobOutcome, Report, Verdict, report_of, usable_cores
 from elastic.scenario.control import JobControl, StartJob, Watcher
 from elastic.scenario.directory import claimed_directory
 from elastic.scenario.expectations import check_expectations, judge
@@ -27,6 +27,9 @@ from elastic.scenario.verify import JobResult, contents, verdict_of_check, verdi
 
 POLL_S = 0.05
 """A fault fires, and Ctrl-C is seen, at most this late."""
+
+WORKERS_PER_CORE = 4
+"""More are warned of: each is a process with an interpreter of its own, of some 50 MiB."""
 
 STOP_S = 1.6
 """Time that a stopped job gets before it is aborted: 1 s to drain and 0.6 s to commit. What is left of the two seconds
@@ -126,11 +129,13 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
 
 
 def warnings(run: Run) -> Iterator[str]:
-    """What the run cannot survive with the workers it has, one sentence each."""
+    """What the run cannot survive with the workers it has, and when they are too many; one sentence each."""
     if run.workers == 1 and run.spares == 0:
         yield "with one worker and no spare, its state and the backup of it are lost together; use at least two"
     elif run.spares == 0:
         yield "with no spare, the work of a worker that fails waits for a new process to start; use spares: 1"
+    if run.workers > (most := WORKERS_PER_CORE * usable_cores()):
+        yield f"{run.workers} workers on {usable_cores()} cores mostly wait for one another; use {most} at most"
 
 
 def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: Watcher, printer: Printer) -> None:

@@ -180,7 +180,13 @@ def test_the_jobs_own_lines_are_in_the_report(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("workers", "spares", "warning"),
-    [(1, 0, "with one worker and no spare"), (1, 1, None), (2, 0, "with no spare"), (2, 1, None)],
+    [
+        (1, 0, "with one worker and no spare"),
+        (1, 1, None),
+        (2, 0, "with no spare"),
+        (2, 1, None),
+        (900, 1, "900 workers on "),
+    ],
 )
 def test_a_cluster_that_cannot_survive_a_failure_is_warned_of(
     tmp_path: Path, workers: int, spares: int, warning: str | None
