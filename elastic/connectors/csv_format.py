@@ -149,7 +149,7 @@ class CsvFormat(LineFormat):
         columns = [column.name for column in schema] or [self.names[0]]
         types = {column.name: column.type for column in schema} or {self.names[0]: pa.binary()}
         if infer:
-            columns, types = list(self.names), dict(self.wanted.types)
+            columns, types = list(self.names), {}
         return pyarrow.csv.open_csv(  # a stream, though of one block: it hands nothing over to other threads
             pa.BufferReader(text),
             pyarrow.csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=list(self.names)),

@@ -106,11 +106,12 @@ class JsonFormat(LineFormat):
         return f"this cannot be read as {described(self.schema)}"
 
     def _infer(self, text: bytes) -> pa.Schema:
-        for part in (text, _objects(text)):
+        given = pa.schema(list(self.wanted.types))
+        for part in (text, _objects(text, given)):
             if not part.strip():
                 break
             try:
-                return _read(part, None, "infer").schema
+                return _read(part, given, "infer").schema
             except pa.ArrowInvalid as error:
                 problem = str(error).partition(" in row")[0]
         else:
@@ -161,12 +162,13 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
-def _objects(text: bytes) -> bytes:
-    """Those of the lines that are JSON objects."""
+def _objects(text: bytes, given: pa.Schema) -> bytes:
+    """Those of the lines that are JSON objects, and have the types that were given."""
 
     def is_object(line: bytes) -> bool:
         try:
-            return isinstance(json.loads(line), dict)
+            fits = isinstance(json.loads(line), dict)
+            return fits and all(_problem(line, wanted) is None for wanted in given)
         except (ValueError, RecursionError):
             return False
 
