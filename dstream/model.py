@@ -80,7 +80,16 @@ def start_job(
 
 
 def cut(plan: Plan, workers: int, settings: DStream) -> StreamPlan:
-    """An elastic plan as stages."""
+    """An elastic plan as stages.
+
+    Raises:
+        QueryError: The interval is not a whole number of ticks, or the query broadcasts, which only elastic can.
+    """
+    if told := [edge.consumer for edge in plan.edges if edge.route == "broadcast"]:
+        raise QueryError(
+            f"operator {told[0]!r} has a broadcast stream, which the model dstream cannot run in this version: "
+            "run it with model elastic, or join the stream with a table"
+        )
     ticks = interval_ticks(settings.interval, plan.settings.tick_ms)
     if ticks % _STRETCH:
         plan = replace(plan, settings=replace(plan.settings, auto_tick=False))

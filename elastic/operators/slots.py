@@ -2,6 +2,9 @@
 
 A dict costs 150 ns a key here, since every key must become a Python object that is hashed and then looked for all over
 the memory; the table costs 55. It finds a place by the keys' stable hash and holds what is there against the key.
+
+Hashing is 16 of the 55. If the sender's hashes came with the batch, six of these would go into their fingerprint, order
+and transport, and a key would take 30 bytes in buffers instead of 22: so they do not.
 """
 
 from __future__ import annotations

@@ -1,0 +1,32 @@
+"""What a query has to be for the D-Streams model to run it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dstream.model import cut
+from elastic import Operator, Query, sinks, sources
+from elastic.errors import QueryError
+from elastic.scenario.models import DStream
+
+
+class Rules(Operator):
+    """Has a broadcast input."""
+
+    def process(self, key: Any, value: Any, state: Any, ctx: Any) -> Any:
+        yield key, value
+
+    def process_broadcast(self, value: Any, shared: dict[Any, Any], ctx: Any) -> None:
+        shared[value] = True
+
+
+def test_a_query_that_broadcasts_is_refused_with_the_operator() -> None:
+    query = Query("rules")
+    rules = query.source(sources.from_list([1]), name="rules")
+    rows = query.source(sources.from_list([1]), name="rows").key_by()
+    rows.union(rules.broadcast()).apply(Rules()).sink(sinks.discard())
+
+    with pytest.raises(QueryError, match="operator 'Rules' has a broadcast stream, which the model dstream cannot"):
+        cut(query.plan(workers=2), 2, DStream())
