@@ -220,7 +220,7 @@ class JobControl:
             len(self._takeovers) == MAX_TAKEOVERS and now - self._takeovers[0] < TAKEOVERS_WITHIN_S
         ):
             log = self._directory / "processes" / f"{COORDINATOR}.log"
-            often = f", the {MAX_TAKEOVERS + 1}th time in {TAKEOVERS_WITHIN_S:g} s" if self.TAKES_OVER else ""
+            often = f", {MAX_TAKEOVERS + 1} times in {TAKEOVERS_WITHIN_S:g} s" if self.TAKES_OVER else ""
             error = f"the coordinator was {reason}{often}; its last words are in {log}"
             self._outcome = JobOutcome("failed", error)
             self._progress = replace(self._progress, finished=True)
