@@ -154,6 +154,7 @@ class Settings:
         disk: Checkpoints also lie in the job directory, so that a job can be resumed: ``on``; ``sync`` has them, and
             the input log, on the disk itself before anything is acknowledged; ``off`` keeps them in memory alone.
         on_error: Policies by the name of an operator or step, in place of those that the query says.
+        copies: How many workers keep each checkpoint in memory: 1 or 2.
         stall_after_ms: An instance that has not got any further for so long is told of as a stall; 0 tells of none.
         deadline_ms: Of a recovery and of scaling, until they are said to be overdue; 0 waits for ever.
         auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while a tick's work takes much of its length.
@@ -169,6 +170,7 @@ class Settings:
     seed: int = 0
     partitions: int = 0
     disk: Literal["on", "sync", "off"] = "on"
+    copies: int = 1
     stall_after_ms: int = 10_000
     deadline_ms: int = 60_000
     auto_tick: bool = True

@@ -97,7 +97,7 @@ class Draining:
 
     def _is_free(self, worker: int) -> bool:
         """Whether no checkpoint that somebody may need lies there."""
-        held = any(worker in (r.holder, r.part_at, r.former) for r in self._members.instances.values())
+        held = any(self._members.needs(worker, record) for record in self._members.instances.values())
         return not held and not any(worker in (*p.workers, p.at) for p in self._reconfigurer.running.values())
 
     def _hand_over(self, worker: int) -> list[object]:
@@ -105,7 +105,11 @@ class Draining:
         actions: list[object] = []
         changing = [old for p in self._reconfigurer.running.values() for old in p.olds]
         for record in self._members.of_kind("keyed"):
-            if record.holder != worker or not record.running or record in changing:
+            if not record.running or record in changing:
+                continue
+            if record.second == worker:
+                actions += self._reconfigurer.hold_beside(record)
+            if record.holder != worker:
                 continue
             if self._members.holder_for(record) is None:
                 self.lacks_worker = True

@@ -254,6 +254,7 @@ class Coordinator:
 
     def _recover_from(self, lost: int, cause: str, now_s: float) -> list[object]:
         """Replace what ran there; make the copies again that lay there."""
+        fewer = self.reconfigurer.promote(lost)
         actions = self._splits_after(lost)
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.worker == lost:
@@ -275,7 +276,7 @@ class Coordinator:
                 if begun is None:
                     return [*actions, self._state_lost(record, cause)]
                 actions += begun
-            elif record.holder == lost:
+            elif record.id in fewer:
                 actions += self._hold_again(record)
         return actions
 
@@ -302,7 +303,8 @@ class Coordinator:
 
     def _hold_again(self, record: InstanceRecord) -> list[object]:
         gone = Record("checkpoint_lost", record.operator, record.index, record.worker, "its holder was lost")
-        record.holder = None
+        if not self.members.is_lost(record.holder):
+            return [gone, *self.reconfigurer.hold_beside(record)]
         return [gone, *self.reconfigurer.hold_elsewhere(record)]
 
     def _state_lost(self, record: InstanceRecord, cause: str) -> EndJob:
@@ -318,7 +320,7 @@ class Coordinator:
         else:
             why = (
                 f"and its only checkpoint went with worker {record.holder}: to survive two losses at once, keep "
-                'checkpoints on the disk too ("disk: on")'
+                'checkpoints on the disk too ("disk: on"), or twice ("copies: 2")'
             )
         return EndJob("failed", f"the state of {what} is lost: {cause}, {why}", "state_lost")
 

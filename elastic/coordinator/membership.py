@@ -36,8 +36,10 @@ class InstanceRecord:
     Attributes:
         index: Its place in the assignment, by which users name it (``count#0``).
         holder: The worker that keeps its checkpoints; None when there are none.
+        second: Another worker that keeps them, if the job wants two copies.
         term: Of the holder, as in ``Hold``.
         part_at: Where the part lies that it starts from; None if it starts at tick 0, or from log or target.
+        origin_at: A worker that has that checkpoint in memory.
         origin: The instance whose checkpoint on the disk it can be made from again if that part is lost; None once its
             own is stored.
         protected: The holder is known to have a checkpoint of it.
@@ -56,9 +58,11 @@ class InstanceRecord:
     version: int
     worker: int
     holder: int | None = None
+    second: int | None = None
     term: int = 0
     part_at: int | None = None
     origin: int | None = None
+    origin_at: int | None = None
     protected: bool = False
     fresh: bool = True
     running: bool = False
@@ -157,3 +161,15 @@ class Membership:
             if candidates:  # the next one round from its own, so that neighbours do not share one holder
                 return next((w for w in candidates if w > instance.worker), candidates[0])
         return instance.worker if self.has_disk else None
+
+    def second_for(self, instance: InstanceRecord) -> int | None:
+        """Another worker that is to keep them, beside the holder; None if one copy is enough, or nobody is there."""
+        if self.plan.settings.copies < 2 or instance.holder is None:
+            return None
+        others = [w for w in self.usable if w not in (instance.worker, instance.holder)]
+        candidates = [w for w in others if w not in self.spares] or others
+        return next((w for w in candidates if w > instance.holder), candidates[0] if candidates else None)
+
+    def needs(self, worker: int, instance: InstanceRecord) -> bool:
+        """Whether what a worker holds for the instance, or for what it was made from, may be needed yet."""
+        return worker in (instance.holder, instance.second, instance.part_at, instance.former, instance.origin_at)

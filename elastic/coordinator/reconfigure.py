@@ -154,7 +154,7 @@ class Reconfigurer:
         for record in fresh:
             if plan.operators[record.operator].kind == "keyed" and plan.settings.checkpoint_ticks:
                 record.holder, record.term = self.members.holder_for(record), self.members.new_term()
-                record.fresh = record.holder is not None
+                record.fresh, record.second = record.holder is not None, self.members.second_for(record)
         actions: list[object] = [self._journal(operator) for operator in plan.operators]
         actions += [hold for r in fresh for hold in self.hold(r)]
         return actions + [self.start(record) for record in fresh]
@@ -207,11 +207,13 @@ class Reconfigurer:
         if members.plan.operators[old.operator].kind != "keyed":
             procedure.cut = True
             return True
-        if members.has_disk and members.plan.settings.checkpoint_ticks:
+        if (members.has_disk or members.plan.settings.copies > 1) and members.plan.settings.checkpoint_ticks:
             procedure.origin = old.origin or old.id
         if not members.is_lost(old.holder):
             procedure.at = old.holder
-        elif procedure.origin is not None:
+        elif old.origin is not None and not members.is_lost(old.origin_at):
+            procedure.at = old.origin_at
+        elif members.has_disk and procedure.origin is not None:
             procedure.at = self._reader(old)
         elif self._fall_back(old):
             procedure.at = old.holder
@@ -333,10 +335,7 @@ class Reconfigurer:
 
     def _resume(self, record: InstanceRecord) -> list[object]:
         """An instance that was aligned goes on backing up where it did, or elsewhere if that is gone."""
-        if self.members.is_lost(record.holder):
-            return self.hold_elsewhere(record)
-        record.term = self.members.new_term()
-        return [*self.hold(record), self.set_holder(record)]
+        return self.hold_elsewhere(record) if self.members.is_lost(record.holder) else self.hold_beside(record)
 
     def commit(self, procedure: Procedure, worker: int | None = None) -> list[object]:
         """Put the successors into the assignment, on ``worker`` or where they have restored, and tell everybody."""
@@ -349,6 +348,9 @@ class Reconfigurer:
         version = members.versions[old.operator]
         part_at = procedure.at
         origin = procedure.origin if len(procedure.successors) == 1 else None  # parts of several are written at once
+        origin_at = old.origin_at if old.origin is not None else old.second
+        if origin is None or procedure.at is None:
+            origin_at = None
         fresh: list[InstanceRecord] = []
         for id, interval in procedure.successors:
             place = worker if worker is not None else procedure.places[id]
@@ -356,7 +358,7 @@ class Reconfigurer:
                 id, old.operator, old.index, interval, procedure.version or version, place,
                 holder=part_at, part_at=part_at, protected=part_at is not None,
                 fresh=old.fresh and not procedure.joined, cause=procedure.cause, term=procedure.term,
-                origin=origin,
+                origin=origin, origin_at=origin_at,
                 running=id in procedure.restored, start_tick=procedure.restored.get(id),
                 loads=None if loads is None else loads[interval.low - procedure.low : interval.high - procedure.low],
             )  # fmt: skip
@@ -394,40 +396,72 @@ class Reconfigurer:
             told: It was started already, under another holder.
         """
         if record.holder is not None and record.holder != record.worker:
-            return []
-        if told:
-            return self.hold_elsewhere(record)
+            record.second = self.members.second_for(record)
+            return self._hold_anew(record, told=told) if record.second is not None else []
         record.holder, record.protected = self.members.holder_for(record), False
-        record.term = self.members.new_term()
-        if record.holder is None:
-            record.fresh = False
-            return [self.unprotected(record)]
-        return self.hold(record)
+        record.second = self.members.second_for(record)
+        return self._hold_anew(record, told=told)
 
     def hold_elsewhere(self, record: InstanceRecord) -> list[object]:
         """Have another worker hold an instance's checkpoints, with a full one at once; a warning if there is none."""
+        before = record.second
         record.holder, record.protected = self.members.holder_for(record), False
+        record.second = self.members.second_for(record)
+        return self._hold_anew(record, told=True) + self._released(record, before)
+
+    def hold_beside(self, record: InstanceRecord) -> list[object]:
+        """The holder goes on, and another worker than before holds beside it."""
+        before, record.second = record.second, None
+        record.second = self.members.second_for(record)
+        return self._hold_anew(record, told=True) + self._released(record, before)
+
+    def _released(self, record: InstanceRecord, worker: int | None) -> list[object]:
+        """Who held and does not any more need not keep it; unless it is all there is yet."""
+        if worker is None or self.members.is_lost(worker) or self.members.needs(worker, record):
+            return []
+        return [Send(worker, Release(self.epoch, record.id))]
+
+    def _hold_anew(self, record: InstanceRecord, *, told: bool) -> list[object]:
+        """The orders to the holders, and to the instance if it runs already, under a new term."""
         record.term = self.members.new_term()
+        orders: list[object] = [self.set_holder(record)] if told else []
         if record.holder is None:  # it keeps nothing for a successor any more, so tick 0 will not do either
             record.fresh = False
-            return [self.set_holder(record), self.unprotected(record)]
-        return [*self.hold(record), self.set_holder(record)]
+            return [*orders, self.unprotected(record)]
+        return [*self.hold(record), *orders]
 
     def hold(self, record: InstanceRecord) -> list[object]:
-        """The order to the holder; the same again is harmless."""
-        if record.holder is None:
-            return []
-        return [Send(record.holder, Hold(self.epoch, record.id, record.fresh, record.term))]
+        """The orders to the holders; the same again is harmless."""
+        return [
+            Send(worker, Hold(self.epoch, record.id, record.fresh, record.term, second=worker == record.second))
+            for worker in (record.holder, record.second)
+            if worker is not None
+        ]
+
+    def promote(self, lost: int) -> set[int]:
+        """Where a holder is lost, the second one takes its place; returns whose copies are fewer now."""
+        fewer: set[int] = set()
+        for record in self.members.instances.values():
+            if record.origin_at == lost:
+                record.origin_at = None
+            if lost in (record.holder, record.second):
+                fewer.add(record.id)
+            if record.holder == lost and record.second is not None:
+                record.holder, record.second = record.second, None
+            elif record.second == lost:
+                record.second = None
+        return fewer
 
     def set_holder(self, record: InstanceRecord) -> Send:
         """The order to the instance's worker; the same again is harmless."""
-        return Send(record.worker, SetHolder(self.epoch, record.id, record.holder, record.term))
+        return Send(record.worker, SetHolder(self.epoch, record.id, record.holder, record.term, record.second))
 
     def on_protected(self, record: InstanceRecord, holder: int) -> list[object]:
         """An instance's first own checkpoint is stored: nothing that it was made from is needed any more."""
         record.fresh = False
         record.protected = record.protected or holder == record.holder
         (at, record.part_at), (origin, record.origin) = (record.part_at, None), (record.origin, None)
+        origin_at, record.origin_at = record.origin_at, None
         useless = {at}
         if record.protected:
             useless.add(record.former)
@@ -438,7 +472,8 @@ class Reconfigurer:
             if worker != holder and not self.members.workers[worker].lost
         ]
         if origin is not None and not self._is_origin(origin):
-            actions.append(Send(holder, Release(self.epoch, origin, gone=True)))
+            keepers = {holder} if origin_at is None or self.members.is_lost(origin_at) else {holder, origin_at}
+            actions += [Send(worker, Release(self.epoch, origin, gone=True)) for worker in sorted(keepers)]
         return actions
 
     def _is_origin(self, instance: int) -> bool:
@@ -482,7 +517,7 @@ class Reconfigurer:
         views = tuple(self.view(e.id, e.producer, record.id) for e in self.members.plan.inputs(record.operator))
         command = Start(
             self.epoch, record.id, record.operator, record.index, record.interval, record.version, record.version,
-            record.holder, record.part_at, views, final, record.cause, record.term,
+            record.holder, record.part_at, views, final, record.cause, record.term, record.second,
         )  # fmt: skip
         return Send(record.worker, command)
 

@@ -59,14 +59,15 @@ class Succession:
         successors = {id for p in procedures for id, _ in p.successors}
         unknown = running - members.instances.keys() - successors
         actions += [Send(worker, Retire(epoch, id)) for id in sorted(unknown)]
-        needed = {id for id, i in members.instances.items() if worker in (i.holder, i.part_at, i.former)}
+        needed = {id for id, i in members.instances.items() if members.needs(worker, i)}
+        needed |= {i.origin for i in members.instances.values() if i.origin is not None and i.origin_at == worker}
         needed |= successors | {old.id for p in procedures for old in p.olds}
         actions += [Send(worker, Release(epoch, id)) for id in sorted(set(message.held) - needed)]
         for procedure in [p for p in procedures if p.version]:
             starts = self._reconfigurer.starts(procedure)
             actions += [s for s in starts if s.worker == worker and s.message.instance not in running]
         for record in sorted(members.instances.values(), key=lambda i: i.id):
-            if record.holder == worker:
+            if worker in (record.holder, record.second):
                 actions += self._reconfigurer.hold(record)
             if record.worker != worker:
                 continue

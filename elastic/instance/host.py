@@ -218,9 +218,11 @@ class Host:
 
     def _on_set_holder(self, message: SetHolder) -> list[Command]:
         if isinstance(found := self.instances.get(message.instance), KeyedInstance):
-            return found.on_set_holder(message.holder, message.term)
+            return found.on_set_holder(message.holder, message.term, message.second)
         if (waiting := self._starting.get(message.instance)) is not None:
-            self._starting[message.instance] = replace(waiting, holder=message.holder, term=message.term)
+            self._starting[message.instance] = replace(
+                waiting, holder=message.holder, term=message.term, second=message.second
+            )
         return []
 
     def _on_part(self, message: Part) -> list[Command]:

@@ -94,10 +94,10 @@ class KeyedInstance:
         self.finished = checkpoint is not None and checkpoint.final
         self._worker, self._checkpoint_ticks = worker, settings.checkpoint_ticks
         self._phase = start.interval.low * self._checkpoint_ticks // settings.key_groups
-        self._holder, self._term = start.holder if self._checkpoint_ticks else None, start.term
-        self._stored = (
-            self.tau if checkpoint is not None else None
-        )  # the base that the holder has; None: a full one is due
+        self._holder, self._second = (start.holder, start.second) if self._checkpoint_ticks else (None, None)
+        self._term, self._waiting = start.term, set[int]()
+        # The base that all holders have; None if a full one is due. The part lay at one of them alone.
+        self._stored = self.tau if checkpoint is not None and self._second is None else None
         self._under_way: int | None = None
         self._unanswered, self._patience = 0, 1
         self._refused = False
@@ -283,7 +283,8 @@ class KeyedInstance:
         self._under_way = self.tau
         failures = self.outputs.failures.found()
         checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished, self.processor.common(), failures)
-        return [Send(self._holder, Store(self.id, self._worker, checkpoint))]
+        self._waiting = {holder for holder in (self._holder, self._second) if holder is not None}
+        return [Send(holder, Store(self.id, self._worker, checkpoint)) for holder in sorted(self._waiting)]
 
     def on_need_checkpoint(self, _: NeedCheckpoint) -> list[Command]:
         """A producer's buffer state is past its limit."""
@@ -303,19 +304,23 @@ class KeyedInstance:
 
     def on_stored(self, message: Stored, holder: int) -> list[Command]:
         """The checkpoint is safe: producers may trim."""
-        if holder != self._holder or message.tick != self._under_way:
+        if holder not in self._waiting or message.tick != self._under_way:
+            return []
+        self._waiting.discard(holder)
+        if self._waiting:
             return []
         self._stored, self._under_way = message.tick, None
         self._unanswered, self._patience = 0, max(1, self._patience // 2)
         commands = self._trim(message.tick) + self._say_aligned(message.tick)
         if not self._protected and message.tick:  # with tick 0 nothing was acknowledged: it may start there again
             self._protected = True
-            commands.append(Tell(Protected(self.id, holder)))
+            assert self._holder is not None
+            commands.append(Tell(Protected(self.id, self._holder)))
         return commands
 
     def on_store_refused(self, message: StoreRefused, holder: int) -> list[Command]:
         """The holder lacks what the delta builds on, or has not been told to hold yet: a full one follows soon."""
-        if holder == self._holder and message.tick == self._under_way:
+        if holder in self._waiting and message.tick == self._under_way:
             self._stored, self._under_way, self._refused = None, None, True
         return []
 
@@ -323,12 +328,12 @@ class KeyedInstance:
         """What a new coordinator may not have heard."""
         return [Tell(Protected(self.id, self._holder))] if self._protected and self._holder is not None else []
 
-    def on_set_holder(self, holder: int | None, term: int) -> list[Command]:
+    def on_set_holder(self, holder: int | None, term: int, second: int | None = None) -> list[Command]:
         """Back up elsewhere from now on: a lost copy is made again at once. What was said before is not done again."""
         if term <= self._term:
             return []
         self._term = term
-        self._holder = holder if self._checkpoint_ticks else None
+        self._holder, self._second = (holder, second) if self._checkpoint_ticks else (None, None)
         self._align, self._aligned = None, False
         self._stored, self._under_way, self._protected = None, None, False
         return self.checkpoint()

@@ -50,6 +50,7 @@ class Start:
         views: The producers of every input.
         final: The ``Finish`` of a source whose end is fixed already.
         term: Of the holder, as in ``Hold``.
+        second: Another worker that keeps its checkpoints too.
     """
 
     epoch: int
@@ -65,6 +66,7 @@ class Start:
     final: Finish | None = None
     cause: str = ""
     term: int = 0
+    second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

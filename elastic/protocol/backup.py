@@ -56,12 +56,14 @@ class Hold:
     Attributes:
         fresh: Nothing was ever acknowledged, so an empty copy means tick 0.
         term: Counts the holders of the job; what one of an earlier term writes to the disk is refused from then on.
+        second: Beside another worker, which writes them to the disk if that is wanted.
     """
 
     epoch: int
     instance: int
     fresh: bool
     term: int = 0
+    second: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +77,13 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class SetHolder:
-    """From now on an instance backs up at another worker, with a full checkpoint at once; once per ``term``."""
+    """From now on an instance backs up at another worker, or two, with a full checkpoint at once; once per ``term``."""
 
     epoch: int
     instance: int
     holder: int | None
     term: int = 0
+    second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,9 @@ class Elastic(Section):
             "and past any cache; off, nowhere."
         ),
     ] = "on"
+    copies: Annotated[
+        int, Field(ge=1, le=2, description="How many other workers keep each checkpoint in memory: 1 or 2.")
+    ] = 1
     stall_after: Annotated[
         int,
         BeforeValidator(_off),
@@ -185,6 +188,7 @@ class Elastic(Section):
             deadline_ms=self.deadline,
             nondeterminism=self.nondeterminism,
             disk=self.disk,
+            copies=self.copies,
             seed=self.seed,
             partitions=self.partitions or 0,
             scaling=self.scaling,

@@ -43,6 +43,7 @@ class Held:
 
     Attributes:
         term: Under which it is held.
+        second: Another worker holds for it too, and writes to the disk.
         fresh: Nothing was ever acknowledged before it was held here, so an empty copy means tick 0.
         newest: The newest checkpoint, all of it but the state; None before the first.
         state: Its processing state; None where nothing was ever written.
@@ -52,6 +53,7 @@ class Held:
     fresh: bool
     newest: Checkpoint | None = None
     state: FoldingTable | None = None
+    second: bool = False
 
     @classmethod
     def of(cls, checkpoint: Checkpoint | None, term: int, *, fresh: bool) -> Held:
@@ -154,7 +156,8 @@ class BackupStore:
         if message.term <= self._fences.get(message.instance, -1):
             return
         held = self._held.setdefault(message.instance, Held(message.term, message.fresh))
-        held.term = max(held.term, message.term)
+        if message.term >= held.term:
+            held.term, held.second = message.term, message.second
 
     def on_release(self, message: Release) -> list[Command]:
         """Forget an instance, and a join that was to make its checkpoint: parts that still come belong to the next."""
@@ -173,7 +176,9 @@ class BackupStore:
             return [Send(message.worker, StoreRefused(message.instance, checkpoint.tick))]
         held.keep(checkpoint)
         stored = Send(message.worker, Stored(message.instance, checkpoint.tick))
-        commands = self._written(message.instance, held.term, checkpoint, stored)
+        commands: list[Command] = [stored]
+        if not held.second:
+            commands = self._written(message.instance, held.term, checkpoint, stored)
         if (awaiting := self._awaiting.get(message.instance)) is not None:
             commands += self.on_cut(replace(awaiting, patient=False))
         return commands
@@ -212,6 +217,8 @@ class BackupStore:
             self._awaiting[message.instance] = message
             return []
         self._awaiting.pop(message.instance, None)
+        if (held is None or held.newest is None) and message.origin in self._held:
+            held = self._held[message.origin]  # the second copy of what the instance was made from
         if self._disk and (held is None or held.newest is None):
             self._loading[message.reconfigure] = message
             return [Load(message.reconfigure, message.instance, message.term)]

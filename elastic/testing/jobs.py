@@ -138,6 +138,9 @@ class Trial:
 DISK_SHARE = 0.5
 """In so many of the worlds checkpoints lie on the disk too; in the others, losses of two workers at once tell."""
 
+COPIES_SHARE = 0.3
+"""In so many of the worlds two workers keep each checkpoint."""
+
 
 def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
@@ -162,6 +165,8 @@ def random_trial(seed: int) -> Trial:
     workers, spares = chance.choice((2, 3, 4)), chance.choice((0, 1, 1, 2))
     if chance.random() >= DISK_SHARE:
         settings = replace(settings, disk="off")
+    if chance.random() < COPIES_SHARE:
+        settings = replace(settings, copies=2)
     return Trial(query, settings, workers, spares, faults, seconds, stop)
 
 
