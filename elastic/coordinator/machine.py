@@ -182,8 +182,12 @@ class Coordinator:
         kind = "spare_started" if self.deployed else "joined"
         actions.append(Record(kind, worker=event.worker))
         for record in self.members.of_kind("keyed"):
-            if record.holder in (None, record.worker) and self.plan.settings.checkpoint_ticks:
+            if not self.plan.settings.checkpoint_ticks:
+                break
+            if record.holder in (None, record.worker):
                 actions += self.reconfigurer.hold_elsewhere(record)
+            elif record.second is None and self.plan.settings.copies > 1:
+                actions += self.reconfigurer.hold_beside(record)
         if not self.deployed and len(self.members.live) >= self._needed:
             self.deployed = True
             actions += self.reconfigurer.deploy(self.members.live[: self._wanted])
