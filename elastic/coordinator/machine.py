@@ -184,6 +184,8 @@ class Coordinator:
         for record in self.members.of_kind("keyed"):
             if not self.plan.settings.checkpoint_ticks:
                 break
+            if self.members.workers[record.worker].lost:
+                continue
             if record.holder in (None, record.worker):
                 actions += self.reconfigurer.hold_elsewhere(record)
             elif record.second is None and self.plan.settings.copies > 1:

@@ -433,7 +433,7 @@ class Reconfigurer:
     def hold(self, record: InstanceRecord) -> list[object]:
         """The orders to the holders; the same again is harmless."""
         return [
-            Send(worker, Hold(self.epoch, record.id, record.fresh, record.term, second=worker == record.second))
+            Send(worker, Hold(self.epoch, record.id, record.fresh, record.term))
             for worker in (record.holder, record.second)
             if worker is not None
         ]

@@ -284,7 +284,10 @@ class KeyedInstance:
         failures = self.outputs.failures.found()
         checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished, self.processor.common(), failures)
         self._waiting = {holder for holder in (self._holder, self._second) if holder is not None}
-        return [Send(holder, Store(self.id, self._worker, checkpoint)) for holder in sorted(self._waiting)]
+        return [
+            Send(holder, Store(self.id, self._worker, checkpoint, second=holder == self._second))
+            for holder in sorted(self._waiting)
+        ]
 
     def on_need_checkpoint(self, _: NeedCheckpoint) -> list[Command]:
         """A producer's buffer state is past its limit."""

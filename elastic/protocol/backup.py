@@ -10,11 +10,12 @@ from elastic.state.checkpoint import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An instance backs its checkpoint up at its holder."""
+    """An instance backs its checkpoint up at its holder; ``second``: another one is to write it to the disk."""
 
     instance: int
     worker: int
     checkpoint: Checkpoint
+    second: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,12 @@ class Hold:
     Attributes:
         fresh: Nothing was ever acknowledged, so an empty copy means tick 0.
         term: Counts the holders of the job; what one of an earlier term writes to the disk is refused from then on.
-        second: Beside another worker, which writes them to the disk if that is wanted.
     """
 
     epoch: int
     instance: int
     fresh: bool
     term: int = 0
-    second: bool = False
 
 
 @dataclass(frozen=True, slots=True)

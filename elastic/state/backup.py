@@ -43,7 +43,6 @@ class Held:
 
     Attributes:
         term: Under which it is held.
-        second: Another worker holds for it too, and writes to the disk.
         fresh: Nothing was ever acknowledged before it was held here, so an empty copy means tick 0.
         newest: The newest checkpoint, all of it but the state; None before the first.
         state: Its processing state; None where nothing was ever written.
@@ -53,7 +52,6 @@ class Held:
     fresh: bool
     newest: Checkpoint | None = None
     state: FoldingTable | None = None
-    second: bool = False
 
     @classmethod
     def of(cls, checkpoint: Checkpoint | None, term: int, *, fresh: bool) -> Held:
@@ -156,8 +154,7 @@ class BackupStore:
         if message.term <= self._fences.get(message.instance, -1):
             return
         held = self._held.setdefault(message.instance, Held(message.term, message.fresh))
-        if message.term >= held.term:
-            held.term, held.second = message.term, message.second
+        held.term = max(held.term, message.term)
 
     def on_release(self, message: Release) -> list[Command]:
         """Forget an instance, and a join that was to make its checkpoint: parts that still come belong to the next."""
@@ -177,7 +174,7 @@ class BackupStore:
         held.keep(checkpoint)
         stored = Send(message.worker, Stored(message.instance, checkpoint.tick))
         commands: list[Command] = [stored]
-        if not held.second:
+        if not message.second:
             commands = self._written(message.instance, held.term, checkpoint, stored)
         if (awaiting := self._awaiting.get(message.instance)) is not None:
             commands += self.on_cut(replace(awaiting, patient=False))

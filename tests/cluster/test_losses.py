@@ -46,9 +46,7 @@ def test_an_instance_that_is_lost_with_its_backup_is_restored_from_the_disk(tmp_
 
 
 def test_an_instance_that_is_lost_with_its_backup_is_restored_from_a_second_copy(tmp_path: Path) -> None:
-    outcome = drive(
-        chain(tmp_path), tmp_path, kill_instance_and_its_neighbour, checkpoint_ms=200, disk="off", copies=2
-    )
+    outcome = drive(chain(tmp_path), tmp_path, kill_instance_and_its_neighbour, checkpoint_ms=200, disk="off", copies=2)
 
     assert (outcome.status, outcome.error) == ("done", None)
     assert chain_rows(tmp_path) == expected_chain()

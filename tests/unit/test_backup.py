@@ -209,7 +209,7 @@ def test_a_patient_cut_waits_for_the_next_checkpoint_so_that_little_is_replayed(
     assert store.on_cut(order) == store.on_cut(order) == []
     told = answers(store.on_store(Store(5, OWNER, checkpoint(30, 20, c=4))))
 
-    assert told == [Stored(5, 30), CutDone(9, 30, lost=False)]
+    assert told == [Stored(5, 30), CutDone(9, 30, lost=False, keys=3)]
     assert contents(fetched(store, 7)) == {"c": 4}
 
 
@@ -218,7 +218,7 @@ def test_who_has_waited_long_enough_cuts_what_there_is(store: BackupStore) -> No
 
     told = answers(store.on_cut(Cut(1, 9, 5, ((6, ALL),))))
 
-    assert told == [CutDone(9, 20, lost=False)]
+    assert told == [CutDone(9, 20, lost=False, keys=3)]
     assert answers(store.on_store(Store(5, OWNER, checkpoint(30, 20, a=2)))) == [StoreRefused(5, 30)]
 
 
