@@ -285,7 +285,7 @@ class KeyedInstance:
         checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished, self.processor.common(), failures)
         self._waiting = {holder for holder in (self._holder, self._second) if holder is not None}
         return [
-            Send(holder, Store(self.id, self._worker, checkpoint, second=holder == self._second))
+            Send(holder, Store(self.id, self._worker, checkpoint, self._term, second=holder == self._second))
             for holder in sorted(self._waiting)
         ]
 

@@ -10,11 +10,17 @@ from elastic.state.checkpoint import Checkpoint
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An instance backs its checkpoint up at its holder; ``second``: another one is to write it to the disk."""
+    """An instance backs its checkpoint up at its holder.
+
+    Attributes:
+        term: Of the holder, as the instance knows it: a delta and its base are of one term.
+        second: Another holder is to write it to the disk.
+    """
 
     instance: int
     worker: int
     checkpoint: Checkpoint
+    term: int = 0
     second: bool = False
 
 

@@ -42,21 +42,19 @@ class Held:
     """What is kept for one instance.
 
     Attributes:
-        term: Under which it is held.
         fresh: Nothing was ever acknowledged before it was held here, so an empty copy means tick 0.
         newest: The newest checkpoint, all of it but the state; None before the first.
         state: Its processing state; None where nothing was ever written.
     """
 
-    term: int
     fresh: bool
     newest: Checkpoint | None = None
     state: FoldingTable | None = None
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint | None, term: int, *, fresh: bool) -> Held:
+    def of(cls, checkpoint: Checkpoint | None, *, fresh: bool) -> Held:
         """What is kept of a full checkpoint, or of none."""
-        held = cls(term, fresh)
+        held = cls(fresh)
         if checkpoint is not None:
             held.keep(checkpoint)
         return held
@@ -97,7 +95,7 @@ def newest(chain: Sequence[Checkpoint]) -> Checkpoint | None:
     Args:
         chain: As they were written; an older full one, and what builds on it, counts for nothing.
     """
-    held = Held(term=0, fresh=False)
+    held = Held(fresh=False)
     for checkpoint in chain:
         if checkpoint.base is None or checkpoint.base == held.tick:
             held.keep(checkpoint)
@@ -147,14 +145,13 @@ class BackupStore:
         return held is not None and held.newest is not None
 
     def on_hold(self, message: Hold) -> None:
-        """Begin to hold for an instance; of one that is held already, only the term may change.
+        """Begin to hold for an instance; nothing changes if it is held already.
 
         Of an instance that was cut, only a later term brings it back: what was said before may be said again.
         """
         if message.term <= self._fences.get(message.instance, -1):
             return
-        held = self._held.setdefault(message.instance, Held(message.term, message.fresh))
-        held.term = max(held.term, message.term)
+        self._held.setdefault(message.instance, Held(message.fresh))
 
     def on_release(self, message: Release) -> list[Command]:
         """Forget an instance, and a join that was to make its checkpoint: parts that still come belong to the next."""
@@ -175,7 +172,7 @@ class BackupStore:
         stored = Send(message.worker, Stored(message.instance, checkpoint.tick))
         commands: list[Command] = [stored]
         if not message.second:
-            commands = self._written(message.instance, held.term, checkpoint, stored)
+            commands = self._written(message.instance, message.term, checkpoint, stored)
         if (awaiting := self._awaiting.get(message.instance)) is not None:
             commands += self.on_cut(replace(awaiting, patient=False))
         return commands
@@ -248,7 +245,7 @@ class BackupStore:
         done = CutDone(order.reconfigure, 0 if whole is None else whole.tick, lost, _keys(whole))
         written: list[Command] = []
         for (successor, _), part in zip(order.parts, parts, strict=True):
-            self._held[successor] = Held.of(part, order.term, fresh=whole is None and not lost)
+            self._held[successor] = Held.of(part, fresh=whole is None and not lost)
             if part is not None and self._disk:
                 written.append(Persist(successor, order.term, part, compact=True))
         if len(written) < 2:
@@ -296,7 +293,7 @@ class BackupStore:
             return [Tell(done)]
         joined = join_checkpoints(whole)
         done = CutDone(order.reconfigure, order.tick, lost, _keys(joined))
-        self._held[order.successor] = Held.of(joined, order.term, fresh=False)
+        self._held[order.successor] = Held.of(joined, fresh=False)
         return self._written(order.successor, order.term, joined, Tell(done))
 
     def on_fetch(self, message: Fetch) -> list[Command]:
