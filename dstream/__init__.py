@@ -1,1 +1,33 @@
-"""Discretized streams on the same workers; to come."""
+"""Discretized Streams: the stream cut into intervals, each a job of deterministic tasks over immutable datasets."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dstream.context import StreamingContext
+    from dstream.rdd import RDD
+    from dstream.stream import DStream, StateStream
+
+__all__ = ["RDD", "DStream", "StateStream", "StreamingContext"]
+
+# Where each name lives; imported on first use, so that workers load what they need.
+_HOMES = {
+    "RDD": "dstream.rdd",
+    "DStream": "dstream.stream",
+    "StateStream": "dstream.stream",
+    "StreamingContext": "dstream.context",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public name, from its home."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dstream' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -17,7 +17,7 @@ class StreamJob(JobControl):
     COORDINATOR_ENTRY = "dstream.job:coordinate"
     TAKES_OVER = False
     WORKER_ENTRY = "dstream.worker.shell:main"
-    PRELOAD = (*JobControl.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators")
+    PRELOAD = (*JobControl.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators", "dstream.outputs")
 
 
 def make_scheduler(plan: Plan, workers: int, spares: int, facts: Facts | None) -> Scheduler:

@@ -11,7 +11,7 @@ from dstream.operators import stream_plan
 from dstream.plan import StreamPlan
 from elastic.dashboard.launch import launch, reported, run_with
 from elastic.errors import QueryError
-from elastic.plan import Plan
+from elastic.plan import Plan, Settings
 from elastic.query import Query
 from elastic.report import Report
 from elastic.scenario.models import DStream
@@ -91,8 +91,7 @@ def cut(plan: Plan, workers: int, settings: DStream) -> StreamPlan:
             "run it with model elastic, or join the stream with a table"
         )
     ticks = interval_ticks(settings.interval, plan.settings.tick_ms)
-    if ticks % _STRETCH:
-        plan = replace(plan, settings=replace(plan.settings, auto_tick=False))
+    plan = replace(plan, settings=with_whole_ticks(plan.settings, ticks))
     return stream_plan(
         plan,
         interval_ticks=ticks,
@@ -100,6 +99,11 @@ def cut(plan: Plan, workers: int, settings: DStream) -> StreamPlan:
         partitions=settings.tasks or TASKS_PER_WORKER * workers,
         retries=settings.retries,
     )
+
+
+def with_whole_ticks(settings: Settings, ticks: int) -> Settings:
+    """The settings; sources lengthen their ticks only if all that they may stamp end an interval of so many ticks."""
+    return settings if ticks % _STRETCH == 0 else replace(settings, auto_tick=False)
 
 
 def interval_ticks(interval_ms: int, tick_ms: int) -> int:

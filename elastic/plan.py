@@ -192,6 +192,8 @@ class Plan:
         epoch_s: Unix time of tick 0, seconds; set when the job starts.
         since_s: Unix time since which this run of the job lasts; later than tick 0 if it was resumed.
         run_id: Of this run; sinks keep their commits under it.
+        clean_run: From a plan and the directory of its input log to what each sink must get, batch by batch; None where
+            operators and edges say it.
     """
 
     name: str
@@ -201,6 +203,7 @@ class Plan:
     epoch_s: float = 0.0
     since_s: float = 0.0
     run_id: str = ""
+    clean_run: Callable[[Plan, Any], dict[str, list[Any]]] | None = None
 
     def inputs(self, operator: str) -> list[Edge]:
         """Edges into an operator, by input number."""

@@ -20,7 +20,7 @@ from dstream.protocol import Kept
 from dstream.scheduler.machine import MAX_DEATHS, Scheduler
 from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
-from elastic.connectors.base import Reader
+from elastic.connectors.base import Reader, read_again
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.instance.host import Host
@@ -90,7 +90,7 @@ class SimulatedArchive(Archive):
             self._readers[operator, partition] = plan.operators[operator].partitions[partition].open()
         reader, low = self._readers[operator, partition], plan.partition_interval(operator, partition).low
         entries = [e for e in self._machine.logs[operator, partition].entries if after < e.tick <= through]
-        columns = [(e.tick, reader.reread(*chunk)) for e in entries for chunk in e.chunks]
+        columns = [(e.tick, column) for e in entries for column in read_again(reader, e)]
         return tuple((tick, source_batch(low, column)) for tick, column in columns if len(column))
 
 

@@ -18,7 +18,7 @@ from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES, Kept
 from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
-from elastic.connectors.base import LogEntry, Reader
+from elastic.connectors.base import LogEntry, Reader, read_again
 from elastic.connectors.input_log import read_log
 from elastic.errors import SinkError
 from elastic.plan import Plan
@@ -100,7 +100,7 @@ class DiskArchive(Archive):
         found = []
         for entry in self._entries_through(operator, partition, through):
             if after < entry.tick <= through:
-                columns = [reader.reread(*chunk) for chunk in entry.chunks]
+                columns = read_again(reader, entry)
                 found += [(entry.tick, source_batch(low, column)) for column in columns if len(column)]
         return tuple(found)
 

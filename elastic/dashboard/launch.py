@@ -77,11 +77,11 @@ def run_with(
     Raises:
         QueryError: One of them is wrong.
     """
-    checked = _checked(cluster, elastic, dstream)
+    found = checked(cluster, elastic, dstream)
     where = None if directory is None else Path(directory)
-    overrides = Overrides(checked.cluster.workers, checked.cluster.spares, where, verify=verify, resume=resume)
-    run = run_of_query(query, overrides, settings=checked.elastic.settings(checked.cluster.memory))
-    return replace(run, dstream=checked.dstream)
+    overrides = Overrides(found.cluster.workers, found.cluster.spares, where, verify=verify, resume=resume)
+    run = run_of_query(query, overrides, settings=found.elastic.settings(found.cluster.memory))
+    return replace(run, dstream=found.dstream)
 
 
 def reported(report: Report) -> Report:
@@ -133,7 +133,7 @@ def _watcher(name: str, display: Display) -> Watcher:
     return LiveProgress(sys.stderr, name)
 
 
-def _checked(cluster: Mapping[str, Any], settings: Mapping[str, Any], dstream: Mapping[str, Any]) -> Scenario:
+def checked(cluster: Mapping[str, Any], settings: Mapping[str, Any], dstream: Mapping[str, Any]) -> Scenario:
     """The arguments as the sections of a scenario that they are.
 
     Raises:

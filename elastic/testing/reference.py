@@ -28,6 +28,8 @@ def reference_run(plan: Plan, log_directory: Path) -> dict[str, list[Batch]]:
         SourceError: The input has gone or changed since it was logged.
         UserCodeError: User code raised.
     """
+    if plan.clean_run is not None:
+        return plan.clean_run(plan, log_directory)
     logs = {
         (name, n): read_log(log_directory, name, n)
         for name, operator in plan.operators.items()

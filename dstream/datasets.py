@@ -1,0 +1,183 @@
+"""What a stage of a DStream gives in an interval: made of what was shuffled to it, or of other intervals' datasets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Literal, TypeAlias
+
+from dstream.flow import Channel, Merging, merged, one, ordered, together
+from dstream.logic import Content, Given, Logic, LogicContext
+from elastic.batch import Column, Pairs, rows
+from elastic.state.processing import StateTable, dict_keys
+
+ROWS, SNAPSHOT = "rows", "snapshot"
+"""Views of a stage: what it gives in the interval; of one with state, all of its state after the interval."""
+
+How: TypeAlias = Literal["cogroup", "inner", "left", "right", "full"]
+
+
+class Dataset(ABC):
+    """One partition of a stage without its channels."""
+
+    @abstractmethod
+    def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
+        """The rows of an interval, by view; those that nobody reads may be left out."""
+
+    def snapshot(self) -> StateTable | None:
+        """The state; None for none."""
+        return None
+
+    def restore(self, table: StateTable) -> None:
+        """Take over a snapshot."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Bounded(ABC):
+    """A dataset that is all there: an RDD."""
+
+    @abstractmethod
+    def collect(self) -> list[Any]:
+        """All rows."""
+
+
+MakeDataset: TypeAlias = Callable[[LogicContext], Dataset]
+
+
+@dataclass(frozen=True)
+class StageLogic:
+    """A stage's dataset and the channels behind it; ``make`` gives the logic of one partition.
+
+    Attributes:
+        every: Only intervals that are multiples of this give rows.
+    """
+
+    dataset: MakeDataset
+    channels: tuple[Channel, ...]
+    every: int = 1
+
+    def make(self, context: LogicContext) -> Logic:
+        """The logic of one partition."""
+        return DatasetLogic(self, context)
+
+
+class DatasetLogic(Logic):
+    """One partition of a stage: its dataset, and its channels one after the other."""
+
+    def __init__(self, stage: StageLogic, context: LogicContext) -> None:
+        self._dataset, self._stage, self._context = stage.dataset(context), stage, context
+        self._wanted = frozenset(channel.view for channel in stage.channels)
+
+    def compute(self, given: Given) -> Sequence[Content]:
+        views = self._dataset.compute(given, self._wanted)
+        if given.interval % self._stage.every and not given.final:
+            return tuple(() for _ in self._stage.channels)
+        runtime, partition = self._context.runtime, self._context.partition
+        return tuple(
+            channel.run(
+                views[channel.view], tick=given.through, partition=partition, low=runtime.interval.low,
+                key_groups=runtime.key_groups,
+            )
+            for channel in self._stage.channels
+        )  # fmt: skip
+
+    def snapshot(self) -> StateTable | None:
+        return self._dataset.snapshot()
+
+    def restore(self, table: StateTable) -> None:
+        self._dataset.restore(table)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+
+def everything(given: Given) -> list[Content]:
+    """All blocks of all inputs, oldest intervals first."""
+    return [content for by_interval in given.inputs for partitions in by_interval for content in partitions]
+
+
+@dataclass(frozen=True)
+class Union(Dataset):
+    """All rows of all inputs, as they come: a source, a union, a window, rows that were moved."""
+
+    def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
+        return {ROWS: together(everything(given))}
+
+
+@dataclass(frozen=True)
+class Merged(Dataset):
+    """One pair per key: its values merged, in canonical order of the keys."""
+
+    merging: Merging
+    key_groups: int
+
+    def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
+        column = together(everything(given))
+        if not isinstance(column, Pairs):
+            return {ROWS: column}
+        return {ROWS: ordered(merged(self.merging, column.keys, column.values, given.through), self.key_groups)}
+
+
+@dataclass(frozen=True)
+class Grouped(Dataset):
+    """One pair per key: the list of its values, in the order of intervals, producers and positions."""
+
+    key_groups: int
+
+    def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
+        groups = by_key(together(everything(given)))
+        return {ROWS: _in_order(list(groups), list(groups.values()), self.key_groups)}
+
+
+@dataclass(frozen=True)
+class Joined(Dataset):
+    """Two inputs by key.
+
+    Attributes:
+        how: ``cogroup`` gives each key with both lists of values; the joins give each pair of values, None standing in
+            for a side that has none where the join is an outer one.
+        static: The right side, where it is the same in every interval.
+    """
+
+    how: How
+    key_groups: int
+    static: Mapping[Any, list[Any]] | None = None
+
+    def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
+        left = by_key(together([c for partitions in given.inputs[0] for c in partitions]))
+        right: Mapping[Any, list[Any]]
+        if self.static is None:
+            right = by_key(together([c for partitions in given.inputs[1] for c in partitions]))
+        else:
+            right = {key: self.static[key] for key in left if key in self.static}
+        keys = list(left) + [key for key in right if key not in left]
+        column = _in_order(keys, [(left.get(key, []), right.get(key, [])) for key in keys], self.key_groups)
+        if self.how == "cogroup":
+            return {ROWS: column}
+        found = [(key, pair) for key, both in rows(column) for pair in self._pairs(*both)]
+        return {ROWS: Pairs(one([k for k, _ in found]), one([v for _, v in found]))}
+
+    def _pairs(self, left: list[Any], right: list[Any]) -> list[tuple[Any, Any]]:
+        if not right and self.how in {"left", "full"}:
+            right = [None]
+        if not left and self.how in {"right", "full"}:
+            left = [None]
+        return list(product(left, right))
+
+
+def by_key(column: Column) -> dict[Any, list[Any]]:
+    """The values of each key, in order."""
+    groups: dict[Any, list[Any]] = {}
+    if isinstance(column, Pairs):
+        for key, value in zip(dict_keys(column.keys), rows(column.values), strict=True):
+            groups.setdefault(key, []).append(value)
+    return groups
+
+
+def _in_order(keys: list[Any], values: list[Any], key_groups: int) -> Column:
+    return ordered(Pairs(one(keys), values), key_groups) if keys else []

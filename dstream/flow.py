@@ -1,0 +1,248 @@
+"""What happens to the rows of a partition between two shuffles: pieces, pipelined in one task.
+
+Rows lie in columns as far as possible. Pairs are rows of two fields; what works on keys and values gets them as two
+columns, whatever way the rows were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from dstream.logic import Content
+from elastic.batch import Batch, Column, Pairs, columnar, concat, merge, rows, size_bytes, sorted_batch, take
+from elastic.errors import KeyTypeError
+from elastic.keys import groups_of, sort_order
+from elastic.operators.combine import combined
+from elastic.operators.failure import shortened, user_error
+from elastic.operators.steps import Flow, mapped, stepped
+from elastic.plan import Step
+from elastic.state.processing import dict_keys
+
+CHUNK_BYTES = 4 << 20
+"""Rows go through the pieces in chunks of about so much, which stay in the caches."""
+
+Kind: TypeAlias = Literal[
+    "map", "filter", "flat_map", "map_values", "flat_map_values", "map_partitions", "map_partitions_with_index",
+    "count", "with_one",
+]  # fmt: skip
+
+WHOLE: frozenset[Kind] = frozenset({"map_partitions", "map_partitions_with_index"})
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One narrow step.
+
+    Attributes:
+        kind: What it does with its function.
+        name: What errors call it, such as ``map(parse)``.
+    """
+
+    kind: Kind
+    name: str
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Merging:
+    """An associative function of two values, which may be applied before the shuffle and in any grouping.
+
+    Attributes:
+        exact: The kernel that does the same to columns of integers; None if there is none.
+    """
+
+    name: str
+    function: Callable[[Any, Any], Any]
+    exact: Literal["sum", "min", "max"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """An output of a stage: the pieces that follow it, and the shuffle that ends them, if one does.
+
+    Attributes:
+        view: Which of the stage's datasets it begins with.
+        keyed: The rows are pairs, and go by their key.
+        merging: Values of one key are merged before they go.
+    """
+
+    view: str
+    pieces: tuple[Piece, ...] = ()
+    keyed: bool = False
+    merging: Merging | None = None
+
+    def run(self, column: Column, *, tick: int, partition: int, low: int, key_groups: int) -> Content:
+        """The block: one batch, of the interval's last tick.
+
+        Args:
+            column: What the stage gave.
+            tick: The interval's last one.
+            partition: Number of the partition.
+            low: Its first key group, where rows go that have no key.
+            key_groups: Of the job.
+        """
+        whole = any(piece.kind in WHOLE for piece in self.pieces)
+        parts = [
+            self._end(c, tick, low, key_groups)
+            for c in self._through(column, whole=whole, tick=tick, partition=partition)
+        ]
+        found = [part for part in parts if part is not None]
+        if not found:
+            return ()
+        batch = merge(found)
+        if self.merging is not None and len(found) > 1:
+            assert batch.keys is not None
+            assert batch.values is not None
+            batch = _keyed(merged(self.merging, batch.keys, batch.values, tick), key_groups, tick, self.merging.name)
+        return ((tick, batch),)
+
+    def _through(self, column: Column, *, whole: bool, tick: int, partition: int) -> Iterator[Column]:
+        for chunk in [column] if whole else chunks(column):
+            for piece in self.pieces:
+                chunk = apply(piece, chunk, tick=tick, partition=partition)  # noqa: PLW2901 (what becomes of it)
+            yield chunk
+
+    def _end(self, column: Column, tick: int, low: int, key_groups: int) -> Batch | None:
+        if not len(column):
+            return None
+        if not self.keyed:
+            return Batch(np.full(len(column), low, np.uint16), None, column)
+        pairs = as_pairs(column, tick)
+        if self.merging is not None:
+            pairs = merged(self.merging, pairs.keys, pairs.values, tick)
+        return _keyed(pairs, key_groups, tick, "a pair")
+
+
+def chunks(column: Column) -> Iterator[Column]:
+    """The column in pieces that stay in the caches; at least one, which may be empty."""
+    size = size_bytes(column)
+    count = max(1, -(-size // CHUNK_BYTES))
+    length = len(column)
+    for i in range(count):
+        low, high = length * i // count, length * (i + 1) // count
+        if count == 1:
+            yield column
+        elif isinstance(column, Pairs):
+            yield Pairs(column.keys[low:high], column.values[low:high])
+        else:
+            yield column[low:high]
+
+
+def apply(piece: Piece, column: Column, *, tick: int, partition: int) -> Column:
+    """What a piece makes of the rows.
+
+    Raises:
+        UserCodeError: Its function raised, or gave what cannot be used.
+    """
+    match piece.kind:
+        case "map" | "filter" | "flat_map":
+            return stepped(Step(piece.kind, piece.name, piece.function, 0), Flow(column, None), tick).column
+        case "count":
+            return [len(column)]
+        case "with_one":
+            return Pairs(one(column), pa.array(np.ones(len(column), np.int64)))
+        case "map_values":
+            pairs = as_pairs(column, tick, piece.name)
+            return Pairs(pairs.keys, one(mapped(piece.name, piece.function, pairs.values, tick)))
+        case "flat_map_values":
+            return _flat_map_values(piece, as_pairs(column, tick, piece.name), tick)
+        case "map_partitions" | "map_partitions_with_index":
+            arguments: tuple[Any, ...] = (iter(rows(column)),)
+            if piece.kind == "map_partitions_with_index":
+                arguments = (partition, *arguments)
+            return one(_listed(piece, arguments, column, tick))
+
+
+def _flat_map_values(piece: Piece, pairs: Pairs, tick: int) -> Column:
+    lists = [list(v) for v in rows(mapped(piece.name, piece.function, pairs.values, tick))]
+    index = np.repeat(np.arange(len(lists)), [len(values) for values in lists])
+    return Pairs(one(take(pairs.keys, index)), one(list(chain.from_iterable(lists))))
+
+
+def _listed(piece: Piece, arguments: tuple[Any, ...], column: Column, tick: int) -> list[Any]:
+    try:
+        found: Iterable[Any] = piece.function(*arguments)
+        return list(found)
+    except Exception as error:
+        raise user_error(piece.name, tick, f"a partition of {len(column)} rows", error) from error
+
+
+def one(column: Column) -> Any:
+    """The rows as a list or an array: what one side of pairs can be."""
+    column = columnar(column) if isinstance(column, list) else column
+    return rows(column) if isinstance(column, Pairs) else column
+
+
+def as_pairs(column: Column, tick: int, name: str = "a pair") -> Pairs:
+    """The rows as keys and values.
+
+    Raises:
+        UserCodeError: A row is not a tuple or list of two.
+    """
+    if isinstance(column, Pairs):
+        return column
+    each = rows(column)
+    wrong = next((row for row in each if not isinstance(row, tuple | list) or len(row) != 2), None)
+    if wrong is not None:
+        error = TypeError(f"expected a (key, value) pair, got {shortened(wrong)}; make pairs with map() before")
+        raise user_error(name, tick, wrong, error)
+    return Pairs(one([k for k, _ in each]), one([v for _, v in each]))
+
+
+def merged(merging: Merging, keys: Column, values: Column, tick: int) -> Pairs:
+    """The different keys, each with its values merged; integers by a kernel where there is one.
+
+    Raises:
+        UserCodeError: The function raised.
+    """
+    if merging.exact is not None:
+        found = combined(merging.exact, keys, values, operator=merging.name, tick=tick)
+        if found is not None and found.values is not None:
+            return Pairs(one(found.keys), one(found.values))
+    so_far: dict[Any, Any] = {}
+    function = merging.function
+    key = value = None
+    try:
+        for key, value in zip(dict_keys(keys), rows(values), strict=True):
+            so_far[key] = function(so_far[key], value) if key in so_far else value
+    except TypeError as error:
+        if "unhashable" in str(error):
+            raise user_error(merging.name, tick, value, _no_key(key), key=key) from error
+        raise user_error(merging.name, tick, value, error, key=key) from error
+    except Exception as error:
+        raise user_error(merging.name, tick, value, error, key=key) from error
+    return Pairs(one(list(so_far)), one(list(so_far.values())))
+
+
+def _no_key(key: Any) -> KeyTypeError:
+    return KeyTypeError(shortened(key), type(key).__name__)
+
+
+def _keyed(pairs: Pairs, key_groups: int, tick: int, name: str) -> Batch:
+    try:
+        return sorted_batch(groups_of(pairs.keys, key_groups), pairs.keys, pairs.values)
+    except KeyTypeError as error:
+        raise user_error(name, tick, error.key, error) from error
+
+
+def ordered(pairs: Pairs, key_groups: int) -> Pairs:
+    """The pairs in canonical order of their keys, each of which is there once."""
+    order = sort_order(groups_of(pairs.keys, key_groups), pairs.keys)
+    return Pairs(take(pairs.keys, order), take(pairs.values, order))
+
+
+def together(contents: Sequence[Content]) -> Column:
+    """All rows of some blocks, one after the other."""
+    found = [_column(batch) for content in contents for _, batch in content if len(batch)]
+    return concat(found) if found else []
+
+
+def _column(batch: Batch) -> Column:
+    assert batch.values is not None, "blocks of datasets carry their rows"
+    return batch.values if batch.keys is None else Pairs(one(batch.keys), one(batch.values))

@@ -1,0 +1,160 @@
+"""The stream graph while it is built: stages, what they read, and what is refused before it can run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
+from typing import Any
+
+from dstream.datasets import StageLogic
+from dstream.flow import Channel
+from dstream.local import clean_run
+from dstream.plan import Input, Kind, Stage, StreamPlan
+from elastic.callables import caller
+from elastic.connectors.base import Sink, Source
+from elastic.errors import QueryError
+from elastic.graph import check_name
+from elastic.plan import OperatorPlan, Settings
+
+
+@dataclass(eq=False)
+class Draft:
+    """A stage, before it is known how many workers run it.
+
+    Attributes:
+        name: Of its operator.
+        like: The stage that it has as many partitions as; None for the usual number, ``ONE`` for one.
+        logic: The source or the sink; of other stages what makes the dataset.
+        every: Only intervals that are multiples of this give rows.
+    """
+
+    id: int
+    name: str
+    kind: Kind
+    logic: Any
+    inputs: tuple[Input, ...] = ()
+    like: int | None = None
+    every: int = 1
+    channels: list[Channel] = field(default_factory=list)
+
+    def channel(self, channel: Channel) -> int:
+        """The number of a channel, which is added unless it is there."""
+        same = (i for i, c in enumerate(self.channels) if (c.view, c.pieces, c.keyed, c.merging) == _identity(channel))
+        found = next(same, None)
+        if found is None:
+            self.channels.append(channel)
+            found = len(self.channels) - 1
+        return found
+
+
+def _identity(channel: Channel) -> tuple[Any, ...]:
+    return channel.view, channel.pieces, channel.keyed, channel.merging
+
+
+ONE = -1
+"""Stands for one partition where another stage is named."""
+
+
+class StreamGraph:
+    """Stages of one program, in the order in which they were written, which is a topological one."""
+
+    def __init__(self, name: str) -> None:
+        check_name("a job", name)
+        self.name = name
+        self.drafts: list[Draft] = []
+        self.frozen = False
+        self._names: set[str] = set()
+
+    def unique(self, name: str) -> str:
+        """The name, or ``name-2`` … if it is taken."""
+        names = chain([name], (f"{name}-{i}" for i in count(2)))
+        found = next(n for n in names if n not in self._names)
+        self._names.add(found)
+        return found
+
+    def add(
+        self, name: str, kind: Kind, logic: Any, inputs: Sequence[Input] = (), *,
+        like: int | None = None, every: int = 1, given: str | None = None,
+    ) -> Draft:  # fmt: skip
+        """A stage under a name of its own.
+
+        Raises:
+            QueryError: The program runs already, or the name that was given is taken.
+        """
+        if self.frozen:
+            raise QueryError(f"{caller()}: {name}() comes after start(); build all of the program before it is started")
+        if given is not None:
+            check_name("an operator", given)
+            if given in self._names:
+                raise QueryError(f"{caller()}: the name {given!r} is taken; give this one another")
+        draft = Draft(len(self.drafts), self.unique(given or name), kind, logic, tuple(inputs), like, every)
+        self.drafts.append(draft)
+        return draft
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether there is a source."""
+        return any(d.kind is Kind.SOURCE for d in self.drafts)
+
+    def check(self) -> None:
+        """Return if the program can run.
+
+        Raises:
+            QueryError: There is nothing to read, or nothing to write to.
+        """
+        if not self.reads_input:
+            raise QueryError(f"job {self.name!r} has no source; begin with context.source(…) or context.text_files(…)")
+        if not any(d.kind is Kind.SINK for d in self.drafts):
+            raise QueryError(
+                f"job {self.name!r} has no output, so nothing would be computed; "
+                "end a stream with save(sink), pprint() or foreach_rdd(…)"
+            )
+
+    def plan(
+        self, workers: int, settings: Settings, *, interval_ticks: int, checkpoint_intervals: int, tasks: int,
+        retries: int = 2, batch: bool = False,
+    ) -> StreamPlan:  # fmt: skip
+        """The program's stages; sources look at their input.
+
+        Raises:
+            SourceError: There is nothing to read.
+        """
+        self.check()
+        operators: dict[str, OperatorPlan] = {}
+        stages: list[Stage] = []
+        for draft in self.drafts:
+            partitions = self._partitions(draft, workers, settings, tasks, operators, stages)
+            logic = None
+            if draft.kind in {Kind.TASK, Kind.STATE}:
+                logic = StageLogic(draft.logic, tuple(draft.channels), draft.every).make
+            stages.append(Stage(draft.id, draft.name, draft.kind, partitions, draft.inputs, logic))
+        return StreamPlan(
+            self.name, operators, (), settings, stages=tuple(stages), interval_ticks=interval_ticks,
+            checkpoint_intervals=checkpoint_intervals, retries=retries, batch=batch, clean_run=clean_run,
+        )  # fmt: skip
+
+    def _partitions(
+        self, draft: Draft, workers: int, settings: Settings, tasks: int, operators: dict[str, OperatorPlan],
+        stages: Sequence[Stage],
+    ) -> int:  # fmt: skip
+        """How many partitions a stage has; operators that the report names are noted."""
+        groups = settings.key_groups
+        if draft.kind is Kind.SOURCE:
+            source: Source = draft.logic
+            parts = tuple(source.partitions(min(settings.partitions or workers, groups)))
+            operators[draft.name] = OperatorPlan(
+                draft.name, "source", source, len(parts), partitions=parts, user_code=True
+            )
+            return len(parts)
+        if draft.kind is Kind.SINK:
+            sink: Sink = draft.logic
+            count = min(workers, groups) if sink.parallel else 1
+            operators[draft.name] = OperatorPlan(draft.name, "sink", sink, count)
+            return count
+        count = min(tasks, groups)
+        if draft.like is not None:
+            count = 1 if draft.like == ONE else stages[draft.like].partitions
+        if draft.kind is Kind.STATE:
+            operators[draft.name] = OperatorPlan(draft.name, "keyed", None, count, user_code=True)
+        return count

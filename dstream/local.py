@@ -1,0 +1,136 @@
+"""A program in one process, stage by stage: what RDDs are computed with, and what a job's result is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dstream.logic import Content, Given, Logic, LogicContext, sliced
+from dstream.operators import source_batch
+from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
+from elastic.batch import Batch, merge
+from elastic.connectors.base import read_again
+from elastic.connectors.input_log import read_log
+from elastic.operators.base import ProcessorContext
+from elastic.plan import Plan
+
+READ_BYTES = 8 << 20
+
+ReadInput = Callable[[Stage, int, int], Content]
+"""The input block of a source's stage, by partition and interval."""
+
+
+class LocalRun:
+    """All intervals of a program, one after the other; blocks are kept as long as windows read them.
+
+    Attributes:
+        sinks: What each sink got: (tick, rows) in order.
+    """
+
+    def __init__(self, plan: StreamPlan, read: ReadInput) -> None:
+        self._plan, self._read = plan, read
+        self._blocks: dict[tuple[int, int, int], Sequence[Content]] = {}
+        self._logic: dict[tuple[int, int], Logic] = {}
+        self._keep = plan.keep_back()
+        self.sinks: dict[str, list[tuple[int, Batch]]] = {s.operator: [] for s in plan.stages if s.kind is Kind.SINK}
+
+    def interval(self, number: int, after: int, through: int, *, final: bool) -> None:
+        """Compute every stage's dataset of an interval.
+
+        Raises:
+            UserCodeError: User code raised.
+        """
+        for stage in self._plan.stages:
+            if stage.kind is Kind.SINK:
+                self._take(stage, number)
+                continue
+            for partition in range(stage.partitions):
+                contents = self._compute(stage, partition, Given(number, after, through, final, ()))
+                self._blocks[stage.id, number, partition] = contents
+        self._blocks = {k: b for k, b in self._blocks.items() if k[1] > number - self._keep[k[0]]}
+
+    def _compute(self, stage: Stage, partition: int, given: Given) -> Sequence[Content]:
+        if stage.kind is Kind.SOURCE:
+            return [self._read(stage, partition, given.interval)]
+        inputs = [self._input(i, stage, partition, given.interval) for i in stage.inputs]
+        return self._logic_of(stage, partition).compute(
+            Given(given.interval, given.after, given.through, given.final, inputs)
+        )
+
+    def _logic_of(self, stage: Stage, partition: int) -> Logic:
+        key = (stage.id, partition)
+        if key not in self._logic:
+            runtime = ProcessorContext.of(self._plan, stage.operator, self._plan.key_interval(stage, partition))
+            self._logic[key] = stage.logic(LogicContext(partition, runtime))
+        return self._logic[key]
+
+    def _input(self, input: Input, stage: Stage, partition: int, number: int) -> list[list[Content]]:
+        producer = self._plan.stages[input.stage]
+        groups = self._plan.key_interval(stage, partition)
+        found: list[list[Content]] = []
+        for back in input.back:
+            if number - back < 1:
+                found.append([])
+            elif input.reach is Reach.SAME:
+                found.append([self._blocks[input.stage, number - back, partition][input.channel]])
+            else:
+                blocks = [self._blocks[input.stage, number - back, p] for p in range(producer.partitions)]
+                found.append([sliced(block[input.channel], groups) for block in blocks])
+        return found
+
+    def _take(self, stage: Stage, number: int) -> None:
+        """What a sink gets, tick by tick in canonical order."""
+        at: dict[int, list[Batch]] = {}
+        for input in stage.inputs:
+            producer = self._plan.stages[input.stage]
+            for partition in range(producer.partitions):
+                for tick, batch in self._blocks[input.stage, number, partition][input.channel]:
+                    at.setdefault(tick, []).append(batch)
+        self.sinks[stage.operator] += [(tick, merge(at[tick])) for tick in sorted(at)]
+
+
+def clean_run(plan: Plan, log_directory: Path) -> dict[str, list[Batch]]:
+    """What each sink gets of the logged input, in one process and without failures; sinks by name.
+
+    Raises:
+        SourceError: The input has gone or changed since it was logged.
+        UserCodeError: User code raised.
+    """
+    assert isinstance(plan, StreamPlan)
+    sources = [s for s in plan.stages if s.kind is Kind.SOURCE]
+    logs = {(s.operator, p): read_log(log_directory, s.operator, p) for s in sources for p in range(s.partitions)}
+    readers = {(name, p): plan.operators[name].partitions[p].open() for name, p in logs}
+    last = max((entries[-1].tick for entries in logs.values() if entries), default=0)
+    final = any(entries[-1].final for entries in logs.values() if entries)
+
+    def read(stage: Stage, partition: int, number: int) -> Content:
+        low = plan.partition_interval(stage.operator, partition).low
+        key = (stage.operator, partition)
+        mine = [e for e in logs[key] if plan.interval_of(e.tick) == number]
+        columns = [(e.tick, column) for e in mine for column in read_again(readers[key], e)]
+        return tuple((tick, source_batch(low, column)) for tick, column in columns if len(column))
+
+    run = LocalRun(plan, read)
+    count = plan.interval_of(last)
+    for number in range(1, count + 1):
+        through = last if number == count else plan.last_tick(number)
+        run.interval(number, 0 if plan.batch else plan.last_tick(number - 1), through, final=final and number == count)
+    for reader in readers.values():
+        reader.close()
+    return {name: [batch for _, batch in ticks] for name, ticks in run.sinks.items()}
+
+
+def read_all(plan: StreamPlan, stage: Stage, partition: int) -> Content:
+    """All of a bounded source's partition, as one input block.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    reader = plan.operators[stage.operator].partitions[partition].open()
+    low = plan.partition_interval(stage.operator, partition).low
+    found: list[tuple[int, Batch]] = []
+    while not reader.finished and (chunk := reader.read(READ_BYTES)) is not None:
+        if len(chunk.rows):
+            found.append((1, source_batch(low, chunk.rows)))
+    reader.close()
+    return tuple(found)

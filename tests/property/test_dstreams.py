@@ -1,0 +1,284 @@
+"""Streams of datasets against plain Python, interval by interval, whatever the rows and their partitions."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dstream import DStream, StreamingContext
+from dstream.local import LocalRun
+from dstream.logic import Content
+from dstream.operators import source_batch
+from dstream.plan import Kind, Stage
+from elastic import sinks, sources
+from elastic.batch import columnar, rows
+
+PAIR = st.tuples(st.sampled_from("abcde"), st.integers(-50, 50))
+INTERVALS = st.lists(st.lists(PAIR, max_size=8), min_size=1, max_size=9)
+WINDOW = st.integers(1, 5)
+FEW = settings(max_examples=25, deadline=None)
+
+Rows = list[Any]
+
+
+def run(build: Callable[[DStream], DStream], *inputs: Sequence[Rows], workers: int = 2) -> list[Rows]:
+    """What a stream gives in each interval, in one process; the input's rows lie in turn in the partitions."""
+    return run_both(lambda streams: build(streams[0]), inputs, workers=workers)
+
+
+def run_both(
+    build: Callable[[list[DStream]], DStream], inputs: Sequence[Sequence[Rows]], *, workers: int = 2
+) -> list[Rows]:
+    context = StreamingContext("1s", workers=workers, tasks=3)
+    streams = [context.source(sources.from_list([]), name=f"in{n}") for n in range(len(inputs))]
+    build(streams).save(sinks.discard(), name="out")
+    plan = context.plan()
+
+    def read(stage: Stage, partition: int, interval: int) -> Content:
+        number = [s.id for s in plan.stages if s.kind is Kind.SOURCE].index(stage.id)
+        mine = inputs[number][interval - 1][partition::workers]
+        low = plan.partition_interval(stage.operator, partition).low
+        return ((plan.last_tick(interval), source_batch(low, columnar(mine))),) if mine else ()
+
+    local, found = LocalRun(plan, read), []
+    for interval in range(1, len(inputs[0]) + 1):
+        local.interval(interval, plan.last_tick(interval - 1), plan.last_tick(interval), final=False)
+        ticks = [b for tick, b in local.sinks["out"] if tick == plan.last_tick(interval)]
+        found.append([row for batch in ticks for row in rows(batch.values or [])])
+    return found
+
+
+def counted(intervals: Sequence[Rows]) -> list[Counter[Any]]:
+    return [Counter(map(repr, each)) for each in intervals]
+
+
+def windows(intervals: Sequence[Rows], length: int, slide: int = 1) -> list[Rows]:
+    """The rows of each window, at the intervals that a slide ends with; no rows between."""
+    return [
+        [row for each in intervals[max(0, i - length) : i] for row in each] if i % slide == 0 else []
+        for i in range(1, len(intervals) + 1)
+    ]
+
+
+def summed(each: Rows) -> Rows:
+    sums: dict[Any, Any] = {}
+    for key, value in each:
+        sums[key] = sums.get(key, 0) + value
+    return list(sums.items())
+
+
+@FEW
+@given(INTERVALS, st.integers(1, 4))
+def test_rows_one_by_one(intervals: list[Rows], workers: int) -> None:
+    found = run(
+        lambda s: s.filter(lambda r: r[1] > 0).map_values(abs).flat_map(lambda r: [r[1]] * 2).map(str),
+        intervals, workers=workers,
+    )  # fmt: skip
+
+    assert counted(found) == counted([[str(v) for _, v in each if v > 0 for _ in range(2)] for each in intervals])
+
+
+@FEW
+@given(INTERVALS, st.integers(1, 4))
+def test_sums_by_key_whatever_the_partitions(intervals: list[Rows], workers: int) -> None:
+    expected = counted([summed(each) for each in intervals])
+
+    assert counted(run(lambda s: s.reduce_by_key(operator.add), intervals, workers=workers)) == expected
+    assert counted(run(lambda s: s.reduce_by_key(lambda a, b: a + b), intervals, workers=workers)) == expected
+    grouped = run(lambda s: s.group_by_key().map_values(sum), intervals, workers=workers)
+    assert counted(grouped) == expected
+    combined = run(lambda s: s.combine_by_key(lambda v: v, operator.add, operator.add), intervals, workers=workers)
+    assert counted(combined) == expected
+
+
+@FEW
+@given(INTERVALS)
+def test_one_row_for_all(intervals: list[Rows]) -> None:
+    assert run(lambda s: s.count(), intervals) == [[len(each)] for each in intervals]
+    assert run(lambda s: s.map(lambda r: r[1]).reduce(max), intervals) == [
+        [max(v for _, v in each)] if each else [] for each in intervals
+    ]
+    values = run(lambda s: s.count_by_value(), intervals)
+    assert [dict(each) for each in values] == [dict(Counter(each)) for each in intervals]
+
+
+@FEW
+@given(INTERVALS)
+def test_what_moves_rows_keeps_them(intervals: list[Rows]) -> None:
+    expected = counted(intervals)
+
+    for moved in (
+        run(lambda s: s.repartition(), intervals),
+        run(lambda s: s.partition_by_key(), intervals),
+        run(lambda s: s.cache(), intervals),
+        run(lambda s: s.glom().flat_map(list), intervals),
+        run(lambda s: s.map_partitions_with_index(lambda n, rows: rows), intervals),
+        run(lambda s: s.filter(lambda r: r[1] < 0).union(s.filter(lambda r: r[1] >= 0)), intervals),
+    ):
+        assert counted(moved) == expected
+
+
+@FEW
+@given(st.lists(st.tuples(st.lists(PAIR, max_size=4), st.lists(PAIR, max_size=4)), min_size=1, max_size=4))
+def test_joins(intervals: list[tuple[Rows, Rows]]) -> None:
+    inputs = [[left for left, _ in intervals], [right for _, right in intervals]]
+
+    def expected(outer_left: bool, outer_right: bool) -> list[Counter[Any]]:  # noqa: FBT001
+        found = []
+        for left, right in intervals:
+            pairs = [(k, (v, w)) for (k, v), (o, w) in product(left, right) if k == o]
+            if outer_left:
+                pairs += [(k, (v, None)) for k, v in left if k not in dict(right)]
+            if outer_right:
+                pairs += [(k, (None, w)) for k, w in right if k not in dict(left)]
+            found.append(pairs)
+        return counted(found)
+
+    assert counted(run_both(lambda s: s[0].join(s[1]), inputs)) == expected(False, False)
+    assert counted(run_both(lambda s: s[0].left_outer_join(s[1]), inputs)) == expected(True, False)
+    assert counted(run_both(lambda s: s[0].right_outer_join(s[1]), inputs)) == expected(False, True)
+    assert counted(run_both(lambda s: s[0].full_outer_join(s[1]), inputs)) == expected(True, True)
+    lengths = run_both(lambda s: s[0].cogroup(s[1]).map_values(lambda both: tuple(map(len, both))), inputs)
+    assert counted(lengths) == counted(
+        [
+            [
+                (k, (Counter(a for a, _ in left)[k], Counter(a for a, _ in right)[k]))
+                for k in {*dict(left), *dict(right)}
+            ]
+            for left, right in intervals
+        ]
+    )
+
+
+@FEW
+@given(INTERVALS, WINDOW, st.integers(1, 3))
+def test_windows_naive_and_incremental(intervals: list[Rows], length: int, slide: int) -> None:
+    size, every = f"{length * slide}s", f"{slide}s"
+    inside = windows(intervals, length * slide, slide)
+
+    assert counted(run(lambda s: s.window(size, every), intervals)) == counted(inside)
+    expected = counted([summed(each) for each in inside])
+    naive = run(lambda s: s.reduce_by_key_and_window(operator.add, size, every), intervals)
+    assert counted(naive) == expected
+    kept_up = run(lambda s: s.reduce_by_key_and_window(operator.add, size, every, inverse=operator.sub), intervals)
+    assert counted(kept_up) == expected
+    grouped = run(lambda s: s.group_by_key_and_window(size, every).map_values(sum), intervals)
+    assert counted(grouped) == expected
+
+
+@FEW
+@given(INTERVALS, WINDOW)
+def test_windows_without_keys(intervals: list[Rows], length: int) -> None:
+    size, inside = f"{length}s", windows(intervals, length)
+
+    assert run(lambda s: s.count_by_window(size), intervals) == [[len(each)] for each in inside]
+    totals = run(lambda s: s.map(lambda r: r[1]).reduce_by_window(operator.add, size), intervals)
+    assert totals == [[sum(v for _, v in each)] if each else [] for each in inside]
+    values = run(lambda s: s.count_by_value_and_window(size), intervals)
+    assert [dict(each) for each in values] == [dict(Counter(each)) for each in inside]
+
+
+@FEW
+@given(INTERVALS, WINDOW)
+def test_a_stream_and_its_past(intervals: list[Rows], back: int) -> None:
+    found = run(lambda s: s.delayed(f"{back}s"), intervals)
+
+    assert counted(found) == counted([[]] * min(back, len(intervals)) + intervals[:-back])
+
+
+@FEW
+@given(INTERVALS)
+def test_running_sums_tell_what_changed_and_snapshots_all(intervals: list[Rows]) -> None:
+    totals: dict[Any, int] = {}
+    changed, everything = [], []
+    for each in intervals:
+        for key, value in each:
+            totals[key] = totals.get(key, 0) + value
+        changed.append([(key, totals[key]) for key in dict(each)])
+        everything.append(list(totals.items()))
+
+    assert counted(run(lambda s: s.running_reduce(operator.add), intervals)) == counted(changed)
+    snapshots = run(lambda s: s.running_reduce(operator.add).snapshots(), intervals)
+    assert counted(snapshots) == counted(everything)
+
+
+@FEW
+@given(INTERVALS)
+def test_update_state_by_key_calls_for_every_key_and_drops_on_none(intervals: list[Rows]) -> None:
+    def update(values: list[int], state: int | None) -> int | None:
+        total = (state or 0) + sum(values)
+        return None if not values and total % 2 else total
+
+    states: dict[Any, int] = {"z": 4}
+    expected = []
+    for each in intervals:
+        news = {k: [v for o, v in each if o == k] for k in {*states, *dict(each)}}
+        updated = {k: update(values, states.get(k)) for k, values in news.items()}
+        states = {k: v for k, v in updated.items() if v is not None}
+        expected.append(list(states.items()))
+
+    found = run(lambda s: s.update_state_by_key(update, [("z", 4)]), intervals)
+
+    assert counted(found) == counted(expected)
+
+
+@FEW
+@given(INTERVALS, st.integers(1, 3))
+def test_track_calls_for_events_only_and_forgets_idle_keys(intervals: list[Rows], timeout: int) -> None:
+    def update(key: str, state: int, value: int) -> int | None:
+        return None if value == 0 else state + value
+
+    states: dict[Any, tuple[int, int]] = {}
+    snapshots = []
+    for number, each in enumerate(intervals, 1):
+        for key, value in order_of_events(each):
+            state: int | None = value if key not in states else update(key, states[key][0], value)
+            states.pop(key, None)
+            if state is not None:
+                states[key] = (state, number)
+        states = {k: v for k, v in states.items() if number - v[1] < timeout}
+        snapshots.append([(k, v[0]) for k, v in states.items()])
+
+    found = run(lambda s: s.track(lambda _, v: v, update, f"{timeout}s").snapshots(), intervals)
+
+    assert counted(found) == counted(snapshots)
+
+
+def order_of_events(each: Rows) -> Rows:
+    """As two partitions give them: the rows at even places before those at odd ones."""
+    return each[0::2] + each[1::2]
+
+
+@FEW
+@given(st.lists(PAIR, max_size=20), st.lists(PAIR, max_size=6))
+def test_rdds_give_what_plain_python_gives(left: Rows, right: Rows) -> None:
+    context = StreamingContext("1s")
+    one, other = context.parallelize(left), context.parallelize(right)
+
+    assert Counter(one.collect()) == Counter(left)
+    assert one.count() == len(left)
+    assert dict(one.reduce_by_key(operator.add).collect()) == dict(summed(left))
+    assert one.count_by_key() == dict(Counter(k for k, _ in left))
+    assert one.map(lambda r: r[1]).sum() == sum(v for _, v in left)
+    assert one.map(lambda r: r[1]).top(2) == sorted((v for _, v in left), reverse=True)[:2]
+    assert Counter(one.union(other).collect()) == Counter(left) + Counter(right)
+    joined = Counter((k, (v, w)) for (k, v), (o, w) in product(left, right) if k == o)
+    assert Counter(one.join(other).collect()) == joined
+
+
+@FEW
+@given(INTERVALS, st.lists(PAIR, max_size=5))
+def test_a_stream_joined_with_static_data(intervals: list[Rows], static: Rows) -> None:
+    rdd = StreamingContext("1s").parallelize(static)
+
+    found = run(lambda s: s.transform(lambda stream: stream.join(rdd)), intervals)
+
+    assert counted(found) == counted(
+        [[(k, (v, w)) for (k, v), (o, w) in product(each, static) if k == o] for each in intervals]
+    )
