@@ -24,7 +24,7 @@ from elastic.plan import Plan, Settings
 from elastic.query import Query
 from elastic.report import JobOutcome, Report, report_of
 from elastic.scenario.assemble import job_directory
-from elastic.scenario.directory import fresh_directory
+from elastic.scenario.directory import claimed_directory
 from elastic.scenario.runner import Run
 from elastic.scenario.verify import context_of
 
@@ -184,7 +184,7 @@ class StreamingContext:
         self._begin()
         stack = contextlib.ExitStack()
         try:
-            stack.enter_context(fresh_directory(self._directory))
+            stack.enter_context(claimed_directory(self._directory, resume=False))
             cluster = self._cluster
             self._job = job = StreamJob(
                 plan, workers=cluster.workers, spares=cluster.spares, directory=self._directory, keep_log=False

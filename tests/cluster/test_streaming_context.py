@@ -39,7 +39,7 @@ def break_and_verify(context: StreamingContext, directory: Path, *breakers: Brea
     job_directory = directory / "job"
     job_directory.mkdir()
     start = partial(start_job, settings=Section())
-    job = start(context.plan(), workers=3, spares=1, directory=job_directory, keep_log=True)
+    job = start(context.plan(), workers=3, spares=1, directory=job_directory, keep_log=True, resume=False)
     running, waiting = Running(job), list(breakers)
     deadline = time.monotonic() + DEADLINE_S
     try:
