@@ -12,6 +12,7 @@ import pytest
 
 from elastic import Operator, Query, sinks, sources
 from tests.cluster.driving import drive, kill_owner
+from tests.cluster.test_scaling import scale
 
 pytestmark = pytest.mark.cluster
 
@@ -43,6 +44,18 @@ def ruled(directory: Path) -> Query:
     return query
 
 
+def found_in(directory: Path) -> list[Any]:
+    """What was committed."""
+    parts = [p for p in (directory / "out").rglob("*.jsonl") if not p.name.startswith(".")]
+    return sorted(json.loads(line) for part in parts for line in part.read_text().splitlines())
+
+
+def expected() -> list[Any]:
+    """Every row once, and with the last one of each key every rule once."""
+    everything = [[rule, 1] for rule in range(RULES)]
+    return [[key, n, everything if n == ROWS - 1 else None] for key in range(KEYS) for n in range(ROWS)]
+
+
 @pytest.mark.parametrize(("operator", "instance"), [("ruled", 1), ("rules", 0), ("ruled", 0)])
 def test_every_key_knows_every_rule_once_after_a_kill(tmp_path: Path, operator: str, instance: int) -> None:
     moment = random.Random(f"{operator}{instance}").randrange(500, 3_500)
@@ -51,7 +64,13 @@ def test_every_key_knows_every_rule_once_after_a_kill(tmp_path: Path, operator: 
 
     assert outcome.status == "done", outcome.error
     assert len(outcome.recoveries) == 1
-    parts = [p for p in (tmp_path / "out").rglob("*.jsonl") if not p.name.startswith(".")]
-    found = sorted(json.loads(line) for part in parts for line in part.read_text().splitlines())
-    everything = [[rule, 1] for rule in range(RULES)]
-    assert found == [[key, n, everything if n == ROWS - 1 else None] for key in range(KEYS) for n in range(ROWS)]
+    assert found_in(tmp_path) == expected()
+
+
+@pytest.mark.slow
+def test_instances_that_are_added_know_every_rule_once(tmp_path: Path) -> None:
+    outcome = drive(ruled(tmp_path), tmp_path, scale("ruled", 5, after_records=800), spares=2, checkpoint_ms=200)
+
+    assert outcome.status == "done", outcome.error
+    assert [(s.operator, s.before, s.after) for s in outcome.scale_outs] == [("ruled", 3, 5)]
+    assert found_in(tmp_path) == expected()

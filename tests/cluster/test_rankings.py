@@ -13,6 +13,7 @@ import pytest
 from elastic import Query, sinks, sources
 from elastic.functions import split
 from tests.cluster.driving import drive, kill_owner
+from tests.cluster.test_scaling import scale
 
 pytestmark = pytest.mark.cluster
 
@@ -31,6 +32,19 @@ def top_words(directory: Path) -> Query:
     return query
 
 
+def expected() -> list[tuple[int, str, int]]:
+    """The first places, by sorting all counts."""
+    counts = Counter(word for line in LINES for word in line.split())
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0].encode()))[:PLACES]
+    return [(place, *row) for place, row in enumerate(ranked, 1)]
+
+
+def ranking_in(directory: Path) -> list[tuple[int, str, int]]:
+    """The places that were committed."""
+    with closing(sqlite3.connect(directory / "top.db")) as connection:
+        return connection.execute("SELECT place, word, count FROM top ORDER BY place").fetchall()
+
+
 @pytest.mark.parametrize(("operator", "instance"), [("top_k", 0), ("top_k-leaders", 1), ("rebalance", 2)])
 def test_a_ranking_is_right_after_a_kill_at_a_random_moment(tmp_path: Path, operator: str, instance: int) -> None:
     moment = random.Random(operator).randrange(9_000)
@@ -40,9 +54,15 @@ def test_a_ranking_is_right_after_a_kill_at_a_random_moment(tmp_path: Path, oper
     )
 
     assert outcome.status == "done", outcome.error
-    counts = Counter(word for line in LINES for word in line.split())
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0].encode()))[:PLACES]
-    with closing(sqlite3.connect(tmp_path / "top.db")) as connection:
-        found = connection.execute("SELECT place, word, count FROM top ORDER BY place").fetchall()
-    assert found == [(place, *row) for place, row in enumerate(ranked, 1)]
+    assert ranking_in(tmp_path) == expected()
     assert len(outcome.recoveries) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operator", ["top_k-leaders", "rebalance"])
+def test_a_ranking_is_right_when_instances_are_added(tmp_path: Path, operator: str) -> None:
+    outcome = drive(top_words(tmp_path), tmp_path, scale(operator, 5, after_records=3_000), spares=2, checkpoint_ms=300)
+
+    assert outcome.status == "done", outcome.error
+    assert [(s.operator, s.before, s.after) for s in outcome.scale_outs] == [(operator, 3, 5)]
+    assert ranking_in(tmp_path) == expected()
