@@ -26,15 +26,12 @@ from elastic.operators.named import NamedOutputs
 from elastic.operators.snapshot import copied
 from elastic.operators.states import describe
 from elastic.operators.timers import Timers
-from elastic.operators.user_state import AllKeys, CurrentKey, KeyedValues, TickContext, as_column
+from elastic.operators.user_state import AllKeys, CurrentKey, KeyedValues, Remembered, TickContext, as_column
 from elastic.plan import ERRORS, OnError
 from elastic.state.processing import StateTable, dict_keys
 
 _Part: TypeAlias = tuple[Groups, Column, Column]
 """Groups, keys and values of rows that are emitted."""
-
-Memory: TypeAlias = tuple[Any, int]
-"""What there was before user code was called."""
 
 NO_ROWS: frozenset[type] = frozenset({str, bytes, dict, tuple})
 """Iterables that are one row rather than many; returned where ``yield`` was meant."""
@@ -93,14 +90,9 @@ class _UserProcessor(Processor):
         times = [time for state in self._states.values() if (time := state.next_us()) is not None]
         return max(tick + 1, self._context.tick_at(min(times))) if times else None
 
-    def _before(self, keys: Iterable[Any]) -> Memory:
-        """What some keys have before user code is called, and what is emitted and due so far."""
-        return self._kept.remember(self._context.operator, keys), len(self._ctx.soon)
-
-    def _recall(self, before: Memory) -> None:
-        """What user code has done since has not happened."""
-        self._kept.recall(before[0])
-        del self._ctx.soon[before[1] :]
+    def _recall(self, before: Iterable[Remembered]) -> None:
+        """What user code has done to these keys since has not happened, and nothing of it is emitted."""
+        self._kept.recall(before)
         self._named.pending.clear()
 
     def _fail(self, error: Exception, record: Any, key: Any) -> None:
@@ -187,13 +179,13 @@ class RowProcessor(_UserProcessor):
         times = repeat(present.watermark_us, len(batch)) if batch.times is None else batch.times.tolist()
         rest = zip(keys, values, batch.groups.tolist(), ctx.inputs.tolist(), times, strict=True)
         key = value = result = before = None
-        until = len(ends) + len(batch)
+        remember, operator, until = kept.remember_one, self._context.operator, len(ends) + len(batch)
         while len(ends) < until:
             try:
                 for key, value, group, stream, present.row_us in rest:
                     kept.key, ctx.group, ctx.input = key, group, stream
                     if may_fail:
-                        before = self._before((key,))
+                        before = remember(operator, key)
                     result = process(key, value, state, ctx)
                     if result is not None:
                         out.extend(result if type(result) not in NO_ROWS else refused(result))
@@ -212,10 +204,10 @@ class RowProcessor(_UserProcessor):
         start = ends[-1] if ends else 0
         out[start:] = copied(self._context.operator, [self._kept.key] * (len(out) - start), out[start:])
 
-    def _undo(self, before: Memory | None, out: list[Any], ends: list[int]) -> None:
+    def _undo(self, before: Remembered | None, out: list[Any], ends: list[int]) -> None:
         """Of the last call nothing is left."""
         if before is not None:
-            self._recall(before)
+            self._recall([before])
         del out[ends[-1] if ends else 0 :]
         ends.append(len(out))
 
@@ -249,7 +241,7 @@ class ColumnProcessor(_UserProcessor):
             except Exception as error:
                 rows_of = f"columns of {len(batch)} rows"
                 raise user_error(self._context.operator, self._ctx.tick, rows_of, error) from error
-        before = self._before(_keys_of(batch))
+        before = self._remembered(batch)
         try:
             return self._call(batch, streams)
         except Exception:  # noqa: BLE001 (whatever it is, it will come again on a smaller part)
@@ -260,7 +252,7 @@ class ColumnProcessor(_UserProcessor):
 
     def _salvaged(self, batch: Batch, streams: npt.NDArray[np.uint8]) -> list[_Part]:
         """The same for rows of one key that fail together: those that fail by themselves are found and left out."""
-        before = self._before(_keys_of(batch))
+        before = self._remembered(batch)
         bad = dict(self._bad(batch, streams, np.arange(len(batch))))
         self._recall(before)
         good = np.array([n for n in range(len(batch)) if n not in bad], np.int64)
@@ -278,7 +270,7 @@ class ColumnProcessor(_UserProcessor):
     def _bad(self, batch: Batch, streams: npt.NDArray[np.uint8], at: Indices) -> list[tuple[int, Exception]]:
         """Positions of rows on which the user's code fails when the good ones before them are processed."""
         part = batch.ordered(at)
-        before = self._before(_keys_of(part))
+        before = self._remembered(part)
         try:
             self._give(part, streams[at])
         except Exception as error:  # noqa: BLE001 (whatever a user's operator raises is the record's)
@@ -288,6 +280,10 @@ class ColumnProcessor(_UserProcessor):
             middle = len(at) // 2
             return self._bad(batch, streams, at[:middle]) + self._bad(batch, streams, at[middle:])
         return []
+
+    def _remembered(self, batch: Batch) -> list[Remembered]:
+        """What the keys of the rows have before user code is called."""
+        return self._kept.remember(self._context.operator, dict.fromkeys(dict_keys(_of(batch.keys))))
 
     def _call(self, batch: Batch, streams: npt.NDArray[np.uint8]) -> list[_Part]:
         """What the user's code gives for the rows; what it emits on named outputs is kept."""
@@ -347,10 +343,6 @@ def _by_input(operator: Operator) -> Callable[..., Any]:
     if all(method == operator.process for method in each):
         return operator.process
     return lambda key, value, state, ctx: each[ctx.input](key, value, state, ctx)
-
-
-def _keys_of(batch: Batch) -> dict[Any, None]:
-    return dict.fromkeys(dict_keys(_of(batch.keys)))
 
 
 def _of(column: Column | None) -> Column:

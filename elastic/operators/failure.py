@@ -7,7 +7,9 @@ import sysconfig
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, Literal
 
 from elastic.batch import Column, cut, rows
 from elastic.errors import UserCodeError, UserError
@@ -77,31 +79,54 @@ def failed_record(
         ``operator`` (or step), ``tick``, ``key`` (None where there is none yet), ``record`` as it was given, ``cause``
         (type and text of the exception) and ``line``, the user's own, as ``file:line``; None where none is to blame.
     """
-    cause = "".join(traceback.format_exception_only(error)).strip()
     return {
         "operator": operator, "tick": tick, "key": key, "record": record,
-        "cause": _ADDRESS.sub("0x...", cause), "line": _user_line(error),
+        "cause": _cause(error), "line": _user_line(error),
     }  # fmt: skip
 
 
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 """Where an object lies in memory, which another process would tell otherwise."""
 
+_LIBRARIES = (*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}, "<frozen ")
 
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+def _cause(error: BaseException) -> str:
+    """Type and text of an exception, as Python itself shows them, but for addresses."""
+    kind = type(error)
+    name = (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    try:
+        text = str(error)
+    except Exception as problem:  # noqa: BLE001 (a user's __str__ may raise anything)
+        text = f"<str() raises {type(problem).__name__}>"
+    return f"{name}: {_ADDRESS.sub('0x...', text)}" if text else name
+
+
+@lru_cache(4096)
+def _whose(file: str) -> Literal["ours", "a library's", "the user's"]:
+    """Whose code a file holds."""
+    if file.startswith(_OURS):
+        return "ours"
+    return "a library's" if file.startswith(_LIBRARIES) else "the user's"
 
 
 def _user_line(error: BaseException) -> str | None:
     """The last line of the user's that the exception passed through; of a library's only if there is no other."""
-    line, is_users = None, False
+    found: TracebackType | None = None
     trace = error.__traceback__
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        mine = not file.startswith((*_LIBRARIES, "<frozen "))
-        if not file.startswith(_OURS) and (mine or not is_users):
-            line, is_users = f"{file.replace(chr(92), '/').rpartition('/')[2]}:{trace.tb_lineno}", mine
+        whose = _whose(trace.tb_frame.f_code.co_filename)
+        if whose == "the user's" or (
+            whose == "a library's" and (found is None or _whose(found.tb_frame.f_code.co_filename) == whose)
+        ):
+            found = trace
         trace = trace.tb_next
-    return line
+    if found is None:
+        return None
+    file = found.tb_frame.f_code.co_filename
+    return f"{file.replace(chr(92), '/').rpartition('/')[2]}:{found.tb_lineno}"
 
 
 class Failures:

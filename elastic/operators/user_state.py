@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,10 @@ class Part(Protocol):
 
     def recall(self, key: Any, remembered: Any) -> None:
         """The key has what it had."""
+
+
+Remembered: TypeAlias = tuple[Any, Any, Sequence[Any]]
+"""A key, and what it had."""
 
 
 class KeyedValues:
@@ -115,17 +119,20 @@ class KeyedValues:
             fields[name] = part.column(context.operator, keys)
         return StateTable(groups_of(column, context.key_groups), column, fields)
 
-    def remember(self, operator: str, keys: Iterable[Any]) -> dict[Any, Any]:
+    def remember(self, operator: str, keys: Iterable[Any]) -> list[Remembered]:
         """What some keys have now, for ``recall``; values that could be changed in place are serialised for it."""
-        parts = self.parts.values()
-        return {
-            key: (frozen(operator, key, self.values.get(key)), [part.remember(operator, key) for part in parts])
-            for key in keys
-        }
+        return [self.remember_one(operator, key) for key in keys]
 
-    def recall(self, remembered: Mapping[Any, Any]) -> None:
+    def remember_one(self, operator: str, key: Any) -> Remembered:
+        """The same for one key."""
+        value = self.values.get(key)
+        if type(value) not in IMMUTABLE:  # saves a call
+            value = frozen(operator, key, value)
+        return key, value, [p.remember(operator, key) for p in self.parts.values()] if self.parts else ()
+
+    def recall(self, remembered: Iterable[Remembered]) -> None:
         """These keys have what they had: whatever was done to them since has not happened."""
-        for key, (frozen_value, others) in remembered.items():
+        for key, frozen_value, others in remembered:
             self.written[key] = None
             (value,) = thaw([frozen_value])
             if value is None:

@@ -127,7 +127,7 @@ class TimerProcessor(RowProcessor):
         kept, result = self._kept, None
         kept.key = key
         kept.written[key] = None
-        before = None if self._on_error == "fail" else self._before((key,))
+        before = None if self._on_error == "fail" else kept.remember_one(self._context.operator, key)
         try:
             result = self._operator.on_timer(key, timer, self._state, self._ctx)
             if result is not None:

@@ -293,7 +293,7 @@ def give_up_the_whole_tick(patch: pytest.MonkeyPatch) -> None:
     """A bad record costs all rows that its instance was given with it."""
 
     def called(self: custom.ColumnProcessor, batch: Any, streams: Any) -> list[Any]:
-        before = self._before(custom._keys_of(batch))
+        before = self._remembered(batch)
         try:
             return self._call(batch, streams)
         except ValueError:

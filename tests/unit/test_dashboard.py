@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,7 @@ from elastic.dashboard import launch
 from elastic.dashboard.lines import LineProgress, status_line
 from elastic.dashboard.live import LiveProgress, screen
 from elastic.errors import JobFailedError, NondeterminismError, QueryError, StateLostError
-from elastic.report import Failure, JobEvent, JobOutcome, OperatorReport, Progress
+from elastic.report import FailedRecords, Failure, JobEvent, JobOutcome, OperatorReport, Progress
 from elastic.scenario import runner
 from tests.unit.scenario_fakes import Start, count_query
 
@@ -41,6 +42,25 @@ def test_a_status_line_has_fixed_fields_in_a_fixed_order() -> None:
     assert status_line(PROGRESS) == (
         "3.2s  records 1.23M (32%)  410k records/s  lag 12ms  workers 4 + 1 spare  checkpoints 12"
     )
+
+
+FAILED = (
+    FailedRecords("map(parse)", 0, 1200, "ValueError: no"),
+    FailedRecords("sums", 2, 1, "KeyError: 'a' (job.py:3)"),
+)
+
+
+def test_failed_records_are_shown_while_the_job_runs() -> None:
+    progress = replace(PROGRESS, failures=FAILED)
+
+    assert status_line(progress).endswith("checkpoints 12  failed records 1.2k")
+    console = Console(file=io.StringIO(), width=100)
+    console.print(screen("job", "", progress, []))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert (
+        "failed records  map(parse): 1,200 diverted\n" in "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
+    )
+    assert "failed records  sums: 2 skipped, 1 diverted" in shown
 
 
 def test_lines_come_every_two_seconds_and_once_for_each_event() -> None:

@@ -40,6 +40,15 @@ def problems(tmp_path: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{tmp_path}/") for line in str(caught.value).splitlines()]
 
 
+def test_policies_for_records_that_fail_are_settings(tmp_path: Path) -> None:
+    text = "name: s\njob: j.py\nelastic: {{on_error: {{map(parse): {policy}}}}}\n"
+
+    assert load(tmp_path, text.format(policy="skip")).elastic.settings(1).on_error == {"map(parse)": "skip"}
+    (problem,) = problems(tmp_path, text.format(policy="ignore"))
+    assert problem.startswith("s.yaml:3: elastic.on_error.map(parse): ")
+    assert "skip" in problem
+
+
 def test_a_scenario_is_read_with_every_value_in_its_unit(tmp_path: Path) -> None:
     scenario = load(tmp_path, WHOLE)
 
