@@ -148,7 +148,9 @@ class Failures:
         last, counts = dict(zip(each, records, strict=True)), Counter(each)
         for group, record in last.items():
             place = f" ({record['line']})" if record["line"] else ""
-            example = f"{record['cause']}{place} on record {shortened(record['record'])}"
+            cause = " ".join(record["cause"].split())
+            cause = cause if len(cause) <= _MAX_CHARS else f"{cause[: _MAX_CHARS - 3]}..."
+            example = f"{cause}{place} on record {shortened(record['record'])}"
             skipped, diverted = (counts[group], 0) if on_error == "skip" else (0, counts[group])
             self.add([FailedRecords(where, skipped, diverted, example)], group)
 

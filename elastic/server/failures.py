@@ -23,8 +23,8 @@ class FailureCounts:
         self._counted_through: dict[tuple[str, int], int] = {}
         self._known: set[str] = set()
 
-    def report(self, report: WorkerReport, places: Mapping[int, tuple[str, int]]) -> list[tuple[str, str]]:
-        """Take a worker's report in; operators and steps that are heard of for the first time, with an example each.
+    def report(self, report: WorkerReport, places: Mapping[int, tuple[str, int]]) -> list[FailedRecords]:
+        """Take a worker's report in; what was found at operators and steps that are heard of for the first time.
 
         Args:
             report: Of one worker.
@@ -41,9 +41,9 @@ class FailureCounts:
                 self._sources = added((*self._sources, found))
                 reached[place] = max(tick, reached.get(place, 0))
         self._counted_through |= reached
-        fresh = {found.where: found.example for *_, found in report.failures if found.where not in self._known}
+        fresh = {found.where: found for *_, found in report.failures if found.where not in self._known}
         self._known |= fresh.keys()
-        return list(fresh.items())
+        return list(fresh.values())
 
     def total(self, present: Collection[int]) -> tuple[FailedRecords, ...]:
         """All counts so far, by operator or step; those of keyed instances only of the ones that are there."""

@@ -197,8 +197,8 @@ class Figures:
             self._durations.add([duration_s * 1000], [1])
             self._checkpoint_bytes += size_bytes
             self._stored_s[instance] = report.at_s
-        for where, example in self._failed.report(report, self._indices):
-            text = f"{where} fails on records, which do not end the job; the first: {example}"
+        for found in self._failed.report(report, self._indices):
+            text = f"{found.where} {'diverts' if found.diverted else 'skips'} what it fails on: {found.example}"
             self.record(Record("record_failed", cause=text), report.at_s)
         total = sum(self._memory.values())
         self._peak = PeakMemory(max(self._peak.worker, report.rss_bytes), max(self._peak.total, total))
