@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from elastic.cluster.remote import JOBS, Remote, become_worker, find, roster, running, table
+from elastic.cluster.state import lines_of_key, read_state, state_table
 from elastic.dashboard.launch import launch
 from elastic.errors import JobFailedError, UserError
 from elastic.scenario.assemble import Overrides, run_of_job, run_of_scenario
@@ -102,6 +103,18 @@ def _scale(options: argparse.Namespace) -> int:
     return 0
 
 
+def _state(options: argparse.Namespace) -> int:
+    states = read_state(options.job, options.operator)
+    if options.key is None:
+        print(state_table(states) if states else f"{options.job} has no keyed operator")
+        return 0
+    lines = lines_of_key(states, options.key)
+    if not lines:
+        raise UserError(f"no operator of {options.job} keeps anything for the key {options.key!r}")
+    print("\n".join(lines))
+    return 0
+
+
 def _drain(options: argparse.Namespace) -> int:
     with Remote(find(options.job)) as remote:
         inventory = remote.drain(options.worker)
@@ -142,6 +155,15 @@ def _assembled(target: str, overrides: Overrides) -> Iterator[Run]:
     loaded = load_scenario(Path(target))
     with loaded.naming_lines():
         yield run_of_scenario(loaded, overrides)
+
+
+def _key(text: str) -> Any:
+    """A key, as YAML; lists are the tuples that keys are made of."""
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be read as YAML") from None
+    return tuple(found) if isinstance(found, list) else found
 
 
 def _overrides(options: argparse.Namespace) -> Overrides:
@@ -250,6 +272,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     worker.set_defaults(command=_worker)
     worker.add_argument("--join", metavar="JOB", required=True, help="the job's name, or its directory")
+
+    state = commands.add_parser(
+        "state",
+        help="show the state that a job keeps",
+        description="Show the keyed state of a job, running or not, as its newest checkpoints on the disk have it.",
+    )
+    state.set_defaults(command=_state)
+    state.add_argument("job", metavar="JOB", help="the job's name, or its directory")
+    state.add_argument("operator", metavar="OPERATOR", nargs="?", help="only this operator")
+    state.add_argument("--key", type=_key, help="what is kept for this key; read as YAML, a list being a tuple")
 
     schema = commands.add_parser("schema", help="print the JSON schema of scenario files")
     schema.set_defaults(command=_schema)

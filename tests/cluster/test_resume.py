@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -115,3 +116,28 @@ def test_what_is_done_or_never_was_cannot_be_resumed(place: Path) -> None:
 
     assert "is done, there is nothing to resume" in end_of(again)
     assert (done.returncode, again.returncode) == (0, 2)
+
+
+def test_the_state_of_a_job_can_be_looked_at_while_it_runs_and_after_it_was_stopped(place: Path) -> None:
+    command = start(place, "job.py:bounded", "--workers", "2")
+    wait_for(lambda: state(place, "bounded", "--key", "3").startswith("number#"), "a checkpoint with the key")
+    os.killpg(command.pid, signal.SIGINT)
+    end_of(command)
+
+    table = state(place, "bounded").splitlines()
+    kept = state(place, "bounded", "--key", "3")
+
+    assert [line.split()[0] for line in table] == ["OPERATOR", "number#0", "number#1"]
+    assert kept.startswith("number#")
+    assert "value: " in kept
+    assert "keeps anything for the key 99" in state(place, "bounded", "--key", "99")
+    assert "has no keyed operator 'nobody'; it has number" in state(place, "bounded", "nobody")
+
+
+def state(place: Path, *arguments: str) -> str:
+    """What ``elastic state`` prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "elastic", "state", *arguments], cwd=place, text=True, check=False, timeout=30,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return done.stdout
