@@ -281,7 +281,9 @@ def _parser() -> argparse.ArgumentParser:
     state.set_defaults(command=_state)
     state.add_argument("job", metavar="JOB", help="the job's name, or its directory")
     state.add_argument("operator", metavar="OPERATOR", nargs="?", help="only this operator")
-    state.add_argument("--key", type=_key, help="what is kept for this key; read as YAML, a list being a tuple")
+    state.add_argument(
+        "--key", metavar="KEY", type=_key, help="what is kept for this key; read as YAML, a list being a tuple"
+    )
 
     schema = commands.add_parser("schema", help="print the JSON schema of scenario files")
     schema.set_defaults(command=_schema)
