@@ -28,6 +28,9 @@ from elastic.operators.failure import user_error
 from elastic.pickling import dumps, loads
 from elastic.state.processing import StateTable
 
+SHARED = "what process_broadcast shares"
+"""Stands among the names of declared states, which have no spaces."""
+
 
 class BroadcastProcessor(Processor):
     """One instance of an operator that has a broadcast input, around the processor of its rows with keys.
@@ -102,15 +105,16 @@ class BroadcastProcessor(Processor):
             except UserError as error:
                 operator = self._context.operator
                 raise UserError(f"operator {operator!r} shares what cannot leave its process: {error}") from error
-        return [self._kept, self._keyed.common()]
+        return {**(self._keyed.common() or {}), SHARED: self._kept}
 
     def restore_common(self, common: Any) -> None:
-        """Take over what is shared."""
-        self._kept, of_keyed = common
-        assert self._kept is not None
-        self._shared = loads(self._kept)
-        self._show()
-        if of_keyed is not None:
+        """Take over what is shared; nothing from an operator that had no broadcast input yet."""
+        of_keyed = dict(common)
+        kept = of_keyed.pop(SHARED, None)
+        if kept is not None:
+            self._kept, self._shared = kept, loads(kept)
+            self._show()
+        if of_keyed:
             self._keyed.restore_common(of_keyed)
 
     def __len__(self) -> int:

@@ -21,6 +21,7 @@ from elastic.operators.base import (
     TickInput,
 )  # fmt: skip
 from elastic.operators.bound_states import StateMismatchError, bind
+from elastic.operators.broadcast import SHARED
 from elastic.operators.failure import failed_record, user_error
 from elastic.operators.named import NamedOutputs
 from elastic.operators.snapshot import copied
@@ -134,6 +135,8 @@ class _UserProcessor(Processor):
             StateMismatchError: A state was another kind or held another type, or is not declared any more.
         """
         for name, held in (common or {}).items():
+            if name == SHARED:
+                raise StateMismatchError(self._context.operator, name, "dict", None)
             declared = describe(self._states[name].declared) if name in self._states else None
             if declared != held:
                 raise StateMismatchError(self._context.operator, name, held, declared)

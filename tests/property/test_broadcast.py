@@ -119,6 +119,35 @@ def test_a_delta_carries_what_is_shared_as_it_is_then() -> None:
     assert rows(output.values) == [(1, 1, [(1, 1, "a"), (2, 1, "b")])]
 
 
+class Plain(Operator):
+    """Has no broadcast input."""
+
+    total = ValueState(int)
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[Any]:
+        yield key, value
+
+
+class Told(Plain):
+    """Has been given one."""
+
+    def process_broadcast(self, value: Any, shared: dict[Any, Any], ctx: BroadcastContext) -> None:
+        shared[value] = True
+
+
+def test_an_operator_may_be_given_a_broadcast_input_and_may_not_lose_it() -> None:
+    plain, told = instance(ALL, Plain()), instance(ALL, Told())
+    told.process(TickInput(1, [(1, broadcast([(0, "a")]))]))
+
+    again = instance(ALL, Told())
+    again.restore_common(plain.common())
+    again.restore_common(told.common())
+    with pytest.raises(UserError, match="cannot take over its state 'what process_broadcast shares'"):
+        instance(ALL, Plain()).restore_common(told.common())
+
+    assert again.common() == told.common()
+
+
 class Wrong(Operator):
     """Does what it must not."""
 
