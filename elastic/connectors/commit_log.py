@@ -58,14 +58,24 @@ class CommitLogReader:
         """Whether the first record that there ever was is left."""
         return min(_segments(self._path), default=0) == 0
 
-    def read(self) -> Iterator[Entry]:
-        """The commits that count among the whole records not yet read.
+    @property
+    def position(self) -> tuple[int, int]:
+        """Segment and offset of the first byte not yet read."""
+        return self._segment or 0, self._offset
+
+    def skip(self, position: tuple[int, int]) -> None:
+        """Take note of the records before a position that another reader of the log had, and give none of them."""
+        for _ in self.read(until=position):
+            pass
+
+    def read(self, until: tuple[int, int] | None = None) -> Iterator[Entry]:
+        """The commits that count among the whole records not yet read, as far as a position.
 
         Of the segments before the one that it begins with, the last commit of each writer comes first; not where it
         reads the ``whole`` log, which is every commit of the segments that are left.
         """
-        while self._find():
-            if (found := self._unread()) is None:
+        while self._find() and (until is None or self.position < until):
+            if (found := self._unread(until)) is None:
                 continue
             for entry in found:
                 if entry.kind == "base":
@@ -99,13 +109,13 @@ class CommitLogReader:
         self._segment, self._offset, self._ended = min(later) if first else max(later), 0, False
         return True
 
-    def _unread(self) -> Iterator[Entry] | None:
+    def _unread(self, until: tuple[int, int] | None) -> Iterator[Entry] | None:
         """The whole records of the segment that were not read yet; None if it was deleted."""
         assert self._segment is not None
         try:
             with _place(self._path, self._segment).open("rb") as file:
                 file.seek(self._offset)
-                data = file.read()
+                data = file.read(-1 if until is None or until[0] > self._segment else until[1] - self._offset)
         except FileNotFoundError:  # a newer one has come meanwhile
             self._segment, self._standing = None, Standing()
             return None

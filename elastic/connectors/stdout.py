@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from elastic.batch import Batch, rows
@@ -29,9 +31,17 @@ class StdoutSink(Sink):
         return StdoutWriter(context, interval, generation)
 
     def display(self, context: SinkContext) -> Callable[[], Sequence[str]]:
-        reader = CommitLogReader(log_path(context, context.directory), whole=True)
+        path = log_path(context, context.directory)
+        mark = path.with_suffix(".shown")
+        reader = CommitLogReader(path, whole=True)
+        if shown := _marked(mark):
+            reader.skip(shown)
 
         def lines_since() -> Sequence[str]:
+            nonlocal shown
+            if reader.position != (shown or (0, 0)):  # who asks again has shown what was handed out before
+                shown = reader.position
+                _mark(mark, shown)
             found = [line for entry in reader.read() for line in entry.payload]
             reader.drop_read(KEPT_SEGMENTS)
             return found
@@ -69,6 +79,22 @@ class StdoutWriter(Writer):
 
     def close(self) -> None:
         self._log.close()
+
+
+def _mark(mark: Path, shown: tuple[int, int]) -> None:
+    """Note how far the log was shown, for a command that resumes the job."""
+    partial = mark.with_suffix(".partial")
+    partial.write_text(json.dumps(shown), encoding="utf-8")
+    partial.replace(mark)
+
+
+def _marked(mark: Path) -> tuple[int, int] | None:
+    """How far the log was shown; None if nothing was."""
+    try:
+        segment, offset = json.loads(mark.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return segment, offset
 
 
 def lines(batch: Batch) -> Iterator[str]:

@@ -19,6 +19,6 @@ class Printer:
     def print(self) -> None:
         """Every line that was committed so far is on stdout, once."""
         for display in self._displays:
-            if lines := display():
+            while lines := display():  # asked again, it takes note that they were shown
                 sys.stdout.write("".join(f"{line}\n" for line in lines))
                 sys.stdout.flush()

@@ -64,6 +64,22 @@ def test_a_line_that_is_still_being_written_is_shown_when_it_is_whole(context: S
     assert shown() == ["whole"]
 
 
+def test_who_resumes_shows_what_was_not_shown(context: SinkContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit_log, "SEGMENT_BYTES", 300)
+    sink, shown = sinks.stdout(), list[str]()
+    for generation in range(1, 6):
+        display = sink.display(context)
+        assert display is not None
+        with closing(sink.open(context, ALL, generation)) as writer:
+            for tick in range(generation * 10, generation * 10 + 10):
+                writer.commit([(tick, batch([f"row {tick}"]))], tick, final=False)
+                if tick % 3:
+                    while found := display():
+                        shown += found
+
+    assert shown == [f"row {tick}" for tick in range(10, 60)]
+
+
 @pytest.mark.parametrize("make", [sinks.stdout, sinks.discard])
 def test_the_record_of_a_long_job_stays_short(
     context: SinkContext, make: Callable[[], Sink], monkeypatch: pytest.MonkeyPatch
