@@ -138,9 +138,11 @@ class LeadersProcessor(Processor):
         return [self._sent(groups)] if len(groups) else []
 
     def _lead(self, changed: Indices, fell: Indices, tick: int) -> Indices:
-        """Find the leaders of all groups in which a key changed; where none fell, only old leaders can be others."""
+        """The leaders of groups in which a key changed; where no leader fell, only they and what changed are looked at."""
         touched = np.unique(self._groups[changed]).tolist()
-        anew = {g for g in touched if g not in self._leading} | set(self._groups[fell].tolist())
+        known = [self._leading[g] for g in touched if g in self._leading]
+        fallen = fell[np.isin(fell, np.concatenate(known))] if known else fell
+        anew = {g for g in touched if g not in self._leading} | set(self._groups[fallen].tolist())
         look_at_all = np.zeros(self._context.key_groups, bool)
         look_at_all[list(anew)] = True
         parts = [np.flatnonzero(look_at_all[self._groups[: len(self)]]), changed[~look_at_all[self._groups[changed]]]]
