@@ -138,7 +138,7 @@ class LeadersProcessor(Processor):
         return [self._sent(groups)] if len(groups) else []
 
     def _lead(self, changed: Indices, fell: Indices, tick: int) -> Indices:
-        """The leaders of groups in which a key changed; where no leader fell, only they and what changed are looked at."""
+        """The leaders of groups in which a key changed; where none of the old ones fell, only these can be others."""
         touched = np.unique(self._groups[changed]).tolist()
         known = [self._leading[g] for g in touched if g in self._leading]
         fallen = fell[np.isin(fell, np.concatenate(known))] if known else fell
