@@ -15,6 +15,7 @@ from benchmarks.rows import (
     idle_cpu,
     keyed_sum_udf,
     latency_half_rate,
+    record_files,
     recovery_kill,
     scaling_gap,
     scaling_speedup,
@@ -28,8 +29,8 @@ from elastic.errors import UserError
 MEASUREMENTS: Sequence[Measurement] = tuple(
     module.MEASUREMENT
     for module in (
-        wordcount, grep, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill, startup,
-        slow_sink_memory, scaling_gap, scaling_speedup, tick_cost,
+        wordcount, grep, record_files, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill,
+        startup, slow_sink_memory, scaling_gap, scaling_speedup, tick_cost,
     )
 )  # fmt: skip
 LATEST = Path(__file__).parent / "results" / "latest.json"

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -117,6 +117,23 @@ def rare_word(distinct: int = DISTINCT_WORDS, seed: int = 1) -> str:
     words = vocabulary(distinct, seed)
     long = np.flatnonzero(words.lengths >= 9)
     return words.text(int(long[np.searchsorted(long, distinct * 3 // 5)]))
+
+
+def record_file(records: int, kind: Literal["json_lines", "csv"], *, directory: Path | None = None) -> Path:
+    """A file of records ``user``, ``amount``, ``ok``, ``n``, as JSON lines or as CSV without a header; n < 1000."""
+    shape = (
+        '{{"user":"user-{0}","amount":{1}.5,"ok":{2},"n":{3}}}\n'
+        if kind == "json_lines"
+        else "user-{0},{1}.5,{2},{3}\n"
+    )
+
+    def write(file: BinaryIO) -> None:
+        for low in range(0, records, _CHUNK_LINES):
+            numbers = range(low, min(low + _CHUNK_LINES, records))
+            lines = (shape.format(n * 7919 % 100_003, n, "false" if n % 3 else "true", n % 1000) for n in numbers)
+            file.write("".join(lines).encode())
+
+    return _cached(f"records-{kind}-{records}-v{_VERSION}", write, directory)
 
 
 def keyed_file(records: int, *, keys: int = 100_000, seed: int = 1, directory: Path | None = None) -> Path:

@@ -119,7 +119,7 @@ class SourceDriver:
         self._trimmed = instance.tau
         self._history = self._replay()
         self.replaying = True
-        self._blocked = False
+        self._blocked = self._dry = False
         self._auto, self._stretch = settings.auto_tick, 1
         self._work_s = WORK_S if self._auto else self._tick_s
         self._wake = 0.0
@@ -204,7 +204,7 @@ class SourceDriver:
         tick = int((now - self._epoch_s) / self._tick_s) // self._stretch * self._stretch
         if tick <= self.instance.tau:
             return self._next_tick_s(), []
-        self._blocked = self.instance.full
+        self._blocked, self._dry = self.instance.full, False
         read = None if self._blocked else self._read(tick, now)
         if read is not None:
             commands = self._close(tick, read, now)
@@ -245,6 +245,7 @@ class SourceDriver:
             asked_bytes = min(left_bytes, CHUNK_BYTES)
             chunk = feed.reader.read(asked_bytes, left_records)
             if chunk is None:
+                self._ran_dry(number, now)
                 break
             chunks.append(chunk)
             left_bytes -= chunk.size_bytes
@@ -264,6 +265,11 @@ class SourceDriver:
             finished=feed.reader.finished, cuts=tuple(cuts), kept=kept,
         )  # fmt: skip
         return entry, [c.rows for c in chunks]
+
+    def _ran_dry(self, number: int, now: float) -> None:
+        """A partition has nothing more for now: what was due and not there needs no catching up."""
+        self._dry = True
+        self._taken[number] = max(self._taken[number], self._due(now))
 
     def _allowance(self, feed: int, now: float) -> tuple[int, int | None]:
         """(bytes, records) that may be read from a partition now: what is due by the rate, within a tick's limit."""
@@ -309,6 +315,8 @@ class SourceDriver:
 
     def _next_wake(self, now: float) -> float:
         next_tick = self._next_tick_s()
+        if self._dry:  # it is asked again with the next tick, though this one may still be open
+            next_tick = max(next_tick, self._epoch_s + (int((now - self._epoch_s) / self._tick_s) + 1) * self._tick_s)
         if all(feed.reader.finished for feed in self._feeds) or self.instance.full:
             return max(next_tick, self._closed_s + IDLE_CLOSE_S)
         if self._rate is not None:

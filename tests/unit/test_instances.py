@@ -479,3 +479,27 @@ def test_a_reader_that_has_something_to_say_is_heard_and_the_first_malformed_rec
     assert [m.text for m in told] == ["at 2", "line 1: no number: x"]
     assert source.driver.skipped == 1
     assert sent(source.step(0.10), Noticed) == []
+
+
+class Silent(Once):
+    """Has nothing, and has not come to its end either."""
+
+    asked = 0
+
+    def read(self, limit_bytes: int, limit_records: int | None = None) -> Chunk | None:
+        self.asked += 1
+        return None
+
+
+def test_a_reader_that_has_nothing_is_asked_once_a_tick_and_what_was_due_meanwhile_is_not_saved_up() -> None:
+    reader = Silent()
+    source = Reading(reader=reader)
+
+    source.step(0.101)
+    assert source.driver.wakes_at == pytest.approx(EPOCH_S + 0.11)
+    for now in (0.11, 0.12, 0.13):
+        source.step(now)
+        assert source.driver.wakes_at == pytest.approx(EPOCH_S + now + 0.01)
+    assert reader.asked == 4
+    source.step(5.0)
+    assert source.driver._allowance(0, EPOCH_S + 5.0) == (source.driver._limit_bytes, 0)
