@@ -36,6 +36,9 @@ class JobControl(Protocol):
     def kill(self, worker: int) -> None:
         """SIGKILL has been sent to the worker; one that is gone, or never was, is left alone."""
 
+    def kill_coordinator(self) -> None:
+        """SIGKILL has been sent to the coordinator."""
+
     def pause(self, worker: int) -> None:
         """SIGSTOP has been sent to the worker."""
 

@@ -34,6 +34,10 @@ class FaultPlan:
                 self._pending.remove(fault)
                 job.scale(fault.scale.operator, fault.scale.to)
                 continue
+            if fault.target.coordinator:
+                self._pending.remove(fault)
+                job.kill_coordinator()
+                continue
             worker = self._worker(fault, job)
             if worker is None:
                 continue

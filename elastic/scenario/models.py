@@ -215,21 +215,28 @@ class DStream(Section):
 
 
 class Target(Section):
-    """The worker that a fault hits: by its number, or as the one that holds an instance when the fault fires."""
+    """The process that a fault hits: a worker by its number, or as the one that holds an instance then; or another."""
 
     owner_of: Annotated[str | None, Field(description="Name of an operator.")] = None
     instance: Annotated[int, Field(ge=0, description="Which of the operator's instances, from 0.")] = 0
     worker: Annotated[int | None, Field(ge=0, description="Number of a worker, from 0.")] = None
+    coordinator: Annotated[
+        Literal[True] | None, Field(description="true: the coordinator, which can only be killed.")
+    ] = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.owner_of is None) == (self.worker is None):
-            raise ValueError("names no worker; write {owner_of: count, instance: 0} or {worker: 2}")
-        if self.worker is not None and "instance" in self.model_fields_set:
-            raise ValueError("instance goes with owner_of, not with worker; leave it out")
+        if sum(t is not None for t in (self.owner_of, self.worker, self.coordinator)) != 1:
+            raise ValueError(
+                "names no worker; write {owner_of: count, instance: 0}, {worker: 2} or {coordinator: true}"
+            )
+        if self.owner_of is None and "instance" in self.model_fields_set:
+            raise ValueError("instance goes with owner_of alone; leave it out")
         return self
 
     def __str__(self) -> str:
+        if self.coordinator:
+            return "the coordinator"
         return f"worker {self.worker}" if self.owner_of is None else f"the owner of {self.owner_of}#{self.instance}"
 
 
@@ -260,6 +267,9 @@ class Fault(Section):
             raise ValueError(
                 "needs one thing to do; write kill, pause, resume or scale, such as kill: {owner_of: count}"
             )
+        hit = self.pause or self.resume
+        if hit is not None and hit.coordinator:
+            raise ValueError("the coordinator can only be killed; write kill: {coordinator: true}")
         return self
 
     @property

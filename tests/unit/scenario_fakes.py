@@ -93,6 +93,9 @@ class FakeJob:
     def kill(self, worker: int) -> None:
         self.actions.append(f"kill {worker}")
 
+    def kill_coordinator(self) -> None:
+        self.actions.append("kill the coordinator")
+
     def pause(self, worker: int) -> None:
         self.actions.append(f"pause {worker}")
 

@@ -43,6 +43,15 @@ def test_a_fault_fires_once_so_many_records_are_read() -> None:
     assert target.actions == ["pause 1"]
 
 
+def test_the_coordinator_can_be_killed() -> None:
+    faults, target = FaultPlan([fault(at="1s", kill={"coordinator": True})]), job()
+
+    faults.fire(Progress(at_s=1.5), target)
+
+    assert target.actions == ["kill the coordinator"]
+    assert not faults.unfired
+
+
 def test_the_owner_is_looked_up_when_the_fault_fires() -> None:
     faults, target = FaultPlan([fault(at="1s", kill={"owner_of": "count"})]), job(count=3)
 
