@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,36 @@ def test_a_coordinator_that_does_not_stay_up_ends_the_job(tmp_path: Path, monkey
 
     assert outcome.status == "failed"
     assert "the coordinator was killed by SIGKILL, 2 times in 60 s" in str(outcome.error)
+
+
+def scale(operator: str, instances: int, *, after_records: int) -> Breaker:
+    """Ask for so many instances once so many records were read."""
+
+    def ask(running: Running) -> bool:
+        if running.progress.records_in < after_records:
+            return False
+        running.job.scale(operator, instances)
+        return True
+
+    return ask
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempt", range(3))
+def test_coordinator_and_workers_killed_at_random_while_it_scales_change_nothing(tmp_path: Path, attempt: int) -> None:
+    seed = random.randrange(1_000_000)
+    chance = random.Random(seed)
+    out = chance.randrange(500, 900)
+    first = kill_coordinator(after_records=out + chance.randrange(250))
+    victim = kill_owner("chain", chance.randrange(2), after_records=out + 250 + chance.randrange(500))
+    back = scale("chain", 2, after_records=2_500)
+    second = kill_coordinator(after_records=2_500 + chance.randrange(250))
+
+    outcome = drive(
+        chain(tmp_path, "1500/s"), tmp_path, scale("chain", 4, after_records=out), first, victim, back, second,
+        workers=2, spares=2, checkpoint_ms=200,
+    )  # fmt: skip
+
+    assert outcome.status == "done", f"seed {seed}: {outcome.error}"
+    assert chain_rows(tmp_path) == expected_chain(), f"seed {seed}"
+    assert kinds(outcome).count("coordinator_recovered") == 2, f"seed {seed}"
