@@ -117,7 +117,8 @@ class AggregateProcessor(Processor):
 
     def restore(self, table: StateTable) -> None:
         """Take over a full table."""
-        slots = self._slots_of(table.keys, table.groups)
+        slots = self._slots.begin(table.keys)
+        self._grow(slots, table.groups)
         fields = dict(table.fields)
         self._changed[slots] = np.asarray(fields.pop("changed"), np.int64)
         self._values.restore(slots, fields)
@@ -141,12 +142,16 @@ class AggregateProcessor(Processor):
         known = len(self._slots)
         slots = self._slots.of(keys)
         if len(self._slots) > known:
-            self._groups = grown(self._groups, len(self._slots))
-            self._changed = grown(self._changed, len(self._slots))
-            self._values.grow(len(self._slots))
             fresh = slots >= known
-            self._groups[slots[fresh]] = groups[fresh]
+            self._grow(slots[fresh], groups[fresh])
         return slots
+
+    def _grow(self, slots: Indices, groups: Groups) -> None:
+        """A place in every column for all keys; the new ones are given."""
+        self._groups = grown(self._groups, len(self._slots))
+        self._changed = grown(self._changed, len(self._slots))
+        self._values.grow(len(self._slots))
+        self._groups[slots] = groups
 
     def _emitted(self, after: int) -> list[Output]:
         """Every key that changed after the tick, with its value now, in canonical order."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elastic.batch import columnar
+from elastic.batch import columnar, rows
 from elastic.keys import encode_key
 from elastic.operators import slots
 
@@ -30,6 +30,27 @@ def test_keys_are_numbered_in_the_order_in_which_they_are_first_seen(columns: li
             found = numbers.of(columnar(keys))
 
             assert found.tolist() == [expected.setdefault(encode_key(key), len(expected)) for key in keys]
+    assert [encode_key(key) for key in numbers.keys] == list(expected)
+    assert len(numbers) == len(expected)
+
+
+@given(
+    first=st.sets(st.integers(-5, 30)) | st.sets(st.text("abß", max_size=3)),
+    columns=st.lists(st.lists(st.integers(-5, 40)) | others | texts, max_size=6),
+)
+def test_keys_of_a_checkpoint_have_the_first_slots_whatever_is_asked_for_afterwards(
+    first: set[Any], columns: list[list[Any]]
+) -> None:
+    expected = {encode_key(key): n for n, key in enumerate(first)}
+    numbers = slots.KeySlots()
+    with patch.object(slots, "WORTH_IT_ROWS", 1):
+        assert numbers.begin(columnar(list(first))).tolist() == list(expected.values())
+        for keys in columns:
+            found = numbers.of(columnar(keys))
+
+            assert found.tolist() == [expected.setdefault(encode_key(key), len(expected)) for key in keys]
+            taken = rows(numbers.take(np.arange(len(numbers))))
+            assert [encode_key(key) for key in taken] == list(expected)
     assert [encode_key(key) for key in numbers.keys] == list(expected)
     assert len(numbers) == len(expected)
 
