@@ -187,7 +187,11 @@ class BackupStore:
     def on_persisted(self, instance: int, term: int, tick: int) -> list[Command]:
         """A checkpoint lies on the disk; who was cut or released meanwhile is not acknowledged any more."""
         then = self._unwritten.pop((instance, term, tick), None)
-        return [then] if then is not None and instance in self._held else []
+        if then is None or instance not in self._held:
+            return []
+        if isinstance(then, Tell) and isinstance(then.message, CutDone):  # it may have to be said again
+            self._cuts[then.message.reconfigure] = then.message
+        return [then]
 
     def on_refused(self, instance: int) -> None:
         """Another holder has taken an instance's checkpoints over from the disk: this one's time is past."""

@@ -122,6 +122,25 @@ def test_a_cut_that_is_told_twice_gives_the_same_answer_and_the_same_parts(store
     assert contents(fetched(store, 6)) == {"a": 8, "b": 5, "c": 3}
 
 
+@pytest.mark.parametrize("how", ["cut", "join"])
+def test_parts_that_had_to_be_written_are_said_to_be_there_as_often_as_it_is_asked(how: str) -> None:
+    """The first answer may have gone to a coordinator that was just dying."""
+    store = BackupStore(disk=True)
+    store.on_hold(Hold(1, 5, fresh=True))
+    store.on_store(Store(5, OWNER, checkpoint(10, None, a=1, b=2, c=3)))
+    store.on_persisted(5, 0, 10)
+
+    def order() -> list[object]:
+        if how == "cut":
+            return answers(store.on_cut(Cut(1, 9, 5, ((6, LEFT), (7, RIGHT)))))
+        return answers(store.on_join(Join(1, 9, 1, 7, 10, ((5, 1),))))
+
+    assert order() == order() == [], "they are being written"
+    done = answers(store.on_persisted(7, 0, 10))
+    assert [type(message) for message in done] == [CutDone]
+    assert order() == order() == done
+
+
 def test_a_successor_goes_on_with_deltas_where_its_predecessor_ended(store: BackupStore) -> None:
     store.on_cut(Cut(1, 9, 5, ((6, ALL),)))
 
