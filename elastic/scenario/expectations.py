@@ -23,6 +23,7 @@ def judge(
         *_result(expect, outcome, verdict),
         *_recovery(expect, outcome),
         *_instances(expect, outcome),
+        *_failed(expect, outcome),
         *_speed(expect, outcome),
         *_unfired(unfired, outcome),
     )
@@ -61,11 +62,17 @@ def _recovery(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
 
 
 def check_expectations(expect: Expect, plan: Plan) -> None:
-    """Return if every operator of which a number of instances is expected is one of the plan's.
+    """Return if every operator or step of which something is expected is one of the plan's.
 
     Raises:
         FieldError: One is not.
     """
+    steps = {step.name for edge in plan.edges for step in edge.steps if step.on_error != "fail"}
+    for name in expect.failed or {}:
+        if name not in (known := [*plan.operators, *sorted(steps)]):
+            hint = did_you_mean(name, known)
+            problem = f'the query has no operator "{name}", or step that may fail{hint} There are: {", ".join(known)}'
+            raise FieldError(("expect", "failed", name), problem)
     for name in expect.instances or {}:
         if name not in plan.operators:
             hint = did_you_mean(name, plan.operators)
@@ -78,6 +85,13 @@ def _instances(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
     for name, wanted in (expect.instances or {}).items():
         detail = f"{name} has {found.get(name, 'no')} instances, {wanted} expected"
         yield Expectation("instances", found.get(name) == wanted, detail)
+
+
+def _failed(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
+    found = {failed.where: failed.skipped + failed.diverted for failed in outcome.failures}
+    for name, wanted in (expect.failed or {}).items():
+        count = found.get(name, 0)
+        yield Expectation("failed", count == wanted, f"{name} failed on {count} records, {wanted} expected")
 
 
 def _speed(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:

@@ -308,6 +308,10 @@ class Expect(Section):
         dict[str, Annotated[int, Field(ge=1)]] | None,
         Field(description="Instances of each named operator in the end, exactly."),
     ] = None
+    failed: Annotated[
+        dict[str, Annotated[int, Field(ge=0)]] | None,
+        Field(description="Records that each named operator or step skipped or diverted, exactly."),
+    ] = None
     throughput: Annotated[
         RatePerS | None, Field(description="Records or bytes of input per second over the whole run, at least.")
     ] = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.cluster.driving import drive, kill_owner, kinds
 
 pytestmark = pytest.mark.cluster
 
+ROOT = Path(__file__).parents[2]
 NUMBERS = list(range(6000))
 
 
@@ -42,6 +45,18 @@ def rows(directory: Path) -> Counter[str]:
     """What a JSON lines sink holds."""
     parts = [p for p in directory.rglob("*.jsonl") if not p.name.startswith(".")]
     return Counter(line for part in parts for line in part.read_text().splitlines())
+
+
+def test_the_scenario_with_poison_records_meets_what_it_expects(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "elastic", "run", f"{ROOT}/scenarios/poison_records.yaml", "--json", str(report)]
+
+    done = subprocess.run([*command, "--plain"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    failures = {f["where"]: (f["skipped"], f["diverted"]) for f in json.loads(report.read_text())["failures"]}
+    assert failures == {"map(parse)": (0, 200), "Account": (0, 20)}
+    assert "failed      map(parse): 200 diverted; the last: json.decoder.JSONDecodeError" in done.stdout
 
 
 def test_bad_records_are_diverted_and_counted_once_though_workers_die(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from elastic import Query, sinks, sources
-from elastic.report import JobOutcome, PeakMemory, Percentiles, Recovery, Verdict
+from elastic.report import FailedRecords, JobOutcome, PeakMemory, Percentiles, Recovery, Verdict
 from elastic.scenario.expectations import check_expectations, judge
 from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Expect, Fault
@@ -18,6 +18,7 @@ OUTCOME = JobOutcome(
     bytes_in=50 << 20,
     latency_ms=Percentiles(12.0, 20.0, 30.0, 40.0),
     recoveries=(Recovery("worker 1 died", "checkpoint", 0.01, 0.2, 1.5, 0.5),),
+    failures=(FailedRecords("map(f)", 1, 2, "ValueError"),),
     peak_memory_bytes=PeakMemory(100 << 20, 400 << 20),
 )
 
@@ -60,11 +61,23 @@ def test_the_result_of_a_failed_job_is_not_known() -> None:
         ({"throughput": "6MiB/s"}, ("throughput", False, "5MiB/s, at least 6MiB/s expected")),
         ({"latency_p50": "10ms"}, ("latency_p50", False, "12ms, at most 10ms expected")),
         ({"latency_p99": "50ms"}, ("latency_p99", True, "30ms, at most 50ms expected")),
+        ({"failed": {"map(f)": 3}}, ("failed", True, "map(f) failed on 3 records, 3 expected")),
+        ({"failed": {"count": 1}}, ("failed", False, "count failed on 0 records, 1 expected")),
         ({"memory": "128MiB"}, ("memory", True, "largest worker 100MiB, at most 128MiB expected")),
     ],
 )
 def test_a_figure_is_held_against_its_limit(expect: dict[str, object], line: tuple[str, bool, str]) -> None:
     assert judged(expect) == [line]
+
+
+def test_an_expectation_of_failed_records_names_what_may_fail() -> None:
+    query = Query("q")
+    query.source(sources.from_list([1])).map(str, on_error="skip").filter(bool).sink(sinks.discard())
+
+    check_expectations(Expect(failed={"map(str)": 1, "from_list": 0}), query.plan())
+    with pytest.raises(FieldError, match=r'no operator "map\(int\)", or step that may fail') as caught:
+        check_expectations(Expect(failed={"map(int)": 1}), query.plan())
+    assert "There are: from_list, discard, map(str)" in str(caught.value)
 
 
 def test_a_recovery_that_never_happened_meets_no_expectation() -> None:
