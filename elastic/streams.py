@@ -485,6 +485,8 @@ class KeyedStream(_Streams):
                     f"{caller()}: sink() takes rows without keys; write it before key_by(), or after an aggregate, "
                     "as in .key_by(…).count().sink(…)"
                 )
+            if name == "branch":
+                raise QueryError(f"{caller()}: branch() gives streams without keys; write it before key_by()")
             if name == "rebalance":
                 raise QueryError(f"{caller()}: rebalance() spreads rows whatever their keys; write it before key_by()")
             if name == "key_by":

@@ -471,6 +471,10 @@ def test_a_step_that_would_lose_the_key_is_refused_with_the_one_that_keeps_it(ve
     assert f"would lose the key; write .{verb}_values(…)" in refusal(partial(getattr, lines().key_by(), verb))
 
 
+def test_branches_of_a_keyed_stream_are_refused() -> None:
+    assert "write it before key_by()" in refusal(partial(getattr, lines().key_by(), "branch"))
+
+
 def test_a_sink_of_a_keyed_stream_is_refused() -> None:
     assert "write it before key_by(), or after an aggregate" in refusal(partial(getattr, lines().key_by(), "sink"))
 
