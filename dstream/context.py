@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from dstream.graph import StreamGraph
-from dstream.job import StreamJob
+from dstream.job import INTERVALS, StreamJob
 from dstream.model import TASKS_PER_WORKER, interval_ticks, with_whole_ticks
 from dstream.outputs import Callbacks
 from dstream.plan import StreamPlan
@@ -21,7 +21,6 @@ from elastic.connectors.base import Source
 from elastic.dashboard.launch import checked, launch, reported
 from elastic.errors import JobFailedError, QueryError
 from elastic.plan import Plan, Settings
-from elastic.query import Query
 from elastic.report import JobOutcome, Report, report_of
 from elastic.scenario.assemble import job_directory
 from elastic.scenario.directory import claimed_directory
@@ -38,6 +37,9 @@ STOP_S = 5.0
 class StreamingContext:
     """One program over streams that are cut into intervals, and the job that runs it.
 
+    Attributes:
+        model: Execution model, whatever a scenario says.
+
     Args:
         interval: Length of an interval: a whole number of ticks of 10 ms.
         workers: Processes that share the work.
@@ -53,6 +55,8 @@ class StreamingContext:
     Raises:
         QueryError: A setting is wrong.
     """
+
+    model = "dstream"
 
     def __init__(
         self, interval: str = "1s", *, workers: int = 4, spares: int = 1, name: str = "stream",
@@ -161,17 +165,24 @@ class StreamingContext:
             JobFailedError: The job failed; what it committed stays.
             KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
         """
-        if self.outputs.all:
+        if self.outputs.all or self.outputs.on_interval:
             self.start(batch=batch)
             self.await_termination()
             assert self._outcome is not None
             return report_of(self._outcome, scenario=self.name, model="dstream")
         self._begin()
         run = Run(
-            name=self.name, query=cast(Query, _Program(self, batch=batch)), directory=self._directory, model="dstream",
+            name=self.name, query=_Program(self, batch=batch), directory=self._directory, model="dstream",
             workers=self._cluster.workers, spares=self._cluster.spares, settings=self._settings, verify=verify,
         )  # fmt: skip
         return reported(launch(run, display="auto" if display else "none"))
+
+    def on_interval(self, function: Callable[[Mapping[str, Any]], Any]) -> None:
+        """Calls the function in this process with the figures of every interval that is complete, in order.
+
+        They are those of a line of ``intervals.jsonl``. Only after ``start``, or where ``run`` has functions to call.
+        """
+        self.outputs.on_interval.append(function)
 
     def start(self, *, batch: bool = False) -> None:
         """The program runs from now on, in processes of its own; returns at once.
@@ -191,7 +202,8 @@ class StreamingContext:
             )
             stack.callback(job.close)
             job.start()
-            self.outputs.open(lambda operator: context_of(job.plan, operator, self._directory))
+            figures = stack.enter_context((self._directory / INTERVALS).open("w+", encoding="utf-8"))
+            self.outputs.open(lambda operator: context_of(job.plan, operator, self._directory), figures)
         except BaseException:
             stack.close()
             raise
@@ -257,6 +269,11 @@ class _Program:
 
     def __init__(self, context: StreamingContext, *, batch: bool) -> None:
         self._context, self._batch = context, batch
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+        return self._context.name
 
     def plan(self, *, workers: int, settings: Settings) -> Plan:
         """The program as stages."""

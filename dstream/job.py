@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import TextIO
+
 from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES
 from dstream.scheduler.machine import Scheduler
 from elastic.cluster.job import JobControl
+from elastic.coordinator.events import Event, Journal
 from elastic.coordinator.memory import Facts
 from elastic.plan import Plan
 from elastic.server import shell
@@ -20,13 +25,33 @@ class StreamJob(JobControl):
     PRELOAD = (*JobControl.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators", "dstream.outputs")
 
 
-def make_scheduler(plan: Plan, workers: int, spares: int, facts: Facts | None) -> Scheduler:
-    """What decides in the coordinator's process."""
-    assert isinstance(plan, StreamPlan)
-    assert facts is None
-    return Scheduler(plan, workers, spares)
+INTERVALS = "intervals.jsonl"
+"""File of the job directory with a line for each interval that is complete."""
+
+
+class RecordedScheduler(Scheduler):
+    """Writes down every interval that is complete."""
+
+    def __init__(self, plan: StreamPlan, workers: int, spares: int, file: TextIO) -> None:
+        super().__init__(plan, workers, spares)
+        self._file = file
+
+    def handle(self, event: Event, now_s: float) -> list[object]:
+        actions = super().handle(event, now_s)
+        for action in actions:
+            if isinstance(action, Journal) and action.kind == "interval":
+                told = {name: value for name, value in action.body.items() if name != "instances"}
+                self._file.write(json.dumps(told) + "\n")
+        return actions
 
 
 def coordinate(address: str, command: str, job: str) -> None:
     """Schedule one job until it has ended; the entry point of the coordinator's process."""
-    shell.coordinate(address, command, job, make_scheduler, MESSAGES, "lineage")
+    with Path(job).with_name(INTERVALS).open("a", encoding="utf-8", buffering=1) as file:
+
+        def make_scheduler(plan: Plan, workers: int, spares: int, facts: Facts | None) -> Scheduler:
+            assert isinstance(plan, StreamPlan)
+            assert facts is None
+            return RecordedScheduler(plan, workers, spares, file)
+
+        shell.coordinate(address, command, job, make_scheduler, MESSAGES, "lineage")

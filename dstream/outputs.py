@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from dstream.rdd import RDD, parallelize
 from dstream.stream import DStream
@@ -87,6 +88,9 @@ class Callbacks:
     """All functions of one program that are called in the user's process."""
 
     all: list[Callback] = field(default_factory=list)
+    on_interval: list[Callable[[Mapping[str, Any]], Any]] = field(default_factory=list)
+    _figures: TextIO | None = None
+    _line: str = ""
 
     def add(self, stream: DStream, function: Any, name: str | None) -> None:
         """Have the function called with each interval's rows.
@@ -100,8 +104,14 @@ class Callbacks:
         stream.save(sink, name=name)
         self.all.append(Callback(stream.context.graph.drafts[-1].name, function, _arguments(function) == 2, sink))
 
-    def open(self, context_of: Callable[[str], SinkContext]) -> None:
-        """The job is about to start; ``context_of`` gives the identity of a sink."""
+    def open(self, context_of: Callable[[str], SinkContext], figures: TextIO) -> None:
+        """The job is about to start.
+
+        Args:
+            context_of: Gives the identity of a sink.
+            figures: Gets a line for each interval that is complete.
+        """
+        self._figures = figures
         for callback in self.all:
             context = context_of(callback.operator)
             callback.reader = CommitLogReader(log_path(context, context.directory))
@@ -113,6 +123,15 @@ class Callbacks:
             for tick, found in callback.sink.since(callback.reader):
                 rdd: RDD = parallelize(found)
                 callback.function(*((time_of(tick), rdd) if callback.timed else (rdd,)))
+        for told in self._intervals():
+            for function in self.on_interval:
+                function(told)
+
+    def _intervals(self) -> Iterator[Mapping[str, Any]]:
+        """Figures of the intervals that were written down since; a line may still be under way."""
+        assert self._figures is not None
+        *whole, self._line = (self._line + self._figures.read()).split("\n")
+        yield from map(json.loads, whole)
 
 
 def _arguments(function: Any) -> int:

@@ -298,6 +298,30 @@ class PeakMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Intervals:
+    """The intervals of a job of the D-Streams model that are complete; of another model none.
+
+    Attributes:
+        records: That sources read in them.
+        scheduling_delay_ms: From the end of an interval until its first task was given out.
+        processing_ms: From then until its last task was done.
+        total_delay_ms: From the end of an interval until its last task was done.
+        tasks: That were done for the first time.
+        recomputed: That were done again, since what they had given was lost.
+        speculative: That were done twice at once, since they were slow; none in this version.
+    """
+
+    count: int = 0
+    records: int = 0
+    scheduling_delay_ms: Percentiles = Percentiles()
+    processing_ms: Percentiles = Percentiles()
+    total_delay_ms: Percentiles = Percentiles()
+    tasks: int = 0
+    recomputed: int = 0
+    speculative: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class JobOutcome:
     """What the runtime knows when a job has ended; a ``Report`` is made of it.
 
@@ -324,6 +348,7 @@ class JobOutcome:
     recoveries: tuple[Recovery, ...] = ()
     scale_outs: tuple[ScaleOut, ...] = ()
     stalls: tuple[Stall, ...] = ()
+    intervals: Intervals = Intervals()
     peak_memory_bytes: PeakMemory = PeakMemory()
 
 
@@ -366,6 +391,7 @@ class Report:
     scale_outs: tuple[ScaleOut, ...]
     stalls: tuple[Stall, ...]
     expectations: tuple[Expectation, ...]
+    intervals: Intervals
     peak_memory_bytes: PeakMemory
     shown: tuple[str, ...] = ()
     schema: int = SCHEMA

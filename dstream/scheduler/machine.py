@@ -64,6 +64,8 @@ class Held:
     Attributes:
         done: Through this interval; None until its worker has said where it begins.
         told: Through this interval its worker has orders.
+        rows_in: That its tasks have read.
+        busy_s: That its tasks have taken.
     """
 
     stage: Stage
@@ -71,6 +73,8 @@ class Held:
     record: InstanceRecord
     done: int | None = None
     told: int = 0
+    rows_in: int = 0
+    busy_s: float = 0.0
 
 
 class NoScaling:
@@ -422,6 +426,8 @@ class Scheduler:
                 return []  # of an incarnation that was replaced
             held.done = max(held.done or 0, message.interval)
             held.told = max(held.told, held.done)
+            held.rows_in += message.rows_in
+            held.busy_s += message.busy_s
         task = self.lineage.finish(name, worker)
         if task is None:
             return []
@@ -436,6 +442,7 @@ class Scheduler:
     def _record_of(self, interval: Interval) -> Journal:
         """A complete interval, for the report and for whoever takes the job over."""
         recomputed, self._recomputed = self._recomputed, 0
+        started_s = self._now_s if interval.started_s is None else interval.started_s
         return Journal(
             "interval",
             {
@@ -443,10 +450,16 @@ class Scheduler:
                 "records": interval.records,
                 "bytes": interval.size_bytes,
                 "ended_s": interval.ends_s,
-                "started_s": interval.started_s or self._now_s,
-                "done_s": self._now_s,
+                "scheduling_delay_ms": max(0.0, started_s - interval.ends_s) * 1000,
+                "processing_ms": (self._now_s - started_s) * 1000,
+                "total_delay_ms": max(0.0, self._now_s - interval.ends_s) * 1000,
                 "tasks": interval.tasks,
                 "recomputed": recomputed,
+                "instances": [
+                    [h.record.id, h.record.operator, h.rows_in, h.busy_s]
+                    for h in self._held.values()
+                    if h.stage.kind is Kind.STATE
+                ],
             },
         )
 

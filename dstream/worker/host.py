@@ -199,6 +199,11 @@ class TaskHost(Host):
             commands.append(Tell(TaskFailed(task.stage, task.interval, task.partition, task.attempt, str(error))))
         return True, commands
 
+    def committed(self, id: int, through: int, rows: int, *, final: bool) -> list[Command]:
+        """The target of a sink holds everything through this tick: what it took is told before the end is."""
+        commands = super().committed(id, through, rows, final=final)
+        return self._sinks_taken() + commands
+
     def _sink_at(self, instance: int) -> int | None:
         """The interval that a sink was given last; None if it is not here, or not open yet."""
         sink = self.instances.get(instance)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic.plan import Settings
-from elastic.query import Query
-from elastic.scenario.job import filled, load_function, load_query
+from elastic.scenario.job import Runs, filled, load_function, load_query
 from elastic.scenario.load import LoadedScenario
 from elastic.scenario.runner import Run
 
@@ -39,11 +38,12 @@ def run_of_scenario(loaded: LoadedScenario, overrides: Overrides = Overrides()) 
     scenario, base = loaded.scenario, loaded.directory
     directory = job_directory(scenario.name, overrides.directory)
     parameters = filled({**scenario.parameters, **overrides.parameters}, base, directory)
+    query = load_query(scenario.job, base, parameters)
     return Run(
         name=scenario.name,
-        query=load_query(scenario.job, base, parameters),
+        query=query,
         directory=directory,
-        model=scenario.model,
+        model=_model(query, scenario.model),
         workers=scenario.cluster.workers if overrides.workers is None else overrides.workers,
         spares=scenario.cluster.spares if overrides.spares is None else overrides.spares,
         settings=scenario.elastic.settings(scenario.cluster.memory),
@@ -73,7 +73,7 @@ def run_of_job(target: str, overrides: Overrides = Overrides()) -> Run:
 
 
 def run_of_query(
-    query: Query,
+    query: Runs,
     overrides: Overrides,
     *,
     settings: Settings | None = None,
@@ -84,6 +84,7 @@ def run_of_query(
         name=query.name,
         query=query,
         directory=job_directory(query.name, overrides.directory),
+        model=_model(query, "elastic"),
         workers=4 if overrides.workers is None else overrides.workers,
         spares=1 if overrides.spares is None else overrides.spares,
         settings=settings or Settings(),
@@ -91,6 +92,11 @@ def run_of_query(
         verify=overrides.verify,
         resume=overrides.resume,
     )
+
+
+def _model(query: Runs, asked: str) -> str:
+    """The execution model: a query runs under any, a program that was written for one says which."""
+    return str(getattr(query, "model", asked))
 
 
 def job_directory(name: str, given: Path | None) -> Path:

@@ -13,14 +13,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import cloudpickle
 
 from elastic.callables import did_you_mean, place
 from elastic.errors import QueryError, UserError
 from elastic.operators.failure import is_ours_or_import, user_trace
-from elastic.query import Query
+from elastic.plan import Plan, Settings
 from elastic.scenario.mistakes import FieldError, Location
 from elastic.units import UnitError
 
@@ -31,7 +31,19 @@ _PLACE = re.compile(r"\S+:\d+: |query '")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 
-def load_query(target: str, directory: Path, parameters: Mapping[str, Any]) -> Query:
+@runtime_checkable
+class Runs(Protocol):
+    """A job: a ``Query``, or a program of another execution model, which has the same name and plan."""
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
+
+    def plan(self, *, workers: int, settings: Settings) -> Plan:
+        """What runs."""
+
+
+def load_query(target: str, directory: Path, parameters: Mapping[str, Any]) -> Runs:
     """The query that ``target`` names: a ``Query``, or what a function gives when it is called with the parameters.
 
     Args:
@@ -44,7 +56,7 @@ def load_query(target: str, directory: Path, parameters: Mapping[str, Any]) -> Q
         UserError: The code built a query with a mistake; the text names the user's own line.
     """
     found = load_object(target, directory, "job", default="query")
-    if isinstance(found, Query):
+    if isinstance(found, Runs):
         if parameters:
             name = next(iter(parameters))
             raise FieldError(
@@ -57,7 +69,7 @@ def load_query(target: str, directory: Path, parameters: Mapping[str, Any]) -> Q
         raise FieldError(("job",), f"{target} is {_article(found)}; expected a Query, or a function that returns one")
     _check_parameters(target, found, parameters)
     query = _call(("job",), target, lambda: found(**parameters), parameters)
-    if not isinstance(query, Query):
+    if not isinstance(query, Runs):
         forgot = "; did you forget to return it?" if query is None else ""
         raise FieldError(("job",), f"{target}() returned {_article(query)}; expected a Query{forgot}")
     return query
@@ -92,7 +104,7 @@ def load_object(target: str, directory: Path, field: str, *, default: str) -> An
         module = _load_module(module_name, field, target)
     wanted = name or default
     if not hasattr(module, wanted):
-        public = [n for n, v in vars(module).items() if not n.startswith("_") and (isinstance(v, Query) or callable(v))]
+        public = [n for n, v in vars(module).items() if not n.startswith("_") and (isinstance(v, Runs) or callable(v))]
         raise FieldError((field,), f"{module_name} has no {wanted}{did_you_mean(wanted, public)}")
     return getattr(module, wanted)
 

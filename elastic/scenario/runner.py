@@ -13,13 +13,13 @@ from typing import Any
 from elastic.callables import did_you_mean
 from elastic.operators.failure import user_trace
 from elastic.plan import Plan, Settings
-from elastic.query import Query
 from elastic.report import JobOutcome, Report, Verdict, report_of, usable_cores
 from elastic.scenario.control import JobControl, StartJob, Watcher
 from elastic.scenario.directory import claimed_directory
 from elastic.scenario.expectations import check_expectations, judge
 from elastic.scenario.faults import FaultPlan, check_faults
 from elastic.scenario.interrupts import Interrupts
+from elastic.scenario.job import Runs
 from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import DStream, Expect, Fault
 from elastic.scenario.printing import Printer
@@ -52,7 +52,7 @@ class Run:
     """
 
     name: str
-    query: Query
+    query: Runs
     directory: Path
     model: str = "elastic"
     workers: int = 4

@@ -26,6 +26,7 @@ from elastic.report import (
     Stall,
 )
 from elastic.server.failures import FailureCounts
+from elastic.server.intervals import IntervalFigures
 from elastic.server.latency import LatencyHistogram, LatencyTracker
 from elastic.server.recoveries import Recoveries
 from elastic.wire.control import WorkerReport
@@ -90,6 +91,7 @@ class Figures:
     latency: LatencyTracker
     oversight: Oversight | None = None
     recoveries: Recoveries = field(default_factory=Recoveries)
+    intervals: IntervalFigures = field(default_factory=IntervalFigures)
     events: list[JobEvent] = field(default_factory=list)
     scale_outs: list[ScaleOut] = field(default_factory=list)
     records_in: int = 0
@@ -155,6 +157,11 @@ class Figures:
             body = entry.body
             at_s = body["since_s"] - self.epoch_s
             self.scale_outs.append(ScaleOut(body["operator"], body["from"], body["to"], at_s, body["took_s"]))
+        if entry.kind == "interval":
+            self.intervals.add(entry.body)
+            for id, operator, records_in, busy_s in entry.body["instances"]:
+                told = self._instances.setdefault(id, InstanceFigures(operator))
+                told.records_in, told.busy_s = records_in, busy_s
         for record in self.members.instances.values():
             self._indices[record.id] = (record.operator, record.index)
             self._causes[record.id] = record.cause
@@ -283,6 +290,7 @@ class Figures:
             recoveries=tuple(r.report() for r in self.recoveries.real),
             scale_outs=tuple(self.scale_outs),
             stalls=sum(self._stalls, ()),
+            intervals=self.intervals.report(),
             peak_memory_bytes=self._peak,
         )
 

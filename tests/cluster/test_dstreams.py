@@ -32,7 +32,10 @@ def test_counts_are_exact_without_a_failure(tmp_path: Path) -> None:
 
     assert outcome.status == "done", outcome.error
     assert counts(tmp_path) == expected_counts()
-    assert outcome.records_in == len(LINES)
+    assert outcome.records_in == outcome.intervals.records == len(LINES)
+    assert outcome.intervals.count >= 10
+    assert outcome.intervals.total_delay_ms.p50 is not None
+    assert outcome.intervals.recomputed == 0
 
 
 @pytest.mark.parametrize(("operator", "instance"), [("text_files", 1), ("count", 2), ("sqlite", 0)])
@@ -59,6 +62,7 @@ def test_an_order_sensitive_operator_is_exact_after_one_kill_while_another_is_re
 def test_lost_state_is_computed_again_by_several_survivors(tmp_path: Path) -> None:
     outcome = run(word_count(tmp_path), tmp_path, kill_owner("count", 0, after_records=12_000))
 
+    assert outcome.intervals.recomputed > 0
     restored = {e.worker for e in outcome.events if e.kind == "restored" and e.operator == "count"}
     assert len(restored) >= 3
 

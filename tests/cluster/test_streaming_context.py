@@ -102,11 +102,16 @@ def test_functions_are_called_with_every_interval_in_order(tmp_path: Path) -> No
         found.append((at, dict(rdd.collect())))
 
     ones.reduce_by_key(operator.add).foreach_rdd(take)
+    told: list[Any] = []
+    context.on_interval(told.append)
     context.start()
 
     assert context.await_termination(30)
     assert [at for at, _ in found] == sorted(at for at, _ in found)
     assert sum((Counter(each) for _, each in found), Counter()) == Counter(expected_counts())
+    assert [each["interval"] for each in told] == list(range(1, len(told) + 1))
+    assert sum(each["records"] for each in told) == len(LINES)
+    assert all(each["total_delay_ms"] >= 0 for each in told)
 
 
 def test_a_function_that_raises_ends_the_job_and_is_raised_where_one_waits(tmp_path: Path) -> None:

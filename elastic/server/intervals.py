@@ -1,0 +1,40 @@
+"""Figures of a job that runs in intervals, as its scheduler tells of each that is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from elastic.report import Intervals
+from elastic.server.latency import LatencyHistogram
+
+
+@dataclass(slots=True)
+class IntervalFigures:
+    """Counts and times of all intervals so far."""
+
+    _counts: Intervals = field(default_factory=Intervals)
+    _scheduling: LatencyHistogram = field(default_factory=LatencyHistogram)
+    _processing: LatencyHistogram = field(default_factory=LatencyHistogram)
+    _total: LatencyHistogram = field(default_factory=LatencyHistogram)
+
+    def add(self, told: Mapping[str, float]) -> None:
+        """One more is complete."""
+        so_far = self._counts
+        self._counts = Intervals(
+            count=so_far.count + 1,
+            records=so_far.records + int(told["records"]),
+            tasks=so_far.tasks + int(told["tasks"]),
+            recomputed=so_far.recomputed + int(told["recomputed"]),
+        )
+        self._scheduling.add([told["scheduling_delay_ms"]], [1])
+        self._processing.add([told["processing_ms"]], [1])
+        self._total.add([told["total_delay_ms"]], [1])
+
+    def report(self) -> Intervals:
+        """All of them."""
+        so_far = self._counts
+        return Intervals(
+            so_far.count, so_far.records, self._scheduling.percentiles(), self._processing.percentiles(),
+            self._total.percentiles(), so_far.tasks, so_far.recomputed,
+        )  # fmt: skip
