@@ -66,7 +66,7 @@ def run_query(
 
 
 def start_job(
-    plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool, settings: DStream
+    plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool = False, settings: DStream
 ) -> StreamJob:
     """The job, not yet started; an entry point of ``elastic.jobs``.
 

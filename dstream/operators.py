@@ -36,11 +36,13 @@ class Keyed:
     """A keyed operator and its output edges; ``make`` gives the logic of one partition, without state."""
 
     processor: Callable[[ProcessorContext], Processor]
+    inputs: tuple[Edge, ...]
     edges: tuple[Edge, ...]
 
     def make(self, context: LogicContext) -> Logic:
         """The logic of one partition, without state."""
-        return KeyedLogic(self.processor(context.runtime), _Edges(self.edges, context.runtime.key_groups))
+        numbers = [edge.input for edge in self.inputs]
+        return KeyedLogic(self.processor(context.runtime), numbers, _Edges(self.edges, context.runtime.key_groups))
 
 
 class _Edges:
@@ -83,12 +85,12 @@ class ChainLogic(Logic):
 class KeyedLogic(Logic):
     """One partition of a keyed operator: its processor, driven tick by tick, and the chains behind it."""
 
-    def __init__(self, processor: Processor, edges: _Edges) -> None:
-        self._processor, self._edges = processor, edges
+    def __init__(self, processor: Processor, numbers: Sequence[int], edges: _Edges) -> None:
+        self._processor, self._numbers, self._edges = processor, numbers, edges
 
     def compute(self, given: Given) -> Sequence[Content]:
         blocks = self._edges.blocks()
-        arrived = ticks_of(given)
+        arrived = ticks_of(given, self._numbers)
         tau = given.after
         while tau < given.through:
             tick = self._next(tau, given, arrived)
@@ -115,10 +117,15 @@ class KeyedLogic(Logic):
         return len(self._processor)
 
 
-def ticks_of(given: Given) -> dict[int, list[tuple[int, Batch]]]:
-    """By tick, ascending: (input number, batch), ordered by input and then by the producer's partition."""
+def ticks_of(given: Given, numbers: Sequence[int]) -> dict[int, list[tuple[int, Batch]]]:
+    """By tick, ascending: (input number, batch), ordered by edge and then by the producer's partition.
+
+    Args:
+        given: An input for each edge.
+        numbers: Of the operator's inputs, by edge: several edges may lead to one.
+    """
     at: dict[int, list[tuple[int, Batch]]] = {}
-    for number, (partitions,) in enumerate(given.inputs):
+    for number, (partitions,) in zip(numbers, given.inputs, strict=True):
         for content in partitions:
             for tick, batch in content:
                 at.setdefault(tick, []).append((number, batch))
@@ -164,7 +171,9 @@ def stream_plan(
             emits[name] = add(operator, Kind.TASK, count, (Input(source, 0, Reach.SAME),), SourceChains(edges).make)
         elif operator.kind == "keyed":
             count = min(partitions, plan.settings.key_groups)
-            emits[name] = add(operator, Kind.STATE, count, inputs, Keyed(operator.logic, edges).make)
+            emits[name] = add(
+                operator, Kind.STATE, count, inputs, Keyed(operator.logic, tuple(plan.inputs(name)), edges).make
+            )
         else:
             add(operator, Kind.SINK, operator.parallelism, inputs)
     given = {f.name: getattr(plan, f.name) for f in fields(Plan)}

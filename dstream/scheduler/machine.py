@@ -284,8 +284,10 @@ class Scheduler:
         """A receiver goes on after the last interval that was closed; tasks read lost blocks again."""
         self._receivers[record.id] = stage.id
         closed = self._closed.setdefault((stage.id, record.index), 0)
-        tick = self._plan.last_tick(closed)
-        resume = Send(record.worker, Resume(self.epoch, record.id, 0 if self._plan.batch else tick))
+        tick = 0 if self._plan.batch else self._plan.last_tick(closed)
+        if self.finish is not None:
+            tick = min(tick, self.finish[0])  # the last interval may be cut short
+        resume = Send(record.worker, Resume(self.epoch, record.id, tick))
         return [resume, Send(record.worker, self._start(record)), *self._ending.told(record)]
 
     def _rerun(self, held: Held) -> None:
