@@ -7,16 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elastic import windows
     from elastic.connectors import sinks, sources
     from elastic.operators.base import Context, Operator, Timer, ValueState
     from elastic.operators.states import ListState, MapState
     from elastic.query import Query
     from elastic.report import Report
-    from elastic.streams import KeyedStream, Stream
+    from elastic.streams import KeyedStream, Stream, WindowedStream
 
 __all__ = [
     "Context", "KeyedStream", "ListState", "MapState", "Operator", "Query", "Report", "Stream", "Timer", "ValueState",
-    "sinks", "sources",
+    "WindowedStream", "sinks", "sources", "windows",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -35,8 +36,10 @@ _HOMES = {
     "Stream": "elastic.streams:Stream",
     "Timer": "elastic.operators.base:Timer",
     "ValueState": "elastic.operators.base:ValueState",
+    "WindowedStream": "elastic.streams:WindowedStream",
     "sinks": "elastic.connectors.sinks",
     "sources": "elastic.connectors.sources",
+    "windows": "elastic.windows",
 }
 
 

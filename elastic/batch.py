@@ -242,12 +242,13 @@ def _form(column: Column | None) -> object:
 
 def _end_to_end(batches: Sequence[Batch]) -> Batch:
     first = batches[0]
+    times = [b.times for b in batches if b.times is not None]
     return Batch(
         np.concatenate([b.groups for b in batches]),
         None if first.keys is None else concat([b.keys for b in batches if b.keys is not None]),
         None if first.values is None else concat([b.values for b in batches if b.values is not None]),
         first.partial,
-        None if first.times is None else np.concatenate([b.times for b in batches if b.times is not None]),
+        np.concatenate(times) if len(times) == len(batches) else None,
     )
 
 

@@ -15,9 +15,11 @@ import cloudpickle
 
 from elastic.errors import QueryError
 from elastic.functions import ColumnFunction
+from elastic.operators.timestamps import Timestamps
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 (compared with code objects' names)
-_QUERY_ROOMS = {_PACKAGE + name for name in ("query.py", "streams.py", "nodes.py", "graph.py", "callables.py")}
+_QUERY_FILES = ("query.py", "streams.py", "windowed_streams.py", "nodes.py", "graph.py", "callables.py")
+_QUERY_ROOMS = {_PACKAGE + name for name in _QUERY_FILES}
 
 _TRUSTED = frozenset({"builtins", "operator", "_operator"})
 
@@ -170,7 +172,7 @@ def is_ours(function: Callable[..., Any] | None) -> bool:
             _module(form) in _TRUSTED or _module(form).startswith("elastic.")
             for form in (function.row, function.column)
         )
-    return function is None
+    return is_ours(function.function) if isinstance(function, Timestamps) else function is None
 
 
 def _module(form: Any) -> str:

@@ -15,11 +15,31 @@ from typing import Any, Literal, get_args
 
 from elastic.callables import caller, is_ours, shortened
 from elastic.errors import QueryError
+from elastic.keys import even_intervals
 from elastic.operators.apply import Apply
 from elastic.operators.base import Operator
+from elastic.operators.event_clock import Timed, TimedInput
 from elastic.operators.join import TableJoin
-from elastic.plan import FALLIBLE, MAIN, Combine, Edge, Folding, OnError, OperatorPlan, Plan, Route, Settings, Step
+from elastic.operators.window_results import LATE
+from elastic.plan import (
+    FALLIBLE,
+    MAIN,
+    ByPane,
+    Combine,
+    Edge,
+    EventTime,
+    Folding,
+    OnError,
+    OperatorPlan,
+    Plan,
+    Route,
+    Settings,
+    Step,
+)
 from elastic.units import UnitError, parse_duration_ms
+
+KEEP_TIMES = frozenset({"apply", "rebalance", "window"})
+"""What becomes an operator whose rows have event times if those that it is given do."""
 
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -32,6 +52,8 @@ class Path:
         output: Which of the producer's outputs.
         has_keys: One of the steps gives the rows their keys, and ``key`` is not called any more.
         route: How rows without keys are routed at the path's end.
+        event_time: Its ticks have marks.
+        has_times: Its rows have event times.
     """
 
     producer: str
@@ -42,6 +64,8 @@ class Path:
     has_keys: bool = False
     output: str = MAIN
     route: Route = "group"
+    event_time: EventTime | None = None
+    has_times: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +102,7 @@ class Graph:
         self.query = query
         self.nodes: dict[str, Node] = {}
         self._edges: list[Edge] = []
+        self._has_times: dict[int, bool] = {}
         self._unread: dict[int, str] = {}
         self._ids = count()
 
@@ -139,8 +164,17 @@ class Graph:
             edge = Edge(
                 len(self._edges), path.producer, node.name, number, path.steps, path.key, path.key_name, path.keyed,
                 value, combine, path.output, route or path.route,
+                None if node.kind == "sink" else path.event_time,
             )  # fmt: skip
             self._edges.append(edge)
+            self._has_times[edge.id] = path.has_times
+
+    def path(self, node: Node, output: str = MAIN) -> Path:
+        """The rows of one of an operator's outputs, with event time if it has any."""
+        edges = [e for e in self._edges if e.consumer == node.name and e.route != "broadcast"]
+        keeps = node.verb in KEEP_TIMES and output == MAIN and all(self._has_times[edge.id] for edge in edges)
+        event_time = EventTime() if any(edge.event_time is not None for edge in edges) else None
+        return Path(node.name, output=output, event_time=event_time, has_times=bool(edges) and keeps)
 
     def check(self) -> None:
         """Return if every stream leads from a source to a sink.
@@ -168,7 +202,10 @@ class Graph:
         instances = min(workers, settings.key_groups)
         self._check_policies(settings.on_error)
         operators = {name: self._operator(node, instances, settings) for name, node in self.nodes.items()}
-        edges = tuple(_with_policies(edge, settings.on_error) for edge in self._edges)
+        for edge in self._edges:
+            if edge.event_time is not None and not isinstance(operators[edge.consumer].logic, Timed):
+                operators[edge.consumer] = self._timed(operators, edge.consumer, settings)
+        edges = tuple(_with_policies(self._carrying(edge), settings.on_error) for edge in self._edges)
         return Plan(self.query, operators, edges, settings)
 
     def _check_policies(self, on_error: Mapping[str, OnError]) -> None:
@@ -187,6 +224,26 @@ class Graph:
                     f"query {self.query!r}: {name!r} cannot be made to divert from outside, since nothing reads what "
                     "it would divert; write on_error='divert' in the query and read .output('errors')"
                 )
+
+    def _carrying(self, edge: Edge) -> Edge:
+        """The edge as it has to be if somebody reads what its consumer takes for late: then rows travel whole."""
+        if isinstance(edge.combine, ByPane) and any(
+            e.producer == edge.consumer and e.output == LATE for e in self._edges
+        ):
+            return replace(edge, combine=None)
+        return edge
+
+    def _timed(self, operators: Mapping[str, OperatorPlan], name: str, settings: Settings) -> OperatorPlan:
+        """The operator, told of the watermark that its inputs with event time have together."""
+        inputs: dict[int, TimedInput] = {}
+        for edge in self._edges:
+            if edge.consumer == name and (time := edge.event_time) is not None:
+                count = len(operators[edge.producer].partitions)
+                origins = [i.low for i in even_intervals(count, settings.key_groups)] if count else [0]
+                idle_ticks = 0 if time.idle_ms is None else max(1, time.idle_ms // settings.tick_ms)
+                inputs[edge.input] = TimedInput(tuple(origins), time.slack_ms * 1000, idle_ticks)
+        plan = operators[name]
+        return replace(plan, logic=Timed(plan.logic, inputs))
 
     def _operator(self, node: Node, instances: int, settings: Settings) -> OperatorPlan:
         user_code = _runs_user_code(node) or any(_calls_user_code(e) for e in self._edges if e.producer == node.name)

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any, get_args
 
 from elastic.batch import Pairs
-from elastic.callables import caller, check_function, check_shippable, shortened
+from elastic.callables import caller, check_function, check_shippable, describe, shortened
 from elastic.errors import QueryError
 from elastic.functions import ColumnFunction
 from elastic.graph import Graph, Node, Path, check_emit, check_names, check_on_error, check_outputs
@@ -19,8 +19,9 @@ from elastic.operators.bound_states import declared_states
 from elastic.operators.distinct import Distinct
 from elastic.operators.join import STREAM, TABLE, How, TableJoin
 from elastic.operators.spread import Rebalance
+from elastic.operators.timestamps import US_PER, Timestamps, Unit
 from elastic.operators.top import ALL_TOGETHER, Leaders, Top
-from elastic.plan import Combine, Folding, OnError
+from elastic.plan import Combine, EventTime, Folding, OnError, Step
 from elastic.units import UnitError, parse_duration_ms
 
 
@@ -50,6 +51,27 @@ def _combine(verb: Kind, function: Callable[[Any, Any], Any] | Folding | None) -
         case "aggregate":
             return function if isinstance(function, Folding) and function.merge is not None else None
     return verb
+
+
+def folding(
+    init: Callable[[], Any],
+    add: Callable[[Any, Any], Any],
+    merge: Callable[[Any, Any], Any] | None,
+    result: Callable[[Any], Any] | None,
+) -> Folding:
+    """The functions of a user's ``aggregate``, checked."""
+    if not callable(init):
+        raise QueryError(
+            f"{caller()}: init makes a new accumulator for each key, so it is a function: "
+            f"write aggregate(lambda: {shortened(init)}, …)"
+        )
+    check_function("aggregate: init", init, called="nothing", arguments=0)
+    check_function("aggregate: add", add, called="an accumulator and a row", arguments=2)
+    if merge is not None:
+        check_function("aggregate: merge", merge, called="two accumulators", arguments=2)
+    if result is not None:
+        check_function("aggregate: result", result, called="an accumulator")
+    return Folding(init, add, merge, result)
 
 
 def distinct(
@@ -171,7 +193,7 @@ def applied(
     check_inputs(operator, len(inputs))
     check_shippable(f"operator {kind.__name__}", operator)
     check_outputs(kind.__name__, operator.outputs)
-    check_states(operator)
+    check_states(operator, event_time=any(path.event_time is not None for paths in inputs for path in paths))
     check_on_error("apply", on_error)
     check_broadcast(operator, [path for paths in inputs for path in paths])
     node = graph.add("keyed", operator, verb="apply", name=name, default=kind.__name__, on_error=on_error)
@@ -221,7 +243,7 @@ def joined(graph: Graph, table: Sequence[Path], stream: Sequence[Path], join: Ta
     return node
 
 
-def check_states(operator: Operator) -> None:
+def check_states(operator: Operator, *, event_time: bool) -> None:
     """Return if the operator can have the states and timers that its class names.
 
     Raises:
@@ -235,5 +257,57 @@ def check_states(operator: Operator) -> None:
                 f"{caller()}: {name}.{wrong} belongs to one key, and process_columns is given many; override process"
             )
     for state, declared in states.items():
-        if declared.clock == "event":
+        if declared.clock == "event" and not event_time:
             raise QueryError(f"{caller()}: {name}.{state} lives by event time, and the rows have none")
+
+
+def timed(
+    graph: Graph,
+    paths: Sequence[Path],
+    time: Callable[[Any], Any],
+    slack: str | None,
+    idle: str | None,
+    unit: Unit,
+    on_error: OnError,
+) -> list[Path]:
+    """The paths, their rows with event times."""
+    check_function("event_time", time)
+    if unit not in US_PER:
+        raise QueryError(f"{caller()}: event_time(unit={unit!r}): write one of {', '.join(map(repr, US_PER))}")
+    check_on_error("event_time", on_error)
+    slack_ms = duration_ms("event_time", "slack", slack, "5s") if slack is not None else 0
+    idle_ms = duration_ms("event_time", "idle", idle, "30s") if idle is not None else None
+    if idle_ms == 0:
+        raise QueryError(f"{caller()}: event_time(idle={idle!r}): nobody would be waited for; write idle='30s'")
+    found = []
+    for path in paths:
+        producer, spec = graph.nodes[path.producer], path.event_time
+        is_origin = producer.kind == "source"
+        if is_origin:
+            spec = EventTime(slack_ms, idle_ms)
+        elif spec is None:
+            raise QueryError(
+                f"{caller()}: event_time() begins behind a source, and {producer} has rows without any; "
+                "write .event_time(…) right behind the source"
+            )
+        elif slack is not None or idle is not None:
+            raise QueryError(
+                f"{caller()}: slack and idle belong to the event_time() behind the source; behind {producer} "
+                "event time goes on as it was"
+            )
+        reading = Timestamps(time, unit, is_origin)
+        step = Step("event_time", f"event_time({describe(time)})", reading, graph.next_id(), on_error)
+        found.append(replace(path, steps=(*path.steps, step), event_time=spec, has_times=True))
+    return found
+
+
+def duration_ms(call: str, name: str, text: Any, example: str) -> int:
+    """Milliseconds of a duration that the user gave as an argument.
+
+    Raises:
+        QueryError: It is none.
+    """
+    try:
+        return parse_duration_ms(text)
+    except UnitError as error:
+        raise QueryError(f"{caller()}: {call}({name}={text!r}): {error}; write {name}={example!r}") from None

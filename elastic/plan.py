@@ -15,10 +15,12 @@ from elastic.keys import KEY_GROUPS, KeyInterval, even_intervals
 from elastic.policies import Policy
 
 StepKind: TypeAlias = Literal[
-    "map", "filter", "flat_map", "map_values", "flat_map_values", "split", "rest", "key", "failed"
+    "map", "filter", "flat_map", "map_values", "flat_map_values", "split", "rest", "key", "failed", "event_time"
 ]
 
-FALLIBLE: frozenset[StepKind] = frozenset({"map", "filter", "flat_map", "map_values", "flat_map_values", "key"})
+FALLIBLE: frozenset[StepKind] = frozenset(
+    {"map", "filter", "flat_map", "map_values", "flat_map_values", "key", "event_time"}
+)
 """Kinds of steps of which users say what becomes of a record on which they fail."""
 
 OnError: TypeAlias = Literal["fail", "skip", "divert"]
@@ -45,6 +47,7 @@ class Step:
             filter, and ``rest``, whose function is not called, gives what the split right before it did not keep.
             ``key`` gives rows their keys. ``failed``, whose function is not called, gives the records on which the step
             right before it failed, as ``elastic.operators.failure.failed_record`` tells of them.
+            ``event_time`` gives each row the time that the function reads from it.
         name: What the user sees in errors and reports, such as ``flat_map(split)``.
         function: Takes a row; a function of ``elastic.functions`` also takes a whole column.
         identity: Equal for the same step of the query on two edges, so that a shared prefix is computed once a tick.
@@ -55,6 +58,19 @@ class Step:
     function: Callable[[Any], Any]
     identity: int
     on_error: OnError = "fail"
+
+
+@dataclass(frozen=True)
+class EventTime:
+    """How far event time has come on an edge: as far as every origin's latest row, less the slack, but for idle ones.
+
+    Attributes:
+        slack_ms: So much earlier than the latest row of its source partition a row may be without being late.
+        idle_ms: A partition without rows for so long, by processing time, is idle; None for never.
+    """
+
+    slack_ms: int = 0
+    idle_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,15 @@ class Folding:
     result: Callable[[Any], Any] | None = None
 
 
-Combine: TypeAlias = Literal["count", "sum", "mean", "min", "max", "first", "last", "keys", "pairs"] | Folding
+@dataclass(frozen=True)
+class ByPane:
+    """Count a key's rows for each pane that their event times lie in; a pane is named by its start. Microseconds."""
+
+    pane_us: int
+    offset_us: int
+
+
+Combine: TypeAlias = Literal["count", "sum", "mean", "min", "max", "first", "last", "keys", "pairs"] | Folding | ByPane
 """What can be made of a key's rows before the shuffle, tick by tick: an aggregate of them, where that is exact; only
 the first or the last; only the key. Or of rows with the same key and value only one, of which both together are the
 key from then on."""
@@ -96,6 +120,7 @@ class Edge:
         value: Function from a row to the value that the consumer gets; None hands the row itself over.
         combine: What is made of the rows of each key before the shuffle, so that fewer have to cross it.
         output: Which output of the producer it carries.
+        event_time: Its batches have marks, and most of them times; None where there is no event time.
     """
 
     id: int
@@ -110,6 +135,7 @@ class Edge:
     combine: Combine | None = None
     output: str = MAIN
     route: Route = "group"
+    event_time: EventTime | None = None
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Query:
             )
         check_shippable(f"source {source.name!r}", source)
         node = self._graph.add("source", source, verb="source", name=name, default=source.name)
-        return Stream(self._graph, [Path(node.name)], str(node), named_outputs(node, getattr(source, "outputs", ())))
+        return Stream(self._graph, [Path(node.name)], str(node), named_outputs(self._graph, node))
 
     def check(self) -> None:
         """Return if the query is complete.

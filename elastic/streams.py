@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from elastic import nodes
 from elastic.callables import caller, check_function, check_shippable, describe, did_you_mean, shortened
@@ -15,7 +15,12 @@ from elastic.graph import Graph, Node, Path, check_on_error
 from elastic.operators.aggregates import Kind
 from elastic.operators.base import Operator
 from elastic.operators.join import How, TableJoin
+from elastic.operators.timestamps import Unit
+from elastic.operators.window_results import How as WindowHow
+from elastic.operators.window_results import WindowFunction
 from elastic.plan import ERRORS, Combine, Folding, OnError, Step, StepKind
+from elastic.windowed_streams import Windowed, check_window_function
+from elastic.windows import WindowSpec
 
 
 class _Named(NamedTuple):
@@ -26,9 +31,10 @@ class _Named(NamedTuple):
     waits: int | None = None
 
 
-def named_outputs(node: Node, names: Sequence[str]) -> dict[str, _Named]:
+def named_outputs(graph: Graph, node: Node) -> dict[str, _Named]:
     """The named outputs of an operator."""
-    return {name: _Named((Path(node.name, output=name),), f"output {name!r} of {node}") for name in names}
+    names: Sequence[str] = getattr(node.logic, "outputs", ())
+    return {name: _Named((graph.path(node, name),), f"output {name!r} of {node}") for name in names}
 
 
 class _Streams:
@@ -76,10 +82,10 @@ class _Streams:
 
     def _applied(self, node: Node) -> Stream:
         """What an operator emits that may divert records."""
-        outputs = named_outputs(node, getattr(node.logic, "outputs", ()))
+        outputs = named_outputs(self._graph, node)
         if node.on_error == "divert":
             outputs |= self._diverted(str(node), [Path(node.name, output=ERRORS)])
-        return Stream(self._graph, [Path(node.name)], str(node), outputs)
+        return Stream(self._graph, [self._graph.path(node)], str(node), outputs)
 
     def _diverted(self, where: str, paths: Sequence[Path]) -> dict[str, _Named]:
         """The output that records are diverted to, which must be read."""
@@ -110,7 +116,10 @@ class _Streams:
     def _of(self, node: Node) -> Stream:
         """What the operator emits on its main output."""
         return Stream(
-            self._graph, [Path(node.name)], str(node), named_outputs(node, getattr(node.logic, "outputs", ()))
+            self._graph,
+            [self._graph.path(node)],
+            str(node),
+            named_outputs(self._graph, node),
         )
 
     @staticmethod
@@ -205,6 +214,33 @@ class Stream(_Streams):
             branches[name] = Stream(self._graph, taken, origin)
             left = tuple(self._stepped(taken, Step("rest", f"after {name}", identity(), 0)))
         return branches
+
+    def event_time(
+        self,
+        time: Callable[[Any], Any],
+        *,
+        slack: str | None = None,
+        idle: str | None = None,
+        unit: Unit = "s",
+        on_error: OnError = "fail",
+    ) -> Stream:
+        """The same rows, each with the time at which it happened, which ``time`` reads from it.
+
+        Behind a source, the rows also say how far event time has come; behind an operator it goes on as it was.
+
+        Args:
+            time: From a row to a number, a datetime, or ISO 8601 text; without a zone it is taken for UTC.
+            slack: So much earlier than the latest row of its source partition a row may come without being late.
+            idle: A source partition without rows for so long is not waited for; without it, every one is.
+            unit: What numbers count since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``.
+            on_error: What becomes of a row whose time cannot be read.
+
+        Raises:
+            QueryError: No function, no duration, or an operator's rows that have no event time to go on with.
+        """
+        paths = nodes.timed(self._graph, self._read(), time, slack, idle, unit, on_error)
+        where = f"event_time({describe(time)}) ({caller()})"
+        return Stream(self._graph, paths, where, self._outputs_of(paths[0].steps[-1], paths, where))
 
     def distinct(
         self, by: Callable[[Any], Any] | None = None, *, ttl: str | None = None, name: str | None = None
@@ -357,18 +393,27 @@ class KeyedStream(_Streams):
         With ``merge(accumulator, accumulator)``, rows are added up before they cross to another worker. So give it only
         if the accumulator is the same in whatever order and groups rows are added: not for sums of floats, say.
         """
-        if not callable(init):
-            raise QueryError(
-                f"{caller()}: init makes a new accumulator for each key, so it is a function: "
-                f"write aggregate(lambda: {shortened(init)}, …)"
-            )
-        check_function("aggregate: init", init, called="nothing", arguments=0)
-        check_function("aggregate: add", add, called="an accumulator and a row", arguments=2)
-        if merge is not None:
-            check_function("aggregate: merge", merge, called="two accumulators", arguments=2)
-        if result is not None:
-            check_function("aggregate: result", result, called="an accumulator")
-        return self._aggregate("aggregate", Folding(init, add, merge, result), None, emit, name)
+        return self._aggregate("aggregate", nodes.folding(init, add, merge, result), None, emit, name)
+
+    def window(
+        self,
+        windows: WindowSpec,
+        *,
+        lateness: str = "0s",
+        time: Literal["event", "processing"] | None = None,
+    ) -> WindowedStream:
+        """The rows cut into windows of time, each key's for itself: one of ``elastic.windows``.
+
+        Args:
+            windows: Which windows.
+            lateness: How long after its end a window still takes rows; what they change is emitted again.
+            time: Whose time: the rows' if they have event time, else that of the ticks; or what is said here.
+
+        Raises:
+            QueryError: No windows, no duration, or event time where the rows have none.
+        """
+        windowed = Windowed(self._graph, self._paths, windows, lateness, time)
+        return WindowedStream(self._graph, self._read(), f"window({windows}) ({caller()})", windowed)
 
     def distinct(
         self, value: Callable[[Any], Any] | None = None, *, ttl: str | None = None, name: str | None = None
@@ -511,3 +556,105 @@ class ConnectedStreams:
         """
         paths = [stream._read() for stream in self._streams]
         return self._streams[0]._applied(nodes.applied(self._graph, paths, operator, on_error, name))
+
+
+class WindowedStream(_Streams):
+    """The rows of a keyed stream in windows, to be aggregated in each of them.
+
+    Results are dicts with the fields ``key``, ``start``, ``end`` (Unix time, seconds) and ``value``, emitted when the
+    window ends. Rows that came too late are on the output ``late``.
+    """
+
+    def __init__(self, graph: Graph, paths: Sequence[Path], origin: str, windowed: Windowed) -> None:
+        super().__init__(graph, paths, origin)
+        self._windowed = windowed
+
+    def count(self, *, name: str | None = None) -> Stream:
+        """Number of rows per key and window."""
+        return self._made("count", None, None, name)
+
+    def sum(self, value: Callable[[Any], Any] | None = None, *, name: str | None = None) -> Stream:
+        """Sum per key and window of what ``value`` gives for each row; without it, of the rows."""
+        return self._made("sum", None, value, name)
+
+    def mean(self, value: Callable[[Any], Any] | None = None, *, name: str | None = None) -> Stream:
+        """Mean per key and window of what ``value`` gives for each row; without it, of the rows."""
+        return self._made("mean", None, value, name)
+
+    def min(self, value: Callable[[Any], Any] | None = None, *, name: str | None = None) -> Stream:
+        """Smallest per key and window of what ``value`` gives for each row; without it, of the rows."""
+        return self._made("min", None, value, name)
+
+    def max(self, value: Callable[[Any], Any] | None = None, *, name: str | None = None) -> Stream:
+        """Largest per key and window of what ``value`` gives for each row; without it, of the rows."""
+        return self._made("max", None, value, name)
+
+    def reduce(
+        self,
+        function: Callable[[Any, Any], Any],
+        value: Callable[[Any], Any] | None = None,
+        *,
+        name: str | None = None,
+    ) -> Stream:
+        """Per key and window ``function(so far, next)`` over what ``value`` gives for each row; without it, the rows.
+
+        In sliding and session windows it is also given what it has made of two parts of a window.
+        """
+        check_function("reduce", function, called="two values", arguments=2)
+        return self._made("reduce", function, value, name)
+
+    def aggregate(
+        self,
+        init: Callable[[], Any],
+        add: Callable[[Any, Any], Any],
+        *,
+        merge: Callable[[Any, Any], Any] | None = None,
+        result: Callable[[Any], Any] | None = None,
+        name: str | None = None,
+    ) -> Stream:
+        """Per key and window ``add(accumulator, row)``, from ``init()`` on; emitted is ``result(accumulator)``.
+
+        Sliding and session windows need ``merge(accumulator, accumulator)``, which is given parts in order of time.
+        """
+        return self._made("aggregate", nodes.folding(init, add, merge, result), None, name)
+
+    def apply(self, function: WindowFunction, *, name: str | None = None) -> Stream:
+        """The rows that ``function(key, values, window)`` returns or yields for each key and window.
+
+        ``values`` are the rows in the order in which they came; ``window.start`` and ``window.end`` are Unix times.
+        """
+        return self._made("gather", check_window_function(function), None, name, default="apply")
+
+    def join(
+        self,
+        other: KeyedStream,
+        function: Callable[[Any, Any], Any] | None = None,
+        *,
+        how: WindowHow = "inner",
+        name: str | None = None,
+    ) -> Stream:
+        """Every pair of a row of this stream and one of the other, of the same key and window.
+
+        The value is ``function(row, other row)``, or the tuple of both. With ``how`` ``"left"``, ``"right"`` or
+        ``"outer"``, a row of that side (or of both) that has no partner is paired with None.
+        """
+        if not isinstance(other, KeyedStream):
+            raise QueryError(
+                f"{caller()}: join() takes a KeyedStream, such as stream.key_by(…), not {shortened(other)}"
+            )
+        if other._graph is not self._graph:
+            raise QueryError(f"{caller()}: join() of streams of two queries; build both from one query")
+        self._read()
+        return self._of(self._windowed.joined(other._read(), function, how, name))
+
+    def _made(
+        self,
+        kind: Kind | Literal["gather"],
+        function: Callable[..., Any] | Folding | None,
+        value: Callable[[Any], Any] | None,
+        name: str | None,
+        *,
+        default: str | None = None,
+    ) -> Stream:
+        self._read()
+        return self._of(self._windowed.node(kind, function, value, name, default=default or kind))

@@ -54,12 +54,12 @@ class Outputs:
             UserCodeError: A function of a chain raised. Nothing was kept for the edge concerned.
         """
         found: list[Command] = []
-        pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups)]
+        pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups) or o.marks]
         for edge, chain in self._chains.items():
             passed = tick <= self.buffers[edge].floor  # a replay of what every consumer is past
             if passed and not chain.counts:
                 continue
-            batch = chain.run([piece for piece in pieces if piece[0].name == chain.output], tick)
+            batch = chain.run([piece for piece in pieces if piece[0].name == chain.output or piece[0].marks], tick)
             if passed:
                 continue
             if batch is not None:

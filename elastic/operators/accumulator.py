@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from elastic.batch import Batch, Column, Indices
+import numpy as np
+
+from elastic.batch import Batch, Column, Indices, columnar
 from elastic.operators.failure import row_at, user_error
 
 MISSING: Any = object()
@@ -39,6 +41,23 @@ class Accumulator(ABC):
     @abstractmethod
     def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
         """Take over what ``table`` gave, for slots that hold nothing yet."""
+
+    @abstractmethod
+    def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:
+        """Add what ``table`` gave of other slots, each to its slot, in order, as if their rows came now.
+
+        Raises:
+            UserCodeError: The user's function raised.
+        """
+
+    def release(self, slots: Indices, fields: Mapping[str, Column]) -> bool:
+        """Take away what was absorbed; whether that can be done exactly. If not, nothing is changed."""
+        return False
+
+
+def absorbed(values: list[Any], *, partial: bool = False) -> Batch:
+    """Values of other slots as rows, to be added."""
+    return Batch(np.zeros(len(values), np.uint16), [None] * len(values), columnar(values), partial)
 
 
 def values_at(values: list[Any], slots: Indices) -> list[Any]:

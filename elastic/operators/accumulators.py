@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from elastic.batch import Batch, Column, Indices, Pairs, columnar, rows
-from elastic.operators.accumulator import MISSING, Accumulator, failure_at, values_at
+from elastic.operators.accumulator import MISSING, Accumulator, absorbed, failure_at, values_at
 from elastic.operators.failure import row_at, user_error
 from elastic.operators.integers import INT64_END, Integers, comparable, exact, grown
 from elastic.operators.snapshot import copied, freeze, thaw
@@ -50,6 +50,13 @@ class Counts(Accumulator):
 
     def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
         self._counts.put(slots, fields["value"])
+
+    def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:
+        self._counts.put(slots, fields["value"])
+
+    def release(self, slots: Indices, fields: Mapping[str, Column]) -> bool:
+        self._counts.take_away(slots, fields["value"])
+        return True
 
 
 class Sums(Accumulator):
@@ -149,6 +156,21 @@ class Sums(Accumulator):
         decimals = zip(slots.tolist(), rows(fields["decimal"]), strict=True)
         self._decimals = {slot: decimal for slot, decimal in decimals if decimal is not None}
 
+    def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:
+        self._integers.put(slots, fields["integer"])
+        floats = rows(fields["float"])
+        has_float = np.fromiter((f is not None for f in floats), bool, len(floats))
+        self._add_floats(slots[has_float], np.array([f for f in floats if f is not None], np.float64))
+        for slot, decimal in zip(slots.tolist(), rows(fields["decimal"]), strict=True):
+            if decimal is not None:
+                self._decimals[slot] = _DECIMALS.add(self._decimals.get(slot, Decimal(0)), decimal)
+
+    def release(self, slots: Indices, fields: Mapping[str, Column]) -> bool:
+        if self._decimals or bool(self._has_float.any()):
+            return False
+        self._integers.take_away(slots, fields["integer"])
+        return True
+
 
 class Means(Accumulator):
     """Sums, and how many numbers each is the sum of; they are divided when somebody asks, as Python's ``/`` does."""
@@ -185,6 +207,16 @@ class Means(Accumulator):
     def restore(self, slots: Indices, fields: Mapping[str, Column]) -> None:
         self._counts.put(slots, fields["count"])
         self._sums.restore(slots, fields)
+
+    def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:
+        self._counts.put(slots, fields["count"])
+        self._sums.absorb(slots, fields, tick)
+
+    def release(self, slots: Indices, fields: Mapping[str, Column]) -> bool:
+        if not self._sums.release(slots, fields):
+            return False
+        self._counts.take_away(slots, fields["count"])
+        return True
 
 
 class Extremes(Accumulator):
@@ -267,6 +299,9 @@ class Extremes(Accumulator):
             self._values = np.empty(self._size, numbers.dtype)
             self._values[slots] = numbers
         self._held = self._size
+
+    def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:
+        self.add(slots, absorbed(thaw(fields["value"])), tick)
 
 
 def _nearest(number: int) -> float:

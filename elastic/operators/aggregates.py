@@ -52,22 +52,24 @@ class Aggregate:
 
     def make(self, context: ProcessorContext) -> AggregateProcessor:
         """The processor of one instance, without any key."""
-        return AggregateProcessor(self._accumulator(context.operator), self.emit_ticks)
+        return AggregateProcessor(accumulator(self.kind, self.function, context.operator), self.emit_ticks)
 
-    def _accumulator(self, operator: str) -> Accumulator:
-        match self.kind:
-            case "count":
-                return Counts()
-            case "sum":
-                return Sums(operator)
-            case "mean":
-                return Means(operator)
-            case "min" | "max":
-                return Extremes(operator, self.kind)
-        if isinstance(self.function, Folding):
-            return Foldings(operator, self.function)
-        assert self.function is not None
-        return Reductions(operator, self.function)
+
+def accumulator(kind: Kind, function: Callable[[Any, Any], Any] | Folding | None, operator: str) -> Accumulator:
+    """An empty accumulator of an aggregate; ``function`` as ``Aggregate`` has it."""
+    match kind:
+        case "count":
+            return Counts()
+        case "sum":
+            return Sums(operator)
+        case "mean":
+            return Means(operator)
+        case "min" | "max":
+            return Extremes(operator, kind)
+    if isinstance(function, Folding):
+        return Foldings(operator, function)
+    assert function is not None
+    return Reductions(operator, function)
 
 
 class AggregateProcessor(Processor):

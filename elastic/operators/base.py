@@ -49,8 +49,9 @@ class ProcessorContext:
     def of(cls, plan: Plan, operator: str, interval: KeyInterval, failures: Failures | None = None) -> ProcessorContext:
         """The context of an operator's instance that owns the interval."""
         settings, read = plan.settings, frozenset(edge.output for edge in plan.outputs(operator))
+        timed = any(edge.event_time is not None for edge in plan.inputs(operator))
         return cls(
-            operator, interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed, read,
+            operator, interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed, read, timed,
             failures=failures or Failures(),
             broadcast=plan.broadcast_inputs(operator),
         )  # fmt: skip

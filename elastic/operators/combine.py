@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from elastic.batch import Column, Indices, Pairs, columnar, take
+from elastic.batch import Column, Indices, Pairs, Times, columnar, take
 from elastic.keys import key_group
 from elastic.operators.folding import folded
 from elastic.operators.integers import comparable
-from elastic.plan import Combine, Folding
+from elastic.plan import ByPane, Combine, Folding
 from elastic.state.processing import dict_keys
 
 WORTH_IT = 0.75
@@ -161,6 +162,53 @@ def _counted(keys: Column) -> Combined:
     if counter.total() < len(each):
         list(map(key_group, each))  # what is not hashable is no key either, and is refused here
     return Combined(columnar(list(counter)), pa.array(list(counter.values()), pa.int64()))
+
+
+@dataclass(frozen=True, slots=True)
+class PaneCounts:
+    """Rows counted by key and pane; a pane is named by its start, microseconds."""
+
+    keys: Column
+    starts: Times
+    counts: pa.Array
+
+
+def counted_by_pane(keys: Column, times: Times, panes: ByPane) -> PaneCounts:
+    """Every different key and pane with the number of its rows.
+
+    Raises:
+        KeyTypeError: A key is not even hashable.
+    """
+    numbers = (times - panes.offset_us) // panes.pane_us
+    first = int(numbers.min())
+    numbers -= first
+    span = int(numbers.max()) + 1
+    if _has_codes(keys):
+        encoded = keys.dictionary_encode(null_encoding="encode")  # type: ignore[union-attr]
+        different, codes = encoded.dictionary, np.asarray(encoded.indices).astype(np.int64)
+    else:
+        each = dict_keys(keys)
+        try:
+            slots = {key: slot for slot, key in enumerate(dict.fromkeys(each))}
+        except TypeError:
+            list(map(key_group, each))  # what is not hashable is no key either, and is refused here
+            raise
+        different, codes = columnar(list(slots)), np.fromiter(map(slots.__getitem__, each), np.int64, len(each))
+    if len(different) * span <= 4 * len(codes):
+        every = np.bincount(codes * span + numbers)
+        found = np.flatnonzero(every)
+        counts = every[found]
+    else:
+        order = np.lexsort((numbers, codes))
+        begins = np.ones(len(order), bool)
+        begins[1:] = (np.diff(codes[order]) != 0) | (np.diff(numbers[order]) != 0)
+        at = np.flatnonzero(begins)
+        counts = np.diff(np.append(at, len(order)))
+        codes, numbers = codes[order[at]], numbers[order[at]]
+        starts = (numbers + first) * panes.pane_us + panes.offset_us
+        return PaneCounts(take(different, codes), starts, pa.array(counts, pa.int64()))
+    starts = (found % span + first) * panes.pane_us + panes.offset_us
+    return PaneCounts(take(different, found // span), starts, pa.array(counts, pa.int64()))
 
 
 def _has_codes(keys: Column) -> bool:

@@ -8,7 +8,7 @@ from operator import length_hint
 from typing import Any, NoReturn
 
 from elastic.batch import Batch, Column, Indices, columnar, rows
-from elastic.operators.accumulator import MISSING, Accumulator, failure_at, values_at
+from elastic.operators.accumulator import MISSING, Accumulator, absorbed, failure_at, values_at
 from elastic.operators.failure import row_at, user_error
 from elastic.operators.snapshot import copied, freeze, thaw
 from elastic.plan import Folding
@@ -52,6 +52,9 @@ class Reductions(_Objects):
         except Exception as error:
             raise failure_at(self._operator, tick, batch, length_hint(news), error) from error
 
+    def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:
+        self.add(slots, absorbed(thaw(fields["value"])), tick)
+
 
 class Foldings(_Objects):
     """What the functions of a user's ``aggregate`` make of a key's rows, or of accumulators that senders began."""
@@ -90,6 +93,25 @@ class Foldings(_Objects):
             at = len(accumulators) - length_hint(left) - 1
             raise user_error(self._operator, None, accumulators[at], error, key=rows(keys)[at]) from error
         return columnar(copied(self._operator, rows(keys), found))
+
+    def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:
+        self.add(slots, absorbed(thaw(fields["value"]), partial=True), tick)
+
+
+class Gathered(_Objects):
+    """All values, in a list per slot, in the order in which they came."""
+
+    def add(self, slots: Indices, batch: Batch, tick: int) -> None:
+        values = self._values
+        for slot, new in zip(slots.tolist(), rows(batch.values), strict=True):
+            if values[slot] is MISSING:
+                values[slot] = [new]
+            else:
+                values[slot].append(new)
+
+    def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:
+        for slot, more in zip(slots.tolist(), thaw(fields["value"]), strict=True):
+            self._values[slot] = ([] if self._values[slot] is MISSING else self._values[slot]) + more
 
 
 def folded(

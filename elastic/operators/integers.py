@@ -45,6 +45,13 @@ class Integers:
         found = self._data[slots]
         return pa.array(found) if found.dtype == np.int64 else columnar(found.tolist())
 
+    def take_away(self, slots: Indices, column: Column) -> None:
+        """Undo a ``put`` of the same column."""
+        numbers = np.asarray(column) if isinstance(column, pa.Array) else exact(rows(column))
+        if len(numbers) and int(numbers.min()) == -INT64_END:
+            numbers = numbers.astype(object)  # whose opposite is no int64
+        self.add(slots, -numbers)
+
     def put(self, slots: Indices, column: Column) -> None:
         """Take over what ``at`` gave, for slots that hold 0."""
         self.add(slots, np.asarray(column) if isinstance(column, pa.Array) else exact(rows(column)))

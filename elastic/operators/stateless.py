@@ -7,17 +7,18 @@ alone, whatever way the producer's key space is cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from elastic.batch import Batch, Column, Pairs, columnar, merge, rows, sorted_batch
+from elastic.batch import Batch, Column, Pairs, Times, carried, columnar, rows, sorted_batch
 from elastic.errors import KeyTypeError
 from elastic.keys import groups_of, key_group
 from elastic.operators.base import Output
-from elastic.operators.combine import Combined, combined
+from elastic.operators.combine import Combined, combined, counted_by_pane
 from elastic.operators.failure import Failures, user_error
 from elastic.operators.spread import spread
 from elastic.operators.steps import Flow, mapped, one_column, stepped
-from elastic.plan import Combine, Edge, Plan, Step
+from elastic.plan import ByPane, Combine, Edge, Plan, Step
 
 Memo: TypeAlias = "dict[tuple[int, ...], Flow]"
 """One for each piece of a producer's tick, in which edges that begin with the same steps share their result."""
@@ -65,7 +66,7 @@ class Chain:
         self.output = edge.output
         self.counts = _may_fail(edge)
         self._key_groups = key_groups
-        self._tracked = tracked or not edge.keyed
+        self._tracked = tracked or not edge.keyed or edge.event_time is not None
 
     def run(self, pieces: Sequence[tuple[Output, Memo]], tick: int) -> Batch | None:
         """What the edge carries of a tick, sorted by key group; None for nothing.
@@ -78,25 +79,33 @@ class Chain:
             UserCodeError: A function of the user's raised, or returned what its step cannot use.
         """
         combine = self._edge.combine
-        found = [b for piece in pieces if (b := self._piece(*piece, tick, combine)) is not None]
-        if len({b.partial for b in found}) > 1 and combine not in _LIKE_ROWS:  # then none is to be combined
-            found = [b for piece in pieces if (b := self._piece(*piece, tick, None)) is not None]
-        if not found:
+        full = [piece for piece in pieces if len(piece[0].groups)]
+        found = [b for piece in full if (b := self._piece(*piece, tick, combine)) is not None]
+        if len({b.partial for b in found if len(b)}) > 1 and combine not in _LIKE_ROWS:  # then none is to be combined
+            found = [b for piece in full if (b := self._piece(*piece, tick, None)) is not None]
+        if self._edge.event_time is None and not found:
             return None
-        whole = merge(found)
-        return spread(whole, tick, self._key_groups) if self._edge.route == "spread" else whole
+        marks = tuple(mark for output, _ in pieces for mark in output.marks) if self._edge.event_time else ()
+        whole = carried(found, marks)
+        return spread(whole, tick, self._key_groups) if whole is not None and self._edge.route == "spread" else whole
 
     def _piece(self, output: Output, memo: Memo, tick: int, combine: Combine | None) -> Batch | None:
         flow = self._stepped(output, tick, memo)
+        if self._edge.event_time is None:
+            flow = replace(flow, times=None, marks=()) if flow.marks or flow.times is not None else flow
+        batch = self._batch(flow, tick, combine)
+        return carried([batch], flow.marks) if flow.marks else batch
+
+    def _batch(self, flow: Flow, tick: int, combine: Combine | None) -> Batch | None:
         if not len(flow.column):
             return None
         if self._edge.keyed:
             return self._keyed(flow, tick, combine)
         assert flow.groups is not None
-        return Batch(flow.groups, None, self._values(flow.column, tick))
+        return Batch(flow.groups, None, self._values(flow.column, tick), times=flow.times)
 
     def _stepped(self, output: Output, tick: int, memo: Memo) -> Flow:
-        flow = Flow(output.values, output.groups if self._tracked else None)
+        flow = Flow(output.values, output.groups if self._tracked else None, times=output.times)
         done: tuple[int, ...] = ()
         for step in self._edge.steps:
             done = (*done, step.identity)
@@ -118,20 +127,29 @@ class Chain:
         keys = flow.keys if flow.keys is not None else flow.column
         if edge.key is not None:
             keys = mapped(edge.key_name, edge.key, flow.column, tick)
-        values = None if combine in _WITHOUT_VALUES else self._values(flow.column, tick)
+        by_pane = isinstance(combine, ByPane)
+        values = None if by_pane or combine in _WITHOUT_VALUES else self._values(flow.column, tick)
         if isinstance(keys, list) and combine != "count":  # counting makes a column of fewer keys
             keys = columnar(keys)
         if combine == "pairs":
             keys, values = Pairs(one_column(keys), one_column(values)), None
         try:
+            if isinstance(combine, ByPane) and flow.times is not None:
+                return self._by_pane(keys, flow.times, combine)
             found = combined(combine, keys, values, operator=edge.consumer, tick=tick) if combine else None
             if found is None:
                 found = Combined(keys, values, partial=False)
             groups = groups_of(found.keys, self._key_groups)
-            return sorted_batch(groups, found.keys, found.values, partial=found.partial)
+            times = None if found.partial else flow.times
+            return sorted_batch(groups, found.keys, found.values, partial=found.partial, times=times)
         except KeyTypeError as error:
             at = _first_that_is_no_key(rows(keys))
             raise user_error(edge.key_name, tick, rows(flow.column)[at], error) from error
+
+    def _by_pane(self, keys: Column, times: Times, panes: ByPane) -> Batch:
+        counts = counted_by_pane(keys, times, panes)
+        groups = groups_of(counts.keys, self._key_groups)
+        return sorted_batch(groups, counts.keys, counts.counts, partial=True, times=counts.starts)
 
     def _values(self, column: Column, tick: int) -> Column:
         function = self._edge.value

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elastic.batch import Column, Groups, Indices, Pairs, columnar, mask, rows, take
+from elastic.batch import Column, Groups, Indices, Marks, Pairs, Times, columnar, mask, rows, take
 from elastic.errors import KeyTypeError, UserCodeError
 from elastic.functions import apply_column, row_form
 from elastic.keys import groups_of, key_group
 from elastic.operators.failure import failed_record, shortened, user_error
+from elastic.operators.timestamps import Timestamps, times_of
 from elastic.plan import Step
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ class Flow:
         rest: After a split, gives the rows that it did not keep.
         failed: After a step that failed on some rows and may, what there is to tell of them.
         diverted: The same, where it is diverted.
+        times: Event time of each, once it has one.
+        marks: How far event time came in each source partition, once it was read.
     """
 
     column: Column
@@ -48,23 +51,29 @@ class Flow:
     rest: Callable[[], Flow] | None = None
     failed: Flow | None = None
     diverted: Flow | None = None
+    times: Times | None = None
+    marks: Marks = ()
 
     def kept(self, flags: npt.NDArray[np.bool_]) -> Flow:
         """The rows whose flag is set."""
-        groups, keys = self.groups, self.keys
+        groups, keys, times = self.groups, self.keys, self.times
         return Flow(
             mask(self.column, flags),
             None if groups is None else groups[flags],
             None if keys is None else mask(keys, flags),
+            times=None if times is None else times[flags],
+            marks=self.marks,
         )
 
     def unrolled(self, column: Column, lengths: Indices) -> Flow:
         """Rows of which the first ``lengths[0]`` came of the first row here, and so on."""
-        groups, keys = self.groups, self.keys
+        groups, keys, times = self.groups, self.keys, self.times
         return Flow(
             column,
             None if groups is None else np.repeat(groups, lengths),
             None if keys is None else take(keys, np.repeat(np.arange(len(lengths)), lengths)),
+            times=None if times is None else np.repeat(times, lengths),
+            marks=self.marks,
         )
 
 
@@ -161,6 +170,25 @@ def _flat_map_values(step: Step, flow: Flow, tick: int) -> Flow:
     return replace(unrolled, column=Pairs(one_column(keys), one_column(values)))
 
 
+def _event_time(step: Step, flow: Flow, tick: int) -> Flow:
+    """Each row gets the time that is read from it; at a source, each partition's latest is its mark."""
+    reading = step.function
+    assert isinstance(reading, Timestamps)
+    times = times_of(mapped(step.name, reading.function, flow.column, tick), reading.unit)
+    if times is None:
+        times = np.array(_by_row(step.name, reading, rows(flow.column), tick), np.int64)
+    marks = _latest(flow.groups, times) if reading.is_origin and flow.groups is not None else ()
+    return replace(flow, times=times, marks=marks)
+
+
+def _latest(groups: Groups, times: Times) -> Marks:
+    """The latest time of each group; ``groups`` ascend."""
+    if not len(groups):
+        return ()
+    starts = np.flatnonzero(np.concatenate(([True], groups[1:] != groups[:-1])))
+    return tuple(zip(groups[starts].tolist(), np.maximum.reduceat(times, starts).tolist(), strict=True))
+
+
 def pairs_of(name: str, column: Column, tick: int) -> Pairs:
     """The rows, which must be ``(key, value)`` tuples, as two columns.
 
@@ -213,7 +241,7 @@ def _failed(_step: Step, flow: Flow, _tick: int) -> Flow:
 _STEPS: dict[str, Callable[[Step, Flow, int], Flow]] = {
     "map": _map, "filter": _filter, "flat_map": _flat_map,
     "map_values": _map_values, "flat_map_values": _flat_map_values, "split": _split, "rest": _rest,
-    "key": _key, "failed": _failed,
+    "key": _key, "failed": _failed, "event_time": _event_time,
 }  # fmt: skip
 
 
@@ -233,6 +261,8 @@ def _salvaged(step: Step, flow: Flow, tick: int) -> Flow:
     kept = flow.kept(good)
     if step.kind == "key":
         kept = replace(kept, keys=columnar([key for (key,) in results]))
+    elif step.kind == "event_time":
+        kept = _event_time(step, kept, tick)
     else:
         lengths = np.fromiter(map(len, results), np.int64, len(results))
         kept = kept.unrolled(list(chain.from_iterable(results)), lengths)
@@ -283,9 +313,14 @@ def _key_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
     return keyed
 
 
+def _event_time_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    return lambda row: [function(row)]
+
+
 _ROW_FORMS: dict[str, Callable[[Callable[[Any], Any]], Callable[[Any], list[Any]]]] = {
     "map": _map_row, "filter": _filter_row, "flat_map": _flat_map_row,
     "map_values": _map_values_row, "flat_map_values": _flat_map_values_row, "key": _key_row,
+    "event_time": _event_time_row,
 }  # fmt: skip
 """By kind of step: from its function to one that gives all that comes of one row; or raises, and gives nothing."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elastic.batch import Column, Times, rows
+from elastic.batch import Column, Times
 
 Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
 """What numbers count: since 1970, UTC."""
@@ -29,6 +30,25 @@ END = 2**62
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Timestamps:
+    """How event times are read from rows.
+
+    Attributes:
+        function: From a row to what ``time_of`` takes.
+        unit: What numbers count.
+        is_origin: The rows come from a source, so that they say how far event time has come.
+    """
+
+    function: Callable[[Any], Any]
+    unit: Unit
+    is_origin: bool
+
+    def __call__(self, row: Any) -> int:
+        """The event time of one row, microseconds."""
+        return time_of(self.function(row), self.unit)
 
 
 def seconds(time_us: int) -> float:
@@ -132,23 +152,3 @@ def _parsed(column: pa.Array) -> Times | None:
         except pa.ArrowInvalid:
             continue
     return None
-
-
-def times_by_row(column: Column, unit: Unit, refuse: Callable[[int, Exception], None]) -> tuple[Times, list[int]]:
-    """The event time of every row that has one, and which rows those are.
-
-    Args:
-        column: Whatever the user's function gave.
-        unit: Of numbers.
-        refuse: Called with the place of a row without a time and what is wrong with it; raises, or returns to drop it.
-    """
-    times: list[int] = []
-    kept: list[int] = []
-    for at, value in enumerate(rows(column)):
-        try:
-            times.append(time_of(value, unit))
-        except (ValueError, TypeError, OverflowError) as error:
-            refuse(at, error)
-        else:
-            kept.append(at)
-    return np.array(times, np.int64), kept

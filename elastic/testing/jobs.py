@@ -18,6 +18,7 @@ from elastic.operators.states import ListState, MapState
 from elastic.plan import Settings
 from elastic.query import Query
 from elastic.streams import Stream
+from elastic.windows import session, sliding, tumbling
 
 TINY_BYTES = 4 << 10
 """A worker's memory with which every credit window, queue and buffer is full all the time."""
@@ -99,6 +100,22 @@ class Meeting(Operator):
         state.set(crc32(repr(("counts", ctx.input, state.get(), value)).encode()))
 
 
+class Ends(Operator):
+    """Timers by event time, and a value that lives by it."""
+
+    last = ValueState(ttl="300ms", clock="event")
+
+    def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> Iterator[tuple[Any, ...]]:
+        """Wake up when event time has come a little further."""
+        yield key, crc32(repr((value, self.last.get(), ctx.event_time, ctx.watermark)).encode())
+        self.last.set(value["value"])
+        ctx.set_timer((ctx.event_time or 0) + 0.15, clock="event")
+
+    def on_timer(self, key: Any, timer: Timer, state: ValueState, ctx: Context) -> Iterator[tuple[Any, ...]]:
+        """Emit when it came."""
+        yield key, timer.time, ctx.tick, self.last.get()
+
+
 class Visits(Operator):
     """Counts by columns, and forgets a key at every fourth row: deletions travel in checkpoints too. Fails on some."""
 
@@ -146,7 +163,7 @@ def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
     chance = random.Random(f"job {seed}")
     seconds = chance.choice((0.6, 0.7, 0.8, 0.9, 3.0))
-    queries = (_diamond, _two_sources, _two_sinks, _inputs, _outputs, _rankings, _timers, _broadcasts)
+    queries = (_diamond, _two_sources, _two_sinks, _inputs, _outputs, _rankings, _timers, _broadcasts, _windows, _joins)
     query = chance.choice(queries)(chance, seconds)
     memory = chance.choice((512 << 20, 512 << 20, TINY_BYTES))
     checkpoint = chance.choice((60, 100, 200))
@@ -291,6 +308,38 @@ def _broadcasts(chance: random.Random, seconds: float) -> Query:
     return query
 
 
+def _windows(chance: random.Random, seconds: float) -> Query:
+    """Windows by event time of rows that come out of order, late ones read; and windows of their results."""
+    query = Query("windows")
+    timed = _timed(query, chance, seconds)
+    spec = chance.choice((tumbling("100ms"), sliding("150ms", "50ms"), session("30ms")))
+    summed = timed.key_by(_first).window(spec, lateness=chance.choice(("0s", "50ms"))).sum(_third, name="W")
+    summed.output("late").sink(DiscardSink(), name="K")
+    summed.key_by(_start).window(tumbling("200ms")).count(name="V").sink(DiscardSink(), name="L")
+    return query
+
+
+def _joins(chance: random.Random, seconds: float) -> Query:
+    """A join in windows by event time, timers by event time behind it, and windows by processing time."""
+    query = Query("joins")
+    timed = _timed(query, chance, seconds)
+    large = timed.filter(_is_large).key_by(_first)
+    pairs = timed.key_by(_first).window(session("20ms")).join(large, how="left", name="J")
+    pairs.key_by(_start).apply(Ends(), name="E").sink(DiscardSink(), name="L")
+    timed.key_by(_first_of_five).window(tumbling("50ms"), time="processing").max(_third, name="P").sink(
+        DiscardSink(), name="M"
+    )
+    return query
+
+
+def _timed(query: Query, chance: random.Random, seconds: float) -> Stream:
+    """Rows with event times that go forward, more or less."""
+    count = chance.choice((60, 120))
+    records = [(chance.randrange(7), n * 10 + chance.randrange(-60, 60), chance.randrange(9)) for n in range(count)]
+    source = query.source(from_list(records, rate=f"{count / seconds:.0f}/s"), name="S")
+    return source.event_time(_second, slack="40ms", idle=chance.choice((None, "100ms")), unit="ms")
+
+
 def _period(chance: random.Random) -> str:
     return chance.choice(("tick", "50ms", "end"))
 
@@ -313,6 +362,18 @@ def _halved(row: tuple[int, int]) -> tuple[int, int]:
 
 def _mixed(one: int, other: int) -> int:
     return crc32(repr((one, other)).encode())
+
+
+def _third(row: tuple[int, int, int]) -> int:
+    return row[2]
+
+
+def _is_large(row: tuple[int, int, int]) -> bool:
+    return row[2] > 4
+
+
+def _start(row: dict[str, float]) -> float:
+    return row["start"]
 
 
 def _is_odd(row: tuple[int, int]) -> bool:

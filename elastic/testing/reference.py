@@ -112,9 +112,9 @@ class ReferenceRun:
         arrived: dict[str, list[tuple[int, int, Batch]]] = {name: [] for name in self._plan.operators}
         for name, operator in self._plan.operators.items():
             outputs = self._outputs_of(name, operator, tick, sources, arrived[name], final=final)
-            pieces: list[tuple[Output, Memo]] = [(output, {}) for output in outputs if len(output.groups)]
+            pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups) or o.marks]
             for edge in self._plan.outputs(name):
-                batch = self._chains[edge.id].run([p for p in pieces if p[0].name == edge.output], tick)
+                batch = self._chains[edge.id].run([p for p in pieces if p[0].name == edge.output or p[0].marks], tick)
                 if batch is not None:
                     arrived[edge.consumer].append((edge.input, edge.id, batch))
 

@@ -15,7 +15,21 @@ import pytest
 from pydantic import BaseModel
 
 import elastic
-from elastic import KeyedStream, ListState, Operator, Query, Stream, ValueState, cli, errors, functions, sinks, sources
+from elastic import (
+    KeyedStream,
+    ListState,
+    Operator,
+    Query,
+    Stream,
+    ValueState,
+    WindowedStream,
+    cli,
+    errors,
+    functions,
+    sinks,
+    sources,
+    windows,
+)
 from elastic.dashboard.launch import run_query
 from elastic.operators.base import ColumnState, Context
 from elastic.report import EVENT_KINDS, Report
@@ -66,16 +80,20 @@ def _public(module: Any) -> list[str]:
 
 # -- the API -----------------------------------------------------------------------------------------------------------
 
+KINDS = (
+    *(Query, Stream, KeyedStream, ConnectedStreams, WindowedStream),
+    *(Operator, ValueState, ListState, ColumnState, Context),
+)
 METHODS: dict[str, Any] = {
     f"{kind.__name__}.{name}": value
-    for kind in (Query, Stream, KeyedStream, Operator, ValueState, ListState, ColumnState, Context, ConnectedStreams)
+    for kind in KINDS
     for base in reversed(kind.__mro__[:-1])
     for name, value in vars(base).items()
     if inspect.isfunction(value) and not name.startswith("_")
 }
 FUNCTIONS: dict[str, Any] = {
     f"{module.__name__.rpartition('.')[2]}.{name}": getattr(module, name)
-    for module in (sources, sinks)
+    for module in (sources, sinks, windows)
     for name in module.__all__
     if name.islower()
 } | {name: getattr(functions, name) for name in _public(functions) if inspect.isfunction(getattr(functions, name))}

@@ -12,7 +12,7 @@ import pytest
 
 from elastic.coordinator import draining, machine, memory, reconfigure, standings
 from elastic.instance import driver, host, inputs, keyed
-from elastic.operators import bound_states, custom, timers, with_timers
+from elastic.operators import bound_states, custom, event_clock, timers, windowed, with_timers
 from elastic.protocol import Close, Hold, Retire, Send, Store, Stored, Stuck
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
@@ -340,6 +340,23 @@ def excuse_sinks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(standings.Whereabouts, "still_since", still_since)
 
 
+def forget_the_watermark(patch: pytest.MonkeyPatch) -> None:
+    """A restored operator does not know how far event time had come."""
+    patch.setattr(event_clock.EventClock, "restore", lambda self, state: None)
+
+
+def keep_closed_panes(patch: pytest.MonkeyPatch) -> None:
+    """A checkpoint's delta does not say which windows are over, so that they are emitted again after a restart."""
+    original = windowed.WindowProcessor.restore
+
+    def restore(self: windowed.WindowProcessor, table: Any) -> None:
+        original(self, table)
+        self._changed[:] = self._changed.max(initial=0) + 1
+
+    patch.setattr(windowed.WindowProcessor, "restore", restore)
+    patch.setattr(windowed.WindowProcessor, "_bury", lambda self, cells: None)
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
@@ -384,6 +401,8 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (forget_ends, CRASHES),
     (ignore_watchdogs, STALLS),
     (excuse_sinks, STALLS),
+    (forget_the_watermark, CRASHES),
+    (keep_closed_panes, CRASHES),
 ]
 """Each with the faults that concern it, so that it is found soon."""
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     "elastic.errors",
     "elastic.units",
+    "elastic.windows",
     "elastic.hashing",
     "elastic.keys",
     "elastic.batch",
@@ -32,6 +33,7 @@ FLOORS = [
     "elastic.callables",
     "elastic.graph",
     "elastic.nodes",
+    "elastic.windowed_streams",
     "elastic.streams",
     "elastic.query",
     "elastic.protocol",  # its messages carry checkpoints
@@ -78,6 +80,7 @@ DOOR = "elastic"
 PURE = {
     "elastic.errors",
     "elastic.units",
+    "elastic.windows",
     "elastic.hashing",
     "elastic.keys",
     "elastic.batch",
