@@ -89,7 +89,7 @@ METHODS: dict[str, Any] = {
     for kind in KINDS
     for base in reversed(kind.__mro__[:-1])
     for name, value in vars(base).items()
-    if inspect.isfunction(value) and not name.startswith("_")
+    if inspect.isfunction(value) and not name.startswith("_") and (kind, name) != (WindowedStream, "output")
 }
 FUNCTIONS: dict[str, Any] = {
     f"{module.__name__.rpartition('.')[2]}.{name}": getattr(module, name)
