@@ -261,7 +261,7 @@ class Coordinator:
     def _recover_from(self, lost: int, cause: str, now_s: float) -> list[object]:
         """Replace what ran there; make the copies again that lay there."""
         fewer = self.reconfigurer.promote(lost)
-        actions = self._splits_after(lost)
+        actions = self._splits_after(lost, fewer)
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.worker == lost:
                 if (loop := self._loops.died(record, cause)) is not None:
@@ -296,12 +296,12 @@ class Coordinator:
         record.part_at = None  # nothing lay there: tick 0 will do
         return [*actions, self.reconfigurer.start(record)]
 
-    def _splits_after(self, lost: int) -> list[object]:
+    def _splits_after(self, lost: int, fewer: set[int]) -> list[object]:
         """Scale outs that a loss concerns: off while the old instance lives; else they have become recoveries."""
         actions: list[object] = []
         for procedure in [p for p in self.reconfigurer.running.values() if p.scales]:
             if procedure.joined or not self.members.workers[procedure.old.worker].lost:
-                if lost in procedure.workers:
+                if lost in procedure.workers or any(old.id in fewer for old in procedure.joined):
                     actions += self.reconfigurer.abort(procedure)
             elif procedure.cut:
                 actions += self.reconfigurer.commit(procedure)

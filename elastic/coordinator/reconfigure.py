@@ -410,7 +410,13 @@ class Reconfigurer:
         return self._hold_anew(record, told=True) + self._released(record, before)
 
     def hold_beside(self, record: InstanceRecord) -> list[object]:
-        """The holder goes on, and another worker than before holds beside it."""
+        """The holder goes on, and another worker than before holds beside it.
+
+        Not while the instance is being replaced: its checkpoint is cut, and what it stored elsewhere now would be
+        acknowledged, and be lost with it.
+        """
+        if any(record in procedure.olds for procedure in self.running.values()):
+            return []
         before, record.second = record.second, None
         record.second = self.members.second_for(record)
         return self._hold_anew(record, told=True) + self._released(record, before)

@@ -341,6 +341,32 @@ def aligned(coordinator: Coordinator) -> tuple[list[InstanceRecord], Join]:
     return olds, join
 
 
+def test_a_second_copy_that_is_lost_is_not_made_again_while_the_instance_is_cut() -> None:
+    """What was stored there would be acknowledged, and be lost when the parts, which are older, take over."""
+    coordinator = job(spares=4, copies=2)
+    old, message, _ = cut(coordinator)
+    old.second = None  # as after the loss of a worker that has no part in it
+
+    actions = coordinator.handle(WorkerJoined(9, "w9"), 1.3)
+
+    told = {m.instance for _, m in sent(actions, SetHolder) if isinstance(m, SetHolder)}
+    assert old.id not in told
+    assert message.reconfigure in coordinator.reconfigurer.running
+
+
+def test_a_second_copy_that_is_lost_calls_a_join_off() -> None:
+    coordinator = job(spares=4, copies=2)
+    olds, _ = aligned(coordinator)
+    second = olds[1].second
+    assert second not in (None, *(old.holder for old in olds), *(old.worker for old in olds))
+
+    actions = coordinator.handle(WorkerLost(second, "was killed", 1.3), 1.3)  # type: ignore[arg-type]
+
+    assert any(isinstance(a, Journal) and a.kind == "aborted" for a in actions)
+    told = {m.instance for _, m in sent(actions, SetHolder) if isinstance(m, SetHolder)}
+    assert told == {old.id for old in olds}
+
+
 def test_neighbours_checkpoint_at_a_tick_ahead_of_both_and_are_joined_where_the_first_is_held() -> None:
     coordinator = job()
     olds, join = aligned(coordinator)
