@@ -72,9 +72,9 @@ class Policy(ABC):
     def decide(self, loads: Mapping[str, OperatorLoad]) -> Mapping[str, int]:
         """The number of instances of each operator that should have another one; the others keep theirs.
 
-        Called with every operator of the job, keyed ones, sources and sinks; only keyed ones can be scaled. What it
-        decides for an operator that is being scaled is dropped, and fewer instances come about only if they were
-        decided in six periods in a row.
+        Called with every operator of the job, keyed ones, sources and sinks; sinks are not scaled, and sources to as
+        many instances as they have partitions. What it decides for an operator that is being scaled is dropped, and
+        fewer instances come about only if they were decided in six periods in a row.
         """
 
 
