@@ -60,7 +60,7 @@ class FixedProcessor(WindowProcessor):
             panes = (times - self._windows.offset_us) // self._windows.pane_us
             late = self._last_end(panes) + self._timing.lateness_us <= before_us
             if late.any():
-                self.late.add(batch, times, np.flatnonzero(late))
+                self.late.add(batch, times, np.flatnonzero(late), before_us)
                 on_time = np.flatnonzero(~late)
                 batch, panes = batch.ordered(on_time), panes[on_time]
             if not len(batch):

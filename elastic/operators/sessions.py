@@ -61,7 +61,7 @@ class SessionProcessor(WindowProcessor):
         self._merge(merges, tick.tick)
         cells = np.empty(len(batch), np.int64)
         cells[order] = np.repeat(targets, np.diff(np.append(begins, len(order))))
-        self._keep(batch, times, cells, tick.tick)
+        self._keep(batch, times, cells, tick.tick, before_us)
         self._merged_away = np.array([other for _, other in merges], np.int64)
         kept = np.unique(targets[targets >= 0])
         if len(kept):
@@ -112,11 +112,11 @@ class SessionProcessor(WindowProcessor):
         self._values.absorb(into, self._values.table(self._cells.take(others), others), tick)
         self._changed[into] = self._latest = tick
 
-    def _keep(self, batch: Batch, times: npt.NDArray[np.int64], cells: Indices, tick: int) -> None:
+    def _keep(self, batch: Batch, times: npt.NDArray[np.int64], cells: Indices, tick: int, before_us: int) -> None:
         """Add the rows to their sessions, in the order in which they came."""
         late = cells == _LATE
         if late.any():
-            self.late.add(batch, times, np.flatnonzero(late))
+            self.late.add(batch, times, np.flatnonzero(late), before_us)
             on_time = np.flatnonzero(~late)
             batch, cells = batch.ordered(on_time), cells[on_time]
         if len(batch):

@@ -13,8 +13,9 @@ import pyarrow as pa
 from elastic.batch import Batch, Column, Groups, Indices, Times, columnar, concat, rows, take
 from elastic.keys import sort_order
 from elastic.operators.base import Output
-from elastic.operators.failure import user_error
+from elastic.operators.failure import Failures, row_at, shortened, user_error
 from elastic.operators.timestamps import seconds
+from elastic.report import FailedRecords
 from elastic.state.processing import dict_keys
 from elastic.windows import Window
 
@@ -112,25 +113,30 @@ class Pairing:
 
 
 class LateRows:
-    """Rows of one tick that came too late, until they are emitted.
+    """Rows of one tick that came too late, until they are emitted; counted among the records that are left out.
 
-    Attributes:
-        count: Rows that ever were.
+    Args:
+        operator: Whose they are.
+        failures: Where they are counted: as diverted if somebody reads them, else as skipped.
+        is_read: Whether somebody does.
     """
 
-    def __init__(self, *, is_read: bool) -> None:
-        self.count = 0
-        self._is_read = is_read
+    def __init__(self, operator: str, failures: Failures, *, is_read: bool) -> None:
+        self._where, self._failures, self._is_read = f"{operator}: late", failures, is_read
         self._parts: list[tuple[Batch, Times]] = []
 
-    def add(self, batch: Batch, times: Times, rows_: Indices) -> None:
+    def add(self, batch: Batch, times: Times, rows_: Indices, watermark_us: int) -> None:
         """These rows of the batch were late."""
-        if not len(rows_):
-            return
-        late = batch.ordered(rows_)
-        self.count += int(np.asarray(late.values).sum()) if late.partial else len(late)
+        late, when = batch.ordered(rows_), times[rows_]
+        count = int(np.asarray(late.values).sum()) if late.partial else len(late)
+        example = (
+            f"event time {seconds(int(when[-1]))!r} of key {shortened(row_at(late.keys, len(late) - 1))}, "
+            f"when event time had come to {seconds(watermark_us)!r}"
+        )
+        skipped, diverted = (0, count) if self._is_read else (count, 0)
+        self._failures.add([FailedRecords(self._where, skipped, diverted, example)])
         if self._is_read:
-            self._parts.append((late, times[rows_]))
+            self._parts.append((late, when))
 
     def take(self, watermark_us: int, *, timed: bool) -> list[Output]:
         """The rows, with how late they were; in canonical order, each key's in the order in which they came."""

@@ -85,7 +85,7 @@ class WindowProcessor(Processor):
         self._saved_cells = 0  # cells below it are in a checkpoint
         self._saved = self._latest = -1  # through these ticks, changes are in a checkpoint; are there changes
         self._gone: list[tuple[npt.NDArray[np.uint16], Column]] = []
-        self.late = LateRows(is_read=LATE in context.read)
+        self.late = LateRows(context.operator, context.failures, is_read=LATE in context.read)
 
     def _empty(self) -> Accumulator:
         return self._aggregation.accumulator(self._context.operator)

@@ -12,10 +12,16 @@ import pyarrow as pa
 import pytest
 
 from elastic import Query, sinks, sources, windows
+from elastic.batch import sorted_batch
 from elastic.errors import QueryError, UserCodeError
 from elastic.functions import field
+from elastic.keys import KeyInterval, groups_of
+from elastic.operators.base import ProcessorContext, TickInput
+from elastic.operators.failure import Failures
 from elastic.operators.steps import Flow, stepped
 from elastic.operators.timestamps import Timestamps, Unit, seconds, time_of, times_of
+from elastic.operators.windowed import Aggregation, Timing
+from elastic.operators.windowing import Windowing
 from elastic.plan import Settings, Step
 from elastic.streams import KeyedStream, Stream
 from elastic.testing.simulator import simulate
@@ -99,6 +105,24 @@ def test_a_late_row_is_on_an_output_of_its_own_with_its_time_and_how_late_it_is(
     (row,) = results(lambda s: keyed(s).window(windows.tumbling("10s")).count().output("late"), LATE, workers=1)
 
     assert row == {"key": "ann", "value": {"user": "ann", "at": 3}, "time": 3.0, "late_by": 92.0}
+
+
+@pytest.mark.parametrize("names", [{"main"}, {"main", "late"}])
+def test_late_rows_are_counted_whether_or_not_they_are_read(names: set[str]) -> None:
+    failures, read = Failures(), "late" in names
+    context = ProcessorContext(
+        "w", KeyInterval(0, 16), 16, 10, 0.0, 7, frozenset(names), event_time=True, failures=failures
+    )
+    windowing = Windowing(windows.tumbling("10s"), Aggregation("count"), Timing(by_event_time=True))
+    keys, times = ["ann"], np.array([3_000_000])
+    batch = sorted_batch(groups_of(keys, 16), keys, pa.array([2]), partial=not read, times=times)
+
+    outputs = windowing.make(context).process(TickInput(7, [(0, batch)], watermark_us=10**8, before_us=10**8))
+
+    (found,) = failures.found()
+    assert (found.where, found.skipped, found.diverted) == ("w: late", *((0, 1) if read else (2, 0)))
+    assert found.example == "event time 3.0 of key 'ann', when event time had come to 100.0"
+    assert [output.name for output in outputs] == ["late"] * read
 
 
 def test_a_row_within_the_allowed_lateness_changes_a_result_that_is_emitted_again() -> None:
