@@ -140,7 +140,7 @@ class Chain:
             if found is None:
                 found = Combined(keys, values, partial=False)
             groups = groups_of(found.keys, self._key_groups)
-            times = None if found.partial else flow.times
+            times = flow.times if edge.combine is None else None  # what combines rows has no use for their times
             return sorted_batch(groups, found.keys, found.values, partial=found.partial, times=times)
         except KeyTypeError as error:
             at = _first_that_is_no_key(rows(keys))

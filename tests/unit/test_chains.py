@@ -16,7 +16,7 @@ from elastic.errors import UserCodeError
 from elastic.keys import key_group
 from elastic.operators.base import Output
 from elastic.operators.stateless import Chain
-from elastic.plan import Edge, Folding, Step, StepKind
+from elastic.plan import Edge, EventTime, Folding, Step, StepKind
 
 GROUPS = 16
 
@@ -161,6 +161,23 @@ def test_of_each_key_one_row_is_sent(combine: Any, expected: list[Any], typed: s
     assert not batch.partial
     sent = rows(batch.values) if batch.values is not None else [None] * len(batch)
     assert sorted(zip(rows(batch.keys), sent, strict=True), key=repr) == expected
+
+
+@pytest.mark.parametrize("combine", ["first", "last", "keys", "pairs", "sum", "mean", "count", None])
+def test_rows_that_may_be_combined_leave_their_event_times_behind(combine: Any) -> None:
+    """Whether they were combined or not, and in whatever pieces they come."""
+    edge = keyed(key=functions.field(0), value=functions.field(1), combine=combine, event_time=EventTime())
+    few, many = pairs([1, 2] * 5), pairs(list(range(10)))
+    different = Pairs(pa.array([f"k{n}" for n in range(10)]), pa.array(list(range(10))))
+    pieces: list[tuple[Output, Any]] = [
+        (Output(np.zeros(10, np.uint16), column, times=np.arange(10)), {}) for column in (few, different, many)
+    ]
+
+    batch = Chain(edge, GROUPS, tracked=False).run(pieces, 5)
+
+    assert batch is not None
+    assert (batch.times is None) == (combine is not None)
+    assert batch.times is None or len(batch.times) == len(batch)
 
 
 @pytest.mark.parametrize("zero", [0, 0.0])
