@@ -48,12 +48,23 @@ class CsvFormat(LineFormat):
             names = self._names_in(paths[0], first_line(paths[0]))
         names = names or self.wanted.columns or tuple(name for name, _ in self.wanted.types)
         if not names:
-            raise SourceError(f"{self.source}: there is no line from which the columns could be told; name= them")
+            raise SourceError(
+                f"{self.source}: there is no line from which the columns could be told; say them with types={...}"
+            )
         if odd := [name for name, _ in self.wanted.types if name not in names]:
             raise SourceError(f"{self.source}: there is no column {odd[0]!r} in the input; it has {', '.join(names)}")
-        fitted = replace(self, names=names)
-        complete = self.wanted.complete
-        return replace(fitted, schema=fitted._inferred(paths) if complete is None else complete)  # noqa: SLF001 (itself)
+        fitted, types = replace(self, names=names), dict(self.wanted.types)
+        wanted = self.wanted.columns or names
+        if untold := [name for name in wanted if name not in types]:
+            if not paths:
+                raise SourceError(
+                    f"{self.source}: there is no file yet from which the type of {untold[0]!r} could be told; say it "
+                    "with types={...}"
+                )
+            return replace(fitted, schema=fitted._inferred(paths))  # noqa: SLF001 (itself)
+        if odd := [name for name in wanted if name not in names]:
+            raise SourceError(f"{self.source}: there is no column {odd[0]!r} in the input; it has {', '.join(names)}")
+        return replace(fitted, schema=pa.schema([(name, types[name]) for name in wanted]))
 
     def header_bytes(self, path: str, head: bytes) -> int:
         """The line with the names, which must be the same in every file; a byte order mark is no part of it."""

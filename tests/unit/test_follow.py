@@ -264,6 +264,15 @@ def test_a_type_that_no_file_can_tell_yet_has_to_be_given(tmp_path: Path) -> Non
     assert following.read() == [{"n": 1}]
 
 
+def test_csv_can_be_followed_before_there_is_a_file_if_its_columns_have_types(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no file yet from which the type of 'word' could be told"):
+        sources.csv(f"{tmp_path}/*.csv", follow=True, columns=["n", "word"], types={"n": int}).partitions(1)
+
+    following = Following(tmp_path, sources.csv, "*.csv", types={"n": int, "word": str})
+    append(tmp_path / "a.csv", "n,word\n1,a\n")
+    assert following.read() == [{"n": 1, "word": "a"}]
+
+
 def test_what_has_no_end_is_not_repeated() -> None:
     with pytest.raises(QueryError, match="read once"):
         sources.csv("a.csv", follow=True, repeat=2)
