@@ -197,6 +197,9 @@ class SimulatedWorker:
         if self.alive:
             if not self.hung:
                 self._carrier.tell(self, Standings(self.host.standings()))
+                for instance in self.host.instances.values():
+                    if isinstance(instance, SourceInstance):
+                        instance.failures.clear()  # told as well, so that the log may be trimmed past them
             self._world.after(REPORT_S, self._report)
 
     # -- commands ------------------------------------------------------------------------------------------------------
