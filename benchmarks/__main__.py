@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.result import FULL, QUICK, Measurement, Row, table, write
 from benchmarks.rows import (
     checkpoints_on_off,
+    coordinator_gap,
     grep,
     idle_cpu,
     keyed_sum_udf,
@@ -31,6 +32,7 @@ MEASUREMENTS: Sequence[Measurement] = tuple(
     for module in (
         wordcount, grep, record_files, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill,
         startup, slow_sink_memory, scaling_gap, scaling_speedup, tick_cost,
+        coordinator_gap,
     )
 )  # fmt: skip
 LATEST = Path(__file__).parent / "results" / "latest.json"
