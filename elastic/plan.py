@@ -180,6 +180,7 @@ class Settings:
         disk: Checkpoints also lie in the job directory, so that a job can be resumed: ``on``; ``sync`` has them, and
             the input log, on the disk itself before anything is acknowledged; ``off`` keeps them in memory alone.
         on_error: Policies by the name of an operator or step, in place of those that the query says.
+        recovery_parts: Into how many parts a lost keyed instance is cut, which are restored at once on as many workers.
         copies: How many workers keep each checkpoint in memory: 1 or 2.
         stall_after_ms: An instance that has not got any further for so long is told of as a stall; 0 tells of none.
         deadline_ms: Of a recovery and of scaling, until they are said to be overdue; 0 waits for ever.
@@ -197,6 +198,7 @@ class Settings:
     partitions: int = 0
     disk: Literal["on", "sync", "off"] = "on"
     copies: int = 1
+    recovery_parts: int = 1
     stall_after_ms: int = 10_000
     deadline_ms: int = 60_000
     auto_tick: bool = True

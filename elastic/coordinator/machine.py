@@ -6,6 +6,7 @@ no random numbers. ``handle`` may be given any event at any time, twice, or late
 
 from __future__ import annotations
 
+from elastic.coordinator.cuts import cuttable
 from elastic.coordinator.draining import Draining
 from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import (
@@ -33,6 +34,7 @@ from elastic.coordinator.oversight import Oversight
 from elastic.coordinator.reconfigure import JOIN_DEADLINE_S, PATIENCE_S, WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.coordinator.scaling import Scaling
 from elastic.coordinator.succession import Succession
+from elastic.keys import KeyInterval
 from elastic.plan import Plan
 from elastic.protocol import (
     Aligned,
@@ -266,7 +268,7 @@ class Coordinator:
             if record.worker == lost:
                 if (loop := self._loops.died(record, cause)) is not None:
                     return [*actions, EndJob("failed", loop)]
-                begun = self.reconfigurer.begin(record, cause, now_s)
+                begun = self.reconfigurer.begin(record, cause, now_s, self._parts(record))
                 if begun is None:
                     return [*actions, self._state_lost(record, cause)]
                 actions += begun
@@ -286,9 +288,26 @@ class Coordinator:
                 actions += self._hold_again(record)
         return actions
 
+    def _parts(self, record: InstanceRecord) -> list[tuple[KeyInterval, int]]:
+        """Key interval and worker of each part of a lost instance; none if one successor is to take all of it.
+
+        Several parts are of one checkpoint, also if one of them is lost: so there must be a disk that keeps them.
+
+        Source: SEEP §4.2, parallel recovery: scale-out-operator(o, π) with π > 1.
+        """
+        wanted, plan = self.plan.settings.recovery_parts, self.plan
+        stateful = plan.operators[record.operator].kind == "keyed" and plan.settings.checkpoint_ticks
+        if wanted < 2 or not stateful or not self.members.has_disk:
+            return []
+        members, whole = self.members, cuttable(plan, record)
+        load = members.load()
+        others = sorted((w for w in members.usable if w != record.holder), key=lambda w: (load[w], w))
+        places = others[: min(wanted, whole.most)]
+        return list(zip(whole.cut(len(places)), places, strict=True)) if len(places) > 1 else []
+
     def _restart(self, record: InstanceRecord, cause: str, now_s: float) -> list[object] | None:
         """What an instance was to start from is lost: make it anew from what that was; None if there is nothing."""
-        if record.origin is not None:
+        if record.origin is not None or self.members.has_disk:
             return self.reconfigurer.begin(record, cause, now_s)
         if not record.fresh:
             return None

@@ -150,6 +150,10 @@ class Elastic(Section):
         _written("^(off|[0-9]+ *(ms|s|m))$", "60s", "off"),
         _field("Of a recovery and of scaling; off waits for ever.", "60s"),
     ] = 60_000
+    recovery_parts: Annotated[
+        int,
+        Field(ge=1, le=64, description="A lost keyed instance is restored as so many, at once and on as many workers."),
+    ] = 1
     nondeterminism: Annotated[
         Literal["fail", "warn"],
         Field(description="fail stops the job when a replay differs from what was sent; warn reports it and goes on."),
@@ -189,6 +193,7 @@ class Elastic(Section):
             nondeterminism=self.nondeterminism,
             disk=self.disk,
             copies=self.copies,
+            recovery_parts=self.recovery_parts,
             seed=self.seed,
             partitions=self.partitions or 0,
             scaling=self.scaling,

@@ -150,7 +150,7 @@ class Figures:
     def journalled(self, entry: Journal) -> None:
         """A procedure began because of a loss; or an assignment changed."""
         if entry.kind == "reconfigure":
-            self.recoveries.replacing(entry.body["cause"])
+            self.recoveries.replacing(entry.body["cause"], len(entry.body["new"]))
         if entry.kind == "finish" and entry.body["final"]:
             self.latency.end(entry.body["tick"])
         if entry.kind == "scaled":

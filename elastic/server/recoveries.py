@@ -55,11 +55,11 @@ class Recoveries:
         p99 = float(np.percentile(self._lags, 99)) if self._lags else 0.0
         self.all[cause] = OpenRecovery(cause, failed_s, detected_s, max(LAG_BOUND_S, 2 * p99), self._strategy)
 
-    def replacing(self, cause: str) -> None:
-        """An instance is being replaced because of it."""
+    def replacing(self, cause: str, successors: int = 1) -> None:
+        """An instance is being replaced because of it, by so many."""
         if (recovery := self.all.get(cause)) is not None:
             recovery.replaces += 1
-            recovery.waits_for += 1
+            recovery.waits_for += successors
 
     def restored(self, cause: str, keys: int, at_s: float) -> None:
         """A successor runs."""

@@ -158,6 +158,9 @@ DISK_SHARE = 0.5
 COPIES_SHARE = 0.3
 """In so many of the worlds two workers keep each checkpoint."""
 
+PARTS_SHARE = 0.3
+"""In so many of the worlds a lost instance is restored as several."""
+
 
 def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
@@ -184,6 +187,8 @@ def random_trial(seed: int) -> Trial:
         settings = replace(settings, disk="off")
     if chance.random() < COPIES_SHARE:
         settings = replace(settings, copies=2)
+    if chance.random() < PARTS_SHARE:
+        settings = replace(settings, recovery_parts=chance.choice((2, 3)))
     return Trial(query, settings, workers, spares, faults, seconds, stop)
 
 
