@@ -16,6 +16,7 @@ from benchmarks.rows import (
     idle_cpu,
     keyed_sum_udf,
     latency_half_rate,
+    parallel_recovery,
     record_files,
     recovery_kill,
     scaling_gap,
@@ -32,7 +33,7 @@ MEASUREMENTS: Sequence[Measurement] = tuple(
     for module in (
         wordcount, grep, record_files, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill,
         startup, slow_sink_memory, scaling_gap, scaling_speedup, tick_cost,
-        coordinator_gap,
+        coordinator_gap, parallel_recovery,
     )
 )  # fmt: skip
 LATEST = Path(__file__).parent / "results" / "latest.json"

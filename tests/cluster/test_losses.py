@@ -52,6 +52,15 @@ def test_an_instance_that_is_lost_with_its_backup_is_restored_from_a_second_copy
     assert chain_rows(tmp_path) == expected_chain()
 
 
+def test_a_lost_instance_is_restored_as_several_at_once(tmp_path: Path) -> None:
+    strike = kill_owner("chain", 0, after_records=2_500)
+    outcome = drive(chain(tmp_path), tmp_path, strike, spares=2, checkpoint_ms=200, recovery_parts=2)
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+    assert next(o.instances for o in outcome.operators if o.name == "chain") == 4
+
+
 def test_the_only_worker_is_restored_from_the_disk(tmp_path: Path) -> None:
     outcome = drive(
         chain(tmp_path), tmp_path, kill_owner("chain", 0, after_records=2_500), workers=1, spares=0, checkpoint_ms=200
