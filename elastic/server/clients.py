@@ -24,13 +24,15 @@ from elastic.wire.control import (
 )
 from elastic.wire.sockets import Hub
 
-CLIENT = "client"
+KEPT_S = 5.0
+"""A connection to whoever asked is kept for so long after the last answer: it is sent by then, or nobody waits."""
+
 
 Question = ScaleJob | Inquire | DrainWorker | KillWorker | JoinJob
 
 
 class Clients:
-    """Answers questions; whoever asked is forgotten when somebody else does.
+    """Answers questions of several at once; whoever asked is forgotten after a while.
 
     Args:
         greeted: The newest hello of each worker.
@@ -43,9 +45,18 @@ class Clients:
     ) -> None:  # fmt: skip
         self._hub, self._machine, self._figures, self._greeted, self._handle = hub, machine, figures, greeted, handle
         self._last_extra = FIRST_EXTRA - 1
+        self._answered_s: dict[str, float] = {}
+
+    def forget(self, now_s: float) -> None:
+        """Close connections that are not needed any more: a socket would try for ever to reach who has gone."""
+        for address in [a for a, at_s in self._answered_s.items() if now_s - at_s > KEPT_S]:
+            del self._answered_s[address]
+            self._hub.drop(address)
 
     def on_question(self, question: Question, now_s: float) -> None:
         """Answer, and do what was asked for."""
+        if question.reply:
+            self._answered_s[question.reply] = now_s
         match question:
             case Inquire():
                 self._answer(question.reply, self._inventory())
@@ -97,5 +108,5 @@ class Clients:
 
     def _answer(self, address: str, message: Answer | Inventory) -> None:
         if address:
-            self._hub.connect(CLIENT, address)
-            self._hub.send(CLIENT, message)
+            self._hub.connect(address, address)  # a name of its own: another's answer may still be under way
+            self._hub.send(address, message)

@@ -164,6 +164,7 @@ class Server:
                 if self._clock() >= self._status_at:
                     self._status_at = self._clock() + STATUS_S
                     self._look_into_dumps()
+                    self._clients.forget(self._clock())
                     self._handle(ClockTick())
                     self._measure()
                     self._tell_status()
