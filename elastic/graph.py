@@ -19,7 +19,7 @@ from elastic.keys import even_intervals
 from elastic.operators.apply import Apply
 from elastic.operators.base import Operator
 from elastic.operators.event_clock import Timed, TimedInput
-from elastic.operators.join import TableJoin
+from elastic.operators.join import STREAM, TableJoin
 from elastic.operators.window_results import LATE
 from elastic.plan import (
     FALLIBLE,
@@ -38,8 +38,8 @@ from elastic.plan import (
 )
 from elastic.units import UnitError, parse_duration_ms
 
-KEEP_TIMES = frozenset({"apply", "rebalance", "window"})
-"""What becomes an operator whose rows have event times if those that it is given do."""
+KEEP_TIMES = frozenset({"apply", "join", "rebalance", "window"})
+"""What becomes an operator whose rows have event times if those that it is given do; of a join, those of the stream."""
 
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -172,7 +172,8 @@ class Graph:
     def path(self, node: Node, output: str = MAIN) -> Path:
         """The rows of one of an operator's outputs, with event time if it has any."""
         edges = [e for e in self._edges if e.consumer == node.name and e.route != "broadcast"]
-        keeps = node.verb in KEEP_TIMES and output == MAIN and all(self._has_times[edge.id] for edge in edges)
+        giving = [e for e in edges if e.input == STREAM] if isinstance(node.logic, TableJoin) else edges
+        keeps = node.verb in KEEP_TIMES and output == MAIN and all(self._has_times[edge.id] for edge in giving)
         event_time = EventTime() if any(edge.event_time is not None for edge in edges) else None
         return Path(node.name, output=output, event_time=event_time, has_times=bool(edges) and keeps)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from elastic import Query, sinks, sources
+from elastic import Query, sinks, sources, windows
 from elastic.batch import Batch, Column, columnar, rows, sorted_batch
 from elastic.errors import QueryError, UserCodeError
 from elastic.functions import field
@@ -218,6 +218,18 @@ def test_joins_that_cannot_be_are_refused() -> None:
     assert "join(on_error='no')" in refused(lambda a, b: a.join(b, on_error="no"))
     assert "takes others" in refused(lambda a, b: a.join(b, lambda row: row))
     assert "join() of a KeyedStream takes others of its kind" in refused(lambda a, b: a.join({}))
+
+
+def test_a_joined_row_has_the_event_time_of_the_streams_row() -> None:
+    query = Query("times")
+    clicks = query.source(sources.from_list([(n % 3, n) for n in range(60)], rate="90/s"), name="clicks")
+    timed = clicks.event_time(lambda row: row[1] / 10, slack="1s").key_by(field(0))
+    names = query.source(sources.from_list([(0, "a"), (1, "b")]), name="names").key_by(field(0)).map_values(field(1))
+    joined = timed.join(names, lambda click, name: name, how="left")
+    counted = joined.key_by(lambda row: 0).window(windows.tumbling("2s")).count()
+    counted.map(lambda row: (row["start"], row["value"])).sink(sinks.discard())
+
+    assert sorted(ended(query)["discard"]) == [(0.0, 20), (2.0, 20), (4.0, 20)]
 
 
 def test_a_setting_takes_the_place_of_a_joins_policy() -> None:
