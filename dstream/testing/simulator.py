@@ -177,8 +177,14 @@ class StreamSimulation(Simulation):
         return Judge(self, self.workers)
 
 
-def _broadcasts(trial: Trial) -> bool:
-    return any(edge.route == "broadcast" for edge in trial.query.plan(workers=1).edges)
+def next_trial(seed: int) -> Trial:
+    """The job of the seed, or of the next one whose job this model runs."""
+    return next(trial for trial in map(random_trial, count(seed)) if not _is_refused(trial))
+
+
+def _is_refused(trial: Trial) -> bool:
+    edges = trial.query.plan(workers=1).edges
+    return any(edge.route == "broadcast" or edge.event_time is not None for edge in edges)
 
 
 def simulate(
@@ -212,7 +218,7 @@ def run_seed(seed: int) -> SimulationResult:
 
     What this model does not run, it refuses.
     """
-    trial = next(t for t in map(random_trial, count(seed)) if not _broadcasts(t))
+    trial = next_trial(seed)
     chance = random.Random(f"intervals {seed}")
     section: dict[str, Any] = {
         "interval": chance.choice(("50ms", "100ms", "240ms")),

@@ -166,7 +166,19 @@ def random_trial(seed: int) -> Trial:
     """Every seed is another job, cluster and history; the faults themselves are drawn by the simulation."""
     chance = random.Random(f"job {seed}")
     seconds = chance.choice((0.6, 0.7, 0.8, 0.9, 3.0))
-    queries = (_diamond, _two_sources, _two_sinks, _inputs, _outputs, _rankings, _timers, _broadcasts, _windows, _joins)
+    queries = (
+        _diamond,
+        _two_sources,
+        _two_sinks,
+        _inputs,
+        _outputs,
+        _rankings,
+        _timers,
+        _broadcasts,
+        _windows,
+        _joins,
+        _panes,
+    )
     query = chance.choice(queries)(chance, seconds)
     memory = chance.choice((512 << 20, 512 << 20, TINY_BYTES))
     checkpoint = chance.choice((60, 100, 200))
@@ -334,6 +346,17 @@ def _joins(chance: random.Random, seconds: float) -> Query:
     timed.key_by(_first_of_five).window(tumbling("50ms"), time="processing").max(_third, name="P").sink(
         DiscardSink(), name="M"
     )
+    return query
+
+
+def _panes(chance: random.Random, seconds: float) -> Query:
+    """Windows by processing time, sliding and sessions, of rows that stop coming before the job ends."""
+    query = Query("panes")
+    rows = query.source(_records(chance, seconds * chance.choice((0.5, 1)), 80), name="S")
+    sums = rows.key_by(_first).window(sliding("150ms", chance.choice(("50ms", "70ms")))).sum(_second, name="W")
+    sums.key_by(_start).apply(Fold(), name="A").sink(DiscardSink(), name="K")
+    visits = rows.key_by(_first_of_seven).window(session("60ms")).reduce(_mixed, _second, name="V")
+    visits.sink(DiscardSink(), name="L")
     return query
 
 

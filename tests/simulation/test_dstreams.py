@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dstream.testing.simulator import run_seed, simulate
+from dstream.testing.simulator import next_trial, run_seed, simulate
 from elastic.scenario.models import DStream
-from elastic.testing.jobs import random_trial
 
 CHUNK = 25
 
@@ -48,7 +47,7 @@ def test_however_ticks_are_cut_into_intervals_and_keys_into_tasks_the_models_agr
     """Without faults: folds that depend on order, counts, unions of streams under several keys, two sources."""
     section = DStream.model_validate({"interval": interval, "tasks": tasks, "checkpoint": 2})
     for seed in range(2):
-        trial = random_trial(seed)
+        trial = next_trial(seed)
 
         result = simulate(trial.query, seed, workers=2, faults=0, settings=trial.settings, dstream=section)
 

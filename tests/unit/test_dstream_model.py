@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from dstream.model import cut
-from elastic import Operator, Query, sinks, sources
+from elastic import Operator, Query, sinks, sources, windows
 from elastic.errors import QueryError
+from elastic.functions import identity
 from elastic.scenario.models import DStream
 
 
@@ -20,6 +21,15 @@ class Rules(Operator):
 
     def process_broadcast(self, value: Any, shared: dict[Any, Any], ctx: Any) -> None:
         shared[value] = True
+
+
+def test_a_query_with_event_time_is_refused_with_the_operator() -> None:
+    query = Query("timed")
+    timed = query.source(sources.from_list([1, 2])).event_time(identity())
+    timed.key_by().window(windows.tumbling("1s")).count(name="W").sink(sinks.discard())
+
+    with pytest.raises(QueryError, match="operator 'W' is given rows with event time"):
+        cut(query.plan(workers=1), 1, DStream())
 
 
 def test_a_query_that_broadcasts_is_refused_with_the_operator() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -16,7 +18,7 @@ from elastic.keys import KeyInterval, encode_key, groups_of, key_group
 from elastic.operators.apply import Apply
 from elastic.operators.base import Context, Operator, Processor, ProcessorContext, TickInput, Timer, ValueState
 from elastic.operators.timers import STALE, Timers
-from elastic.operators.timestamps import BEGINNING
+from elastic.operators.timestamps import BEGINNING, microseconds
 
 GROUPS = 16
 EPOCH_S = 1000.0
@@ -279,3 +281,82 @@ def test_finding_what_is_next_does_not_look_at_all_timers(monkeypatch: pytest.Mo
     assert [timers.next_us() for _ in range(100)] == [1000] * 100
     assert looked == 100
     assert timers.due(BEGINNING) == []
+
+
+EVENT = replace(CONTEXT, event_time=True)
+
+
+def timed(tick: int, watermark: float, *given: tuple[Any, Any, float], final: bool = False) -> TickInput:
+    """Rows with their event times, in seconds, and the watermark after them; before them it was a second less."""
+    slices = []
+    if given:
+        keys = [key for key, _, _ in given]
+        times = np.array([time * 1_000_000 for _, _, time in given], np.int64)
+        slices = [(0, sorted_batch(groups_of(keys, GROUPS), keys, [value for _, value, _ in given], times=times))]
+    return TickInput(tick, slices, final, microseconds(watermark), microseconds(watermark - 1))
+
+
+def fires(target: Processor, tick: TickInput) -> list[Any]:
+    return [row for output in target.process(tick) for row in rows(output.values)]
+
+
+def by_event_time(fired: Callable[..., Any]) -> Processor:
+    return Apply(Alarm(lambda k, v, s, ctx: ctx.set_timer(v, clock="event"), fired)).make(EVENT)
+
+
+def told(key: Any, timer: Timer, state: ValueState, ctx: Context) -> list[Any]:
+    return [(key, timer.time, timer.clock, ctx.event_time)]
+
+
+def test_a_timer_of_event_time_fires_in_the_tick_whose_watermark_reaches_it() -> None:
+    target = by_event_time(told)
+
+    assert fires(target, timed(1, 5, ("a", 7.5, 3), ("b", 5, 4))) == [("b", 5.0, "event", 5.0)]
+    assert fires(target, timed(2, 7)) == []
+    assert fires(target, timed(3, 8)) == [("a", 7.5, "event", 7.5)]
+
+
+def test_a_timer_of_event_time_may_set_the_next_which_fires_at_once_if_it_is_reached() -> None:
+    def every_second(key: Any, timer: Timer, state: ValueState, ctx: Context) -> list[Any]:
+        ctx.set_timer(timer.time + 1, clock="event")
+        return [timer.time]
+
+    target = by_event_time(every_second)
+
+    assert fires(target, timed(1, 5, ("a", 2, 1))) == [2.0, 3.0, 4.0, 5.0]
+    assert fires(target, timed(2, 6)) == [6.0]
+    assert fires(target, timed(3, math.inf, final=True)) == [7.0], "once more at the end, and not for ever"
+
+
+def test_a_timer_that_would_fire_for_ever_is_refused() -> None:
+    def again(key: Any, timer: Timer, state: ValueState, ctx: Context) -> None:
+        ctx.set_timer(timer.time, clock="event")
+
+    with pytest.raises(UserCodeError, match="would fire at once for ever"):
+        fires(by_event_time(again), timed(1, 5, ("a", 2, 1)))
+
+
+def test_a_row_moves_a_timer_of_event_time_that_its_tick_would_fire() -> None:
+    target = by_event_time(told)
+    fires(target, timed(1, 1, ("a", 4, 1), ("b", 4, 1)))
+
+    assert fires(target, timed(2, 5, ("a", 9, 3))) == [("b", 4.0, "event", 4.0)]
+    restored = by_event_time(told)
+    restored.restore(target.full())
+    assert fires(restored, timed(3, 9)) == [("a", 9.0, "event", 9.0)]
+
+
+def test_a_row_knows_its_event_time_and_the_watermark_before_it() -> None:
+    target = Apply(Alarm(lambda k, v, s, ctx: [(ctx.event_time, ctx.watermark)])).make(EVENT)
+
+    assert fires(target, timed(1, 5, ("a", 0, 3.25))) == [(3.25, 4.0)]
+    assert run(made(lambda k, v, s, ctx: [(ctx.event_time, ctx.watermark)]), 1, ("a", 0)) == [(None, -math.inf)]
+
+
+def test_what_is_emitted_has_the_event_time_of_its_row_or_timer() -> None:
+    target = Apply(Alarm(lambda k, v, s, ctx: ctx.set_timer(v, clock="event") or ["row"], told)).make(EVENT)
+
+    (output,) = target.process(timed(1, 5, ("a", 2, 3.5)))
+
+    assert output.times is not None
+    assert output.times.tolist() == [3_500_000, 2_000_000]
