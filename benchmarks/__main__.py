@@ -15,6 +15,7 @@ from benchmarks.rows import (
     grep,
     idle_cpu,
     keyed_sum_udf,
+    large_state,
     latency_half_rate,
     parallel_recovery,
     record_files,
@@ -22,6 +23,7 @@ from benchmarks.rows import (
     scaling_gap,
     scaling_speedup,
     slow_sink_memory,
+    stalled_sink_memory,
     startup,
     tick_cost,
     wordcount,
@@ -32,7 +34,7 @@ MEASUREMENTS: Sequence[Measurement] = tuple(
     module.MEASUREMENT
     for module in (
         wordcount, grep, record_files, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill,
-        startup, slow_sink_memory, scaling_gap, scaling_speedup, tick_cost,
+        startup, slow_sink_memory, stalled_sink_memory, large_state, scaling_gap, scaling_speedup, tick_cost,
         coordinator_gap, parallel_recovery,
     )
 )  # fmt: skip

@@ -182,6 +182,7 @@ class Settings:
         on_error: Policies by the name of an operator or step, in place of those that the query says.
         recovery_parts: Into how many parts a lost keyed instance is cut, which are restored at once on as many workers.
         copies: How many workers keep each checkpoint in memory: 1 or 2.
+        spill_bytes: So much of a worker's output may lie on the disk until it is covered by checkpoints or commits.
         stall_after_ms: An instance that has not got any further for so long is told of as a stall; 0 tells of none.
         deadline_ms: Of a recovery and of scaling, until they are said to be overdue; 0 waits for ever.
         auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while a tick's work takes much of its length.
@@ -199,6 +200,7 @@ class Settings:
     disk: Literal["on", "sync", "off"] = "on"
     copies: int = 1
     recovery_parts: int = 1
+    spill_bytes: int = 1 << 30
     stall_after_ms: int = 10_000
     deadline_ms: int = 60_000
     auto_tick: bool = True

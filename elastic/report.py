@@ -291,10 +291,15 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class PeakMemory:
-    """Largest resident set of one worker, and the largest sum over all workers at one moment, bytes."""
+    """Largest resident set of one worker, largest sum over all workers at one moment; bytes.
+
+    Attributes:
+        spilled: The most output that one worker had on the disk for want of memory.
+    """
 
     worker: int = 0
     total: int = 0
+    spilled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

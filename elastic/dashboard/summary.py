@@ -74,7 +74,11 @@ def _figures(report: Report) -> Iterator[tuple[str, str]]:
         yield "checkpoints", f"{report.checkpoints.count}, {format_size(report.checkpoints.bytes)}{took}"
     peak = report.peak_memory_bytes
     if peak.worker:
-        yield "memory", f"largest worker {format_size(peak.worker)}, all together {format_size(peak.total)}"
+        yield (
+            "memory",
+            f"largest worker {format_size(peak.worker)}, all together {format_size(peak.total)}"
+            + (f", spilled {format_size(peak.spilled)}" if peak.spilled else ""),
+        )
 
 
 def _operators(report: Report) -> Iterator[Text]:

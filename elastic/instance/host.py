@@ -57,11 +57,17 @@ from elastic.protocol import (
 )
 from elastic.state.backup import BackupStore
 from elastic.state.checkpoint import Checkpoint
+from elastic.state.spill import Spill
 
 AnyInstance: TypeAlias = SourceInstance | KeyedInstance | SinkInstance
 
 MAX_NUDGE = 32
 """A silent producer is asked again after 1, 2, 4 … so many nudges, since it may just be busy in user code."""
+
+
+SPILL_SHARE = 8
+"""Output of a worker's instances is spilled where it takes more than this part of its memory, and so is what it holds
+of others' output."""
 
 
 class Host:
@@ -70,10 +76,12 @@ class Host:
     Attributes:
         instances: Running instances by id.
         backups: Checkpoints held for instances of other workers.
+        spill: Where output goes that takes too much memory; None if it may go nowhere.
     """
 
     def __init__(self, worker: int, plan: Plan) -> None:
         self.worker, self.plan = worker, plan
+        self.spill: Spill | None = None
         self.instances: dict[int, AnyInstance] = {}
         self.backups = BackupStore(disk=plan.settings.disk != "off")
         self._starting: dict[int, Start] = {}
@@ -344,6 +352,35 @@ class Host:
         found = self.instances.get(id)
         return found.on_committed(through, rows, final=final) if isinstance(found, SinkInstance) else []
 
+    def relieve(self) -> list[Command]:
+        """Have the oldest output on the disk where buffer state takes more than an eighth of the worker's memory."""
+        if self.spill is None:
+            return []
+        limit_bytes = self.plan.settings.memory_bytes // SPILL_SHARE
+        instances = [i for i in self.instances.values() if not isinstance(i, SinkInstance)]
+        buffers = [(b.memory_bytes, i.id, edge) for i in instances for edge, b in i.outputs.buffers.items()]
+        excess_bytes = sum(size for size, _, _ in buffers) - limit_bytes
+        if excess_bytes <= 0:
+            return []
+        excess_bytes += limit_bytes // 4  # so that it is not done for each tick
+        for _, id, edge in sorted(buffers, reverse=True):
+            found = self.instances[id]
+            if excess_bytes > 0 and not isinstance(found, SinkInstance):
+                try:
+                    excess_bytes -= found.outputs.buffers[edge].spill(self.spill, excess_bytes)
+                except UserError as error:
+                    return self.fail(id, error)
+        return []
+
+    def _relieve_held(self) -> list[Command]:
+        if self.spill is None:
+            return []
+        try:
+            self.backups.relieve(self.spill, self.plan.settings.memory_bytes // SPILL_SHARE)
+        except UserError as error:
+            return [Tell(Failed(0, "", 0, str(error)))]
+        return []
+
     def nudge(self) -> list[Command]:
         """Subscribe again at producers that have closed nothing since the last nudge, ever more rarely.
 
@@ -354,6 +391,7 @@ class Host:
             for start in self._starting.values()
             if start.part_at is not None
         ]
+        commands += self._relieve_held()
         before, self._closed_at_nudge = self._closed_at_nudge, {}
         for instance in self.instances.values():
             if isinstance(instance, SourceInstance):

@@ -112,7 +112,7 @@ class Outputs:
 
     @property
     def size_bytes(self) -> int:
-        """Memory of all buffer state."""
+        """All buffer state, in memory and on the disk."""
         return sum(b.stats.size_bytes for b in self.buffers.values())
 
     @property
@@ -122,12 +122,12 @@ class Outputs:
 
     @property
     def full(self) -> bool:
-        """Whether a source must stop reading: it is blocked, or buffer state is past its limit.
+        """Whether a source must stop reading: it is blocked, or buffer state in memory is past its limit.
 
         An operator between goes on when its buffer state is past the limit, and so does a replay: consumers may need
         later ticks before they can checkpoint or commit, and time must pass for them.
         """
-        return self.blocked or self.size_bytes > self._limit_bytes
+        return self.blocked or sum(b.memory_bytes for b in self.buffers.values()) > self._limit_bytes
 
     def wait(self) -> Wait | None:
         """What keeps a source from reading, or an operator from working on; None if nothing does here."""

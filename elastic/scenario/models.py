@@ -73,6 +73,10 @@ def _off(value: object) -> object:
     return 0 if value is False or value == "off" else parse_duration_ms(value)  # YAML reads a bare off as false
 
 
+def _size_or_off(value: object) -> object:
+    return 0 if value is False or value == "off" else parse_size_bytes(value)
+
+
 _POLICIES: dict[str, type[Policy]] = {"threshold": Threshold, "true_rates": TrueRates}
 
 
@@ -138,6 +142,12 @@ class Elastic(Section):
     copies: Annotated[
         int, Field(ge=1, le=2, description="How many other workers keep each checkpoint in memory: 1 or 2.")
     ] = 1
+    spill: Annotated[
+        int,
+        BeforeValidator(_size_or_off),
+        _written("^(off|[0-9]+ *(B|KiB|MiB|GiB|TiB))$", "1GiB", "off"),
+        _field("Per worker: output that may lie on the disk until it is checkpointed or committed downstream.", "1GiB"),
+    ] = 1 << 30
     stall_after: Annotated[
         int,
         BeforeValidator(_off),
@@ -188,6 +198,7 @@ class Elastic(Section):
             memory_bytes=memory_bytes,
             heartbeat_ms=self.heartbeat,
             tick_bytes=self.tick_bytes,
+            spill_bytes=self.spill,
             stall_after_ms=self.stall_after,
             deadline_ms=self.deadline,
             nondeterminism=self.nondeterminism,

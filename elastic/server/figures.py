@@ -208,7 +208,9 @@ class Figures:
             text = f"{found.where} {'diverts' if found.diverted else 'skips'} what it fails on: {found.example}"
             self.record(Record("record_failed", cause=text), report.at_s)
         total = sum(self._memory.values())
-        self._peak = PeakMemory(max(self._peak.worker, report.rss_bytes), max(self._peak.total, total))
+        before = self._peak
+        worker, spilled = max(before.worker, report.rss_bytes), max(before.spilled, report.spilled_bytes)
+        self._peak = PeakMemory(worker, max(before.total, total), spilled)
 
     def forget_worker(self, worker: int) -> None:
         """A lost worker reports no more, and nobody waits for it."""

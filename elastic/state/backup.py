@@ -35,6 +35,7 @@ from elastic.protocol import (
 )
 from elastic.state.checkpoint import Checkpoint, fold_checkpoint, join_checkpoints, partition_checkpoint
 from elastic.state.folding import FoldingTable
+from elastic.state.spill import Spill, SpilledBatch, spilled
 
 
 @dataclass(slots=True)
@@ -81,6 +82,23 @@ class Held:
             self.state = FoldingTable(state)
         elif state is not None and self.state is not None:
             self.state.add(state)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Memory of the buffer state, without what is spilled."""
+        buffers = () if self.newest is None else self.newest.buffers.values()
+        return sum(b.size_bytes for kept in buffers for _, b in kept.entries if not isinstance(b, SpilledBatch))
+
+    def spill(self, spill: Spill, excess_bytes: int) -> int:
+        """Put the oldest buffer state on the disk until so much memory is freed; returns how much is."""
+        if self.newest is None:
+            return 0
+        buffers, freed = dict(self.newest.buffers), 0
+        for edge, kept in buffers.items():
+            entries, there = spilled(kept.entries, spill, excess_bytes - freed)
+            buffers[edge], freed = replace(kept, entries=entries), freed + there
+        self.newest = replace(self.newest, buffers=buffers)
+        return freed
 
     def fold(self) -> Checkpoint | None:
         """The newest checkpoint as a full one."""
@@ -196,6 +214,17 @@ class BackupStore:
     def on_refused(self, instance: int) -> None:
         """Another holder has taken an instance's checkpoints over from the disk: this one's time is past."""
         self._held.pop(instance, None)
+
+    def relieve(self, spill: Spill, limit_bytes: int) -> None:
+        """Have buffer state that is held on the disk where it takes more memory than that.
+
+        Raises:
+            UserError: The disk is full, or does not let itself be written.
+        """
+        excess_bytes = sum(held.buffer_bytes for held in self._held.values()) - limit_bytes
+        for held in self._held.values():
+            if excess_bytes > 0:
+                excess_bytes -= held.spill(spill, excess_bytes)
 
     def tidy(self) -> bool:
         """Fold a piece of some instance's deltas, if they outweigh what they change; whether there was such a one.

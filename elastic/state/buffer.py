@@ -16,6 +16,7 @@ import numpy as np
 from elastic.batch import Batch
 from elastic.keys import KeyInterval
 from elastic.state.checkpoint import BufferCheckpoint
+from elastic.state.spill import Spill
 
 
 class Entry(NamedTuple):
@@ -44,6 +45,7 @@ class BufferState:
 
     def __init__(self, key_groups: int, checkpoint: BufferCheckpoint | None = None) -> None:
         self._entries: list[Entry] = []
+        self._spilled = 0  # of the entries, the first so many lie on the disk
         self.appended_bytes = 0
         if checkpoint is None:
             self.floor, self.acked = 0, np.zeros(key_groups, np.int64)
@@ -58,6 +60,28 @@ class BufferState:
         first = self._entries[0] if self._entries else None
         held = 0 if first is None else self.appended_bytes - first.start_bytes
         return BufferStats(len(self._entries), held)
+
+    @property
+    def memory_bytes(self) -> int:
+        """How much is held in memory."""
+        entries, first = self._entries, self._spilled
+        return self.appended_bytes - entries[first].start_bytes if first < len(entries) else 0
+
+    def spill(self, spill: Spill, excess_bytes: int) -> int:
+        """Put the oldest entries on the disk until so much memory is freed, or there is no more room; returns how much.
+
+        Raises:
+            UserError: The disk is full, or does not let itself be written.
+        """
+        freed = 0
+        while freed < excess_bytes and self._spilled < len(self._entries):
+            entry = self._entries[self._spilled]
+            if (there := spill.put(entry.batch)) is None:
+                break
+            self._entries[self._spilled] = entry._replace(batch=there)
+            self._spilled += 1
+            freed += there.size_bytes
+        return freed
 
     def append(self, tick: int, batch: Batch) -> None:
         """Keep the rows of a tick; ticks ascend."""
@@ -84,7 +108,9 @@ class BufferState:
         if floor <= self.floor:
             return False
         self.floor = floor
-        del self._entries[: bisect_right(self._entries, floor, key=lambda entry: entry.tick)]
+        gone = bisect_right(self._entries, floor, key=lambda entry: entry.tick)
+        del self._entries[:gone]
+        self._spilled = max(0, self._spilled - gone)
         return True
 
     def checkpoint(self, after: int | None) -> BufferCheckpoint:

@@ -16,6 +16,7 @@ from elastic.batch import Batch, carried
 from elastic.keys import KeyInterval
 from elastic.report import FailedRecords, added
 from elastic.state.processing import StateTable, cut_table, fold, join_tables
+from elastic.state.spill import loaded
 
 BufferEntries = tuple[tuple[int, Batch], ...]
 
@@ -131,7 +132,7 @@ def join_checkpoints(parts: Sequence[Checkpoint]) -> Checkpoint:
         for buffer in each:
             for tick, batch in buffer.entries:
                 if tick > floor:
-                    ticked.setdefault(tick, []).append(batch)
+                    ticked.setdefault(tick, []).append(loaded(batch))
         merged = ((tick, carried(ticked[tick])) for tick in sorted(ticked))
         entries = tuple((tick, batch) for tick, batch in merged if batch is not None)
         buffers[edge] = BufferCheckpoint(floor, acked, entries)

@@ -15,6 +15,7 @@ from elastic.fingerprint import fingerprint
 from elastic.keys import KeyInterval
 from elastic.protocol import Credit, Deliver, Differs, Send, Subscribe
 from elastic.state.buffer import BufferState
+from elastic.state.spill import SpilledBatch, loaded
 
 
 @dataclass(slots=True)
@@ -145,6 +146,9 @@ class RoutingState:
             blocked = False
             position = self._buffer.appended_bytes  # past what is replayed too, though the consumer needs none of it
             for tick, batch, start_bytes in self._buffer.after(subscription.sent):
+                if isinstance(batch, SpilledBatch) and not subscription.has_credit:
+                    blocked, position = True, start_bytes  # it need not be read to know that it cannot be sent
+                    break
                 part = self._part(batch, subscription)
                 if part is None:
                     continue
@@ -160,7 +164,7 @@ class RoutingState:
 
     def _part(self, batch: Batch, to: Subscription) -> Batch | None:
         """The rows of a tick that a consumer gets; None for none."""
-        return batch if self._whole else batch.slice(to.interval)
+        return loaded(batch) if self._whole else batch.slice(to.interval)
 
     @staticmethod
     def _behind(subscription: Subscription, closed: int, *, final: bool) -> bool:

@@ -191,6 +191,7 @@ def random_trial(seed: int) -> Trial:
         seed=seed,
         partitions=partitions,
         stall_after_ms=STALL_AFTER_MS,
+        spill_bytes=chance.choice((1 << 30, 1 << 30, 2 * TINY_BYTES, 0)),
     )
     stop = chance.random() * seconds if chance.random() < 0.08 else None
     faults = chance.choice((2, 2, 3, 4))

@@ -30,7 +30,15 @@ from elastic.protocol import (
     Tell,
 )
 from elastic.testing.invariants import Watch
-from elastic.testing.world import CheckpointDisk, LogStore, SimulatedLog, SimulatedWriter, TargetStore, World
+from elastic.testing.world import (
+    CheckpointDisk,
+    LogStore,
+    MemorySpill,
+    SimulatedLog,
+    SimulatedWriter,
+    TargetStore,
+    World,
+)
 
 STEP_S = 0.0005
 """A worker looks at its instances so soon after something has happened, at most."""
@@ -98,6 +106,8 @@ class SimulatedWorker:
         self.number, self.name = number, f"worker {number}"
         self._machine, self._world, self._carrier, self._watch = machine, machine.world, carrier, watch
         self.host = Host(number, machine.plan) if machine.make_host is None else machine.make_host(number)
+        if machine.plan.settings.spill_bytes:
+            self.host.spill = MemorySpill(machine.plan.settings.spill_bytes)
         self._drivers: dict[int, SourceDriver] = {}
         self._finishes: dict[int, Finish] = {}
         self._writers: dict[int, SimulatedWriter] = {}
@@ -169,6 +179,7 @@ class SimulatedWorker:
         for id, driver in list(self._drivers.items()):
             if driver.wakes_at <= self._machine.clock():
                 self._execute(self._guarded(id, driver.step))
+        self._execute(self.host.relieve())
         self.host.backups.tidy()
         self._watch.worked(self.host)
         if busy:

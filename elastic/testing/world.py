@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +20,9 @@ from elastic.errors import FencedError
 from elastic.keys import KeyInterval
 from elastic.state.backup import newest
 from elastic.state.checkpoint import Checkpoint
+from elastic.state.spill import SpilledBatch
 from elastic.testing.story import Story
+from elastic.wire.control import codec
 
 FAST_S, SLOW_S = 0.002, 0.08
 """Most messages take up to the first, one in ten up to the second: eight ticks."""
@@ -72,6 +75,29 @@ class World:
         while self._queue and self.now < until_s and not is_over():
             self.now, _, self.story.cause, call = heapq.heappop(self._queue)
             call()
+
+
+class MemorySpill:
+    """A ``Spill`` of a simulated worker: what it holds is encoded, as on a disk."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._codec = codec()
+        self._kept: weakref.WeakSet[SpilledBatch] = weakref.WeakSet()
+
+    @property
+    def size_bytes(self) -> int:
+        """What is still needed by somebody."""
+        return sum(batch.size_bytes for batch in self._kept)
+
+    def put(self, batch: Batch) -> SpilledBatch | None:
+        """The batch, encoded."""
+        if self.size_bytes >= self._limit_bytes:
+            return None
+        data = self._codec.pack(batch)
+        kept = SpilledBatch(batch, lambda: self._codec.unpack(data))
+        self._kept.add(kept)
+        return kept
 
 
 class LogStore:

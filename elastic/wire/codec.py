@@ -25,6 +25,7 @@ from elastic.batch import Batch, Pairs
 from elastic.errors import ElasticError, UserError
 from elastic.keys import KeyInterval
 from elastic.state.processing import StateTable
+from elastic.state.spill import SpilledBatch
 from elastic.wire.columns import Frame, TableReader, TableWriter, numpy_of
 
 __all__ = ["INLINE_BYTES", "WIRE_VERSION", "Codec", "Frame", "WireError"]
@@ -95,6 +96,7 @@ class Codec:
             tuple: _prefixed(_TUPLE, lambda v, frames: [_field(frames, x) for x in v]),
             KeyInterval: _prefixed(_INTERVAL, lambda v, _: v),
             Batch: _prefixed(_BATCH, _encode_batch),
+            SpilledBatch: _prefixed(_BATCH, lambda v, frames: _encode_batch(v.load(), frames)),
             StateTable: _prefixed(_STATE, _encode_state),
             Pairs: _prefixed(_COLUMN, _encode_column),
             np.ndarray: self._encode_ndarray,

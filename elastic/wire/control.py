@@ -109,6 +109,7 @@ class WorkerReport:
             of that partition's first group, of a keyed instance in all ticks through it.
         rss_bytes: Resident set of the process.
         cpu_s: CPU time of the process since it started.
+        spilled_bytes: Output that lies on the disk for want of memory.
     """
 
     worker: int
@@ -120,6 +121,7 @@ class WorkerReport:
     rss_bytes: int
     cpu_s: float
     failures: tuple[tuple[int, int, int, FailedRecords], ...] = ()
+    spilled_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ from elastic.wire.control import (
 from elastic.wire.sockets import Hub
 from elastic.worker.checkpoint_files import CheckpointFiles
 from elastic.worker.disk import DiskFailed, DiskThread, Loaded, Persisted
+from elastic.worker.spill import SpillFiles
 from elastic.worker.statistics import Statistics
 from elastic.worker.targets import Committed, Opened, TargetFailed, TargetThread
 from elastic.worker.watchdog import Activity, Watchdog, dump_path
@@ -189,6 +190,7 @@ class Worker:
             self._on_answer(self._answers.popleft())
         busy = self._step_instances(self._host)
         busy |= self._step_sources()
+        self._execute(self._host.relieve())
         now = self._clock()
         if now >= self._nudge_at:
             self._nudge_at = now + NUDGE_S
@@ -308,6 +310,9 @@ class Worker:
         if (disk := self._plan.settings.disk) != "off":
             files = CheckpointFiles(self._directory / CHECKPOINTS, sync=disk == "sync")
             self._disk = DiskThread(files, self._answer)
+        settings = self._plan.settings
+        if settings.spill_bytes:
+            self._host.spill = SpillFiles(self._directory / "spill", settings.spill_bytes, settings.memory_bytes)
         dump = dump_path(self._directory, self.id)
         after_s = self._plan.settings.stall_after_ms / 1000
         self._watchdog = Watchdog(self.id, f"{self._address}.w", self._coordinator, after_s, self._clock, dump)

@@ -79,6 +79,7 @@ class Statistics:
         report = WorkerReport(
             self._worker, now_s, tuple(instances), tuple(self._reads), tuple(self._settles), tuple(self._checkpoints),
             self._process.memory_info().rss, usage.user + usage.system, tuple(_failures(host)),
+            0 if host.spill is None else host.spill.size_bytes,
         )  # fmt: skip
         self._reads, self._settles, self._checkpoints = [], [], []
         return report

@@ -357,6 +357,17 @@ def keep_closed_panes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(windowed.WindowProcessor, "_bury", lambda self, cells: None)
 
 
+def spill_the_wrong_way_round(patch: pytest.MonkeyPatch) -> None:
+    """What comes back from the disk is in another order."""
+    original = world.MemorySpill.put
+
+    def put(self: world.MemorySpill, batch: Any) -> Any:
+        order = np.arange(len(batch))[::-1]
+        return original(self, batch.ordered(order) if len(order) else batch)
+
+    patch.setattr(world.MemorySpill, "put", put)
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "crash in recovery", "crash in checkpoint")
 ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
@@ -399,6 +410,7 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (forget_timers, CRASHES),
     (fire_when_rows_come, CRASHES),
     (forget_ends, CRASHES),
+    (spill_the_wrong_way_round, CRASHES),
     (ignore_watchdogs, STALLS),
     (excuse_sinks, STALLS),
     (forget_the_watermark, CRASHES),

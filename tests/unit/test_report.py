@@ -61,7 +61,7 @@ def test_the_json_form_has_exactly_the_promised_names() -> None:
     assert set(written["recoveries"][0]) == set(recovery.split())
     assert written["scale_outs"] == [{"operator": "count", "from": 1, "to": 2, "at_s": 0.7, "took_s": 0.1}]
     assert set(written["expectations"][0]) == {"name", "met", "detail"}
-    assert set(written["peak_memory_bytes"]) == {"worker", "total"}
+    assert set(written["peak_memory_bytes"]) == {"worker", "total", "spilled"}
 
 
 def test_rates_are_taken_over_the_whole_run() -> None:

@@ -1,0 +1,135 @@
+"""Workers stay within their memory when sinks stall or commit rarely: output is spilled, and the source waits."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elastic import Operator, Query, sinks, sources
+from elastic.batch import Batch
+from elastic.connectors.base import Sink, SinkContext, Writer
+from elastic.connectors.discard import DiscardSink
+from elastic.keys import KeyInterval
+from tests.cluster.driving import Breaker, drive, kill_owner, kinds
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+MEMORY_BYTES = 192 << 20
+RECORDS = 400_000
+
+
+class Padded(Operator):
+    """Emits rows that take room: 200 bytes each."""
+
+    def process(self, key: Any, value: Any, state: Any, ctx: Any) -> Iterator[Any]:
+        yield f"{key:0200}"
+
+
+class Unwritable(Padded):
+    """The same where no file may become larger than a few hundred kilobytes: as good as a full disk."""
+
+    def process(self, key: Any, value: Any, state: Any, ctx: Any) -> Iterator[Any]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        return super().process(key, value, state, ctx)
+
+
+class RareSink(Sink):
+    """Takes everything at once, and says only every few seconds that it is committed."""
+
+    name = "rare"
+
+    def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
+        return _RareWriter(DiscardSink().open(context, interval, generation), stalls_s=0.0)
+
+
+class StallingSink(Sink):
+    """Does not return from its second commit for some seconds."""
+
+    name = "stalling"
+
+    def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
+        return _RareWriter(DiscardSink().open(context, interval, generation), stalls_s=4.0)
+
+
+class _RareWriter(Writer):
+    def __init__(self, inner: Writer, stalls_s: float) -> None:
+        self._inner, self._stalls_s = inner, stalls_s
+        self._through, self._said_s, self._commits = 0, time.monotonic(), 0
+
+    def committed(self) -> list[tuple[KeyInterval, int]]:
+        return self._inner.committed()
+
+    def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
+        self._commits += 1
+        if self._stalls_s:
+            time.sleep(self._stalls_s if self._commits == 2 else 0.0)
+            return self._inner.commit(ticks, through, final=final)
+        if final or time.monotonic() - self._said_s > 3.0:
+            self._through, self._said_s = self._inner.commit((), through, final=final), time.monotonic()
+        return self._through
+
+
+def run(directory: Path, operator: Operator, sink: Sink, *breakers: Breaker, **settings: Any) -> Any:
+    query = Query("memory")
+    numbers = query.source(sources.generator(keys=5_000, count=RECORDS, rate="100k/s"))
+    numbers.key_by(lambda record: record["key"]).apply(operator, name="padded").sink(sink)
+    settings = {"memory_bytes": MEMORY_BYTES, **settings}
+    return drive(query, directory, *breakers, workers=2, **settings)
+
+
+def test_output_that_waits_for_a_sink_that_commits_rarely_is_spilled(tmp_path: Path) -> None:
+    outcome = run(tmp_path, Padded(), RareSink(), memory_bytes=96 << 20)
+
+    assert outcome.status == "done", outcome.error
+    assert outcome.peak_memory_bytes.spilled > 4 << 20
+    assert list((tmp_path / "job" / "spill").iterdir()) == []
+
+
+def test_a_worker_that_is_killed_leaves_no_spilled_file_and_the_result_is_whole(tmp_path: Path) -> None:
+    kill = kill_owner("padded", 1, after_records=250_000)
+
+    outcome = run(tmp_path, Padded(), RareSink(), kill, memory_bytes=96 << 20)
+
+    assert outcome.status == "done", outcome.error
+    assert "restored" in kinds(outcome)
+    assert outcome.peak_memory_bytes.spilled > 4 << 20
+    assert list((tmp_path / "job" / "spill").iterdir()) == []
+
+
+def test_a_disk_that_is_full_ends_the_job_with_a_clear_error(tmp_path: Path) -> None:
+    outcome = run(tmp_path, Unwritable(), RareSink(), memory_bytes=96 << 20, disk="off")
+
+    assert outcome.status == "failed"
+    assert outcome.error is not None
+    assert "operator 'padded' failed after tick" in outcome.error
+    assert "cannot spill" in outcome.error
+    assert "File too large" in outcome.error
+    assert "What was committed stays committed" in outcome.error
+    assert "Traceback" not in outcome.error
+
+
+def test_a_sink_that_does_not_return_for_seconds_holds_the_source_back_and_no_worker_grows(tmp_path: Path) -> None:
+    outcome = run(tmp_path, Padded(), StallingSink(), stall_after_ms=1000)
+
+    assert outcome.status == "done", outcome.error
+    assert outcome.records_out == RECORDS
+    assert outcome.peak_memory_bytes.worker < MEMORY_BYTES
+    assert outcome.stalls[0].operator == "stalling"
+
+
+def test_a_burst_of_ten_times_the_rate_is_taken_within_the_memory(tmp_path: Path) -> None:
+    query = Query("burst")
+    rate = {"base": "20k/s", "peak": "200k/s", "every": "3s", "lasting": "1s"}
+    numbers = query.source(sources.generator(keys=5_000, count=RECORDS, rate=rate))
+    counted = numbers.key_by(lambda record: record["key"]).count(emit="tick")
+    counted.sink(sinks.discard(rate="60k/s"))
+
+    outcome = drive(query, tmp_path, workers=2, memory_bytes=MEMORY_BYTES)
+
+    assert outcome.status == "done", outcome.error
+    assert outcome.peak_memory_bytes.worker < MEMORY_BYTES
