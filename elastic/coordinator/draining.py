@@ -114,7 +114,7 @@ class Draining:
             if self._members.holder_for(record) is None:
                 self.lacks_worker = True
             else:
-                actions += self._reconfigurer.hand_over(record)
+                actions += self._reconfigurer.holders.hand_over(record)
         return actions
 
     def surplus(self, many: int, now_s: float) -> list[object]:

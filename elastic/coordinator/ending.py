@@ -22,8 +22,11 @@ class Course(Protocol):
         finish: The tick that ends the stream, and whether the input ended there; None until it is fixed.
     """
 
-    epoch: int
     finish: tuple[int, bool] | None
+
+    @property
+    def epoch(self) -> int:
+        """Of this incarnation of the coordinator."""
 
 
 class Ending:

@@ -85,7 +85,7 @@ class Coordinator:
 
     def __init__(self, plan: Plan, workers: int, spares: int, facts: Facts | None = None) -> None:
         self.plan, self.members = plan, Membership(plan)
-        self.reconfigurer = Reconfigurer(self.members, epoch=1)
+        self.reconfigurer = Reconfigurer(self.members)
         self.ending = Ending(self.members, self.reconfigurer)
         self.scaling = Scaling(self.members, self.reconfigurer)
         self.draining = Draining(self.members, self.reconfigurer)
@@ -189,7 +189,7 @@ class Coordinator:
             if self.members.workers[record.worker].lost:
                 continue
             if record.holder in (None, record.worker):
-                actions += self.reconfigurer.hold_elsewhere(record)
+                actions += self.reconfigurer.holders.hold_elsewhere(record)
             elif record.second is None and self.plan.settings.copies > 1:
                 actions += self.reconfigurer.hold_beside(record)
         if not self.deployed and len(self.members.live) >= self._needed:
@@ -262,7 +262,7 @@ class Coordinator:
 
     def _recover_from(self, lost: int, cause: str, now_s: float) -> list[object]:
         """Replace what ran there; make the copies again that lay there."""
-        fewer = self.reconfigurer.promote(lost)
+        fewer = self.reconfigurer.holders.promote(lost)
         actions = self._splits_after(lost, fewer)
         for record in sorted(self.members.instances.values(), key=lambda i: i.id):
             if record.worker == lost:
@@ -330,7 +330,7 @@ class Coordinator:
         gone = Record("checkpoint_lost", record.operator, record.index, record.worker, "its holder was lost")
         if not self.members.is_lost(record.holder):
             return [gone, *self.reconfigurer.hold_beside(record)]
-        return [gone, *self.reconfigurer.hold_elsewhere(record)]
+        return [gone, *self.reconfigurer.holders.hold_elsewhere(record)]
 
     def _state_lost(self, record: InstanceRecord, cause: str) -> EndJob:
         what = f"{record.operator}#{record.index} (key groups {record.interval})"

@@ -88,6 +88,7 @@ class Membership:
     workers: dict[int, Worker] = field(default_factory=dict)
     instances: dict[int, InstanceRecord] = field(default_factory=dict)
     versions: Counter[str] = field(default_factory=Counter)
+    epoch: int = 1
     last_id: int = 0
     last_term: int = 0
 

@@ -52,7 +52,7 @@ def facts_of(coordinator: Coordinator) -> Facts:
 def recall(coordinator: Coordinator, facts: Facts) -> None:
     """Have a new coordinator know what another one knew; it is the next incarnation of it."""
     members, reconfigurer = coordinator.members, coordinator.reconfigurer
-    reconfigurer.epoch = facts["epoch"] + 1
+    members.epoch = facts["epoch"] + 1
     coordinator.deployed, coordinator.announced = facts["deployed"], facts["announced"]
     coordinator.ending.stopping = facts["stopping"]
     members.workers = {body["id"]: Worker(**body) for body in facts["workers"]}

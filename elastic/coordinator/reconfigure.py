@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from elastic.coordinator.events import Journal, Record
+from elastic.coordinator.events import Journal
+from elastic.coordinator.holders import Holders
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.keys import KeyInterval
 from elastic.protocol import (
@@ -31,13 +32,11 @@ from elastic.protocol import (
     Cut,
     CutDone,
     Finish,
-    Hold,
     Join,
     ProducerRef,
     Release,
     Retire,
     Send,
-    SetHolder,
     Start,
     View,
 )
@@ -119,7 +118,7 @@ class Procedure:
         return at | holders | set(self.places.values()) | {old.worker for old in self.joined}
 
 
-@dataclass(slots=True)
+@dataclass
 class Reconfigurer:
     """Runs procedures over the membership's facts; returns what is to be sent, recorded and journalled.
 
@@ -132,11 +131,18 @@ class Reconfigurer:
     """
 
     members: Membership
-    epoch: int
     running: dict[int, Procedure] = field(default_factory=dict)
     finish: tuple[int, bool] | None = None
     planned: set[int] = field(default_factory=set)
     last: int = 0
+
+    def __post_init__(self) -> None:
+        self.holders = Holders(self.members)
+
+    @property
+    def epoch(self) -> int:
+        """Of this incarnation of the coordinator; commands carry it."""
+        return self.members.epoch
 
     # -- deploy --------------------------------------------------------------------------------------------------------
 
@@ -156,7 +162,7 @@ class Reconfigurer:
                 record.holder, record.term = self.members.holder_for(record), self.members.new_term()
                 record.fresh, record.second = record.holder is not None, self.members.second_for(record)
         actions: list[object] = [self._journal(operator) for operator in plan.operators]
-        actions += [hold for r in fresh for hold in self.hold(r)]
+        actions += [hold for r in fresh for hold in self.holders.hold(r)]
         return actions + [self.start(record) for record in fresh]
 
     def _apart(self, operator: str) -> int:
@@ -215,7 +221,7 @@ class Reconfigurer:
             procedure.at = old.origin_at
         elif members.has_disk and procedure.origin is not None:
             procedure.at = self._reader(old)
-        elif self._fall_back(old):
+        elif self.holders.fall_back(old):
             procedure.at = old.holder
         else:
             procedure.cut = old.holder is not None and old.fresh
@@ -330,12 +336,12 @@ class Reconfigurer:
             assert procedure.at is not None
             actions += [Send(procedure.at, Release(self.epoch, id, gone=True)) for id, _ in procedure.successors]
         for alive in [o for o in procedure.olds if not workers[o.worker].lost]:
-            actions += self._resume(alive) if procedure.joined else self.hold_elsewhere(alive)
+            actions += self._resume(alive) if procedure.joined else self.holders.hold_elsewhere(alive)
         return actions
 
     def _resume(self, record: InstanceRecord) -> list[object]:
         """An instance that was aligned goes on backing up where it did, or elsewhere if that is gone."""
-        return self.hold_elsewhere(record) if self.members.is_lost(record.holder) else self.hold_beside(record)
+        return self.holders.hold_elsewhere(record) if self.members.is_lost(record.holder) else self.hold_beside(record)
 
     def commit(self, procedure: Procedure, worker: int | None = None) -> list[object]:
         """Put the successors into the assignment, on ``worker`` or where they have restored, and tell everybody."""
@@ -378,7 +384,7 @@ class Reconfigurer:
             actions += retired
         for record in fresh:
             if members.plan.operators[record.operator].kind == "keyed":
-                actions += self._protect(record, told=bool(procedure.version))
+                actions += self.holders.protect(record, told=bool(procedure.version))
         for record in fresh:
             actions += self.views_for(record) if procedure.version else [self.start(record)]
         if self._is_stateful(old):
@@ -388,131 +394,26 @@ class Reconfigurer:
                 actions.append(Send(replaced.holder, Release(self.epoch, replaced.id, gone=True)))
         return actions + self.views_of(old.operator)
 
-    def _protect(self, record: InstanceRecord, *, told: bool) -> list[object]:
-        """The holder of the part goes on holding, unless it lies on the successor's own worker or is gone.
-
-        Args:
-            record: The successor.
-            told: It was started already, under another holder.
-        """
-        if record.holder is not None and record.holder != record.worker:
-            record.second = self.members.second_for(record)
-            return self._hold_anew(record, told=told) if record.second is not None else []
-        record.holder, record.protected = self.members.holder_for(record), False
-        record.second = self.members.second_for(record)
-        return self._hold_anew(record, told=told)
-
-    def hold_elsewhere(self, record: InstanceRecord) -> list[object]:
-        """Have another worker hold an instance's checkpoints, with a full one at once; a warning if there is none."""
-        before = record.second
-        record.holder, record.protected = self.members.holder_for(record), False
-        record.second = self.members.second_for(record)
-        return self._hold_anew(record, told=True) + self._released(record, before)
-
     def hold_beside(self, record: InstanceRecord) -> list[object]:
-        """The holder goes on, and another worker than before holds beside it.
+        """Have another worker than before hold beside the holder.
 
         Not while the instance is being replaced: its checkpoint is cut, and what it stored elsewhere now would be
         acknowledged, and be lost with it.
         """
-        if any(record in procedure.olds for procedure in self.running.values()):
-            return []
-        before, record.second = record.second, None
-        record.second = self.members.second_for(record)
-        return self._hold_anew(record, told=True) + self._released(record, before)
-
-    def _released(self, record: InstanceRecord, worker: int | None) -> list[object]:
-        """Who held and does not any more need not keep it; unless it is all there is yet."""
-        if worker is None or self.members.is_lost(worker) or self.members.needs(worker, record):
-            return []
-        return [Send(worker, Release(self.epoch, record.id))]
-
-    def _hold_anew(self, record: InstanceRecord, *, told: bool) -> list[object]:
-        """The orders to the holders, and to the instance if it runs already, under a new term."""
-        record.term = self.members.new_term()
-        orders: list[object] = [self.set_holder(record)] if told else []
-        if record.holder is None:  # it keeps nothing for a successor any more, so tick 0 will not do either
-            record.fresh = False
-            return [*orders, self.unprotected(record)]
-        return [*self.hold(record), *orders]
-
-    def hold(self, record: InstanceRecord) -> list[object]:
-        """The orders to the holders; the same again is harmless."""
-        return [
-            Send(worker, Hold(self.epoch, record.id, record.fresh, record.term))
-            for worker in (record.holder, record.second)
-            if worker is not None
-        ]
-
-    def promote(self, lost: int) -> set[int]:
-        """Where a holder is lost, the second one takes its place; returns whose copies are fewer now."""
-        fewer: set[int] = set()
-        for record in self.members.instances.values():
-            if record.origin_at == lost:
-                record.origin_at = None
-            if lost in (record.holder, record.second):
-                fewer.add(record.id)
-            if record.holder == lost and record.second is not None:
-                record.holder, record.second = record.second, None
-            elif record.second == lost:
-                record.second = None
-        return fewer
-
-    def set_holder(self, record: InstanceRecord) -> Send:
-        """The order to the instance's worker; the same again is harmless."""
-        return Send(record.worker, SetHolder(self.epoch, record.id, record.holder, record.term, record.second))
+        replaced = any(record in procedure.olds for procedure in self.running.values())
+        return [] if replaced else self.holders.hold_beside(record)
 
     def on_protected(self, record: InstanceRecord, holder: int) -> list[object]:
-        """An instance's first own checkpoint is stored: nothing that it was made from is needed any more."""
-        record.fresh = False
-        record.protected = record.protected or holder == record.holder
-        (at, record.part_at), (origin, record.origin) = (record.part_at, None), (record.origin, None)
-        origin_at, record.origin_at = record.origin_at, None
-        useless = {at}
-        if record.protected:
-            useless.add(record.former)
-            record.former = None
-        actions: list[object] = [
-            Send(worker, Release(self.epoch, record.id))
-            for worker in sorted(w for w in useless if w is not None)
-            if worker != holder and not self.members.workers[worker].lost
-        ]
-        if origin is not None and not self._is_origin(origin):
-            keepers = {holder} if origin_at is None or self.members.is_lost(origin_at) else {holder, origin_at}
-            actions += [Send(worker, Release(self.epoch, origin, gone=True)) for worker in sorted(keepers)]
-        return actions
-
-    def _is_origin(self, instance: int) -> bool:
-        """Whether somebody may yet have to be made from an instance's checkpoint."""
-        origins = [r.origin for r in self.members.instances.values()] + [p.origin for p in self.running.values()]
-        return instance in origins
-
-    def hand_over(self, record: InstanceRecord) -> list[object]:
-        """Have another worker hold an instance's checkpoints; until it has one, the holder before keeps its own."""
-        if record.protected:
-            record.former = record.holder
-        return self.hold_elsewhere(record)
+        """An instance's first own checkpoint is stored."""
+        return self.holders.on_protected(record, holder, {p.origin for p in self.running.values()})
 
     def cut_at_former(self, procedure: Procedure) -> list[object]:
         """The holder had nothing yet: the one before it is asked, if there is one."""
         old = procedure.old
-        if not self._fall_back(old):
+        if not self.holders.fall_back(old):
             return []
         procedure.cut, procedure.at = False, old.holder
         return self.cut(procedure)
-
-    def _fall_back(self, record: InstanceRecord) -> bool:
-        """Whether the holder before has the newest checkpoint, which then is the holder again."""
-        former, record.former = record.former, None
-        if former is None or self.members.is_lost(former):
-            return False
-        record.holder, record.protected = former, True
-        return True
-
-    def unprotected(self, record: InstanceRecord) -> Record:
-        """A warning that nobody can hold an instance's checkpoints."""
-        text = "no other worker lives to keep its checkpoints: its loss would end the job; run with more workers"
-        return Record("warning", record.operator, record.index, record.worker, text)
 
     # -- what instances have to know -----------------------------------------------------------------------------------
 

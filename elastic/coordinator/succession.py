@@ -29,7 +29,7 @@ class Succession:
         actions += [Send(worker, Rejoin(epoch)) for worker in members.live if worker in event.alive]
         for record in members.of_kind("keyed"):
             if record.holder in event.alive and not members.is_lost(record.holder):
-                actions += self._reconfigurer.hold(record)
+                actions += self._reconfigurer.holders.hold(record)
         return actions
 
     def _resume(self) -> Record:
@@ -68,13 +68,13 @@ class Succession:
             actions += [s for s in starts if s.worker == worker and s.message.instance not in running]
         for record in sorted(members.instances.values(), key=lambda i: i.id):
             if worker in (record.holder, record.second):
-                actions += self._reconfigurer.hold(record)
+                actions += self._reconfigurer.holders.hold(record)
             if record.worker != worker:
                 continue
             if record.id not in running:
                 actions.append(self._reconfigurer.start(record))
                 continue
             if members.plan.operators[record.operator].kind == "keyed":
-                actions.append(self._reconfigurer.set_holder(record))
+                actions.append(self._reconfigurer.holders.set_holder(record))
             actions += [*self._reconfigurer.views_for(record), *self._ending.told(record)]
         return actions

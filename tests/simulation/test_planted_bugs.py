@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from elastic.coordinator import draining, machine, memory, reconfigure, standings
+from elastic.coordinator import draining, holders, machine, memory, reconfigure, standings
 from elastic.instance import driver, host, inputs, keyed
 from elastic.operators import bound_states, custom, event_clock, timers, windowed, with_timers
 from elastic.protocol import Close, Hold, Retire, Send, Store, Stored, Stuck
@@ -153,12 +153,12 @@ def lose_credit(patch: pytest.MonkeyPatch) -> None:
 
 def leave_unprotected(patch: pytest.MonkeyPatch) -> None:
     """Whose holder is lost is told of a new one, which is never told to hold."""
-    original = reconfigure.Reconfigurer.hold_elsewhere
+    original = holders.Holders.hold_elsewhere
 
-    def hold_elsewhere(self: reconfigure.Reconfigurer, record: Any) -> list[Any]:
+    def hold_elsewhere(self: holders.Holders, record: Any) -> list[Any]:
         return [a for a in original(self, record) if not isinstance(getattr(a, "message", None), Hold)]
 
-    patch.setattr(reconfigure.Reconfigurer, "hold_elsewhere", hold_elsewhere)
+    patch.setattr(holders.Holders, "hold_elsewhere", hold_elsewhere)
 
 
 def lose_a_part(patch: pytest.MonkeyPatch) -> None:
@@ -199,14 +199,14 @@ def _with_one_buffer(checkpoint: Any) -> Any:
 
 def forget_the_former_holder(patch: pytest.MonkeyPatch) -> None:
     """While a checkpoint is on its way to another holder, nobody remembers that the one before has it."""
-    original = reconfigure.Reconfigurer.hand_over
+    original = holders.Holders.hand_over
 
-    def hand_over(self: reconfigure.Reconfigurer, record: Any) -> list[Any]:
+    def hand_over(self: holders.Holders, record: Any) -> list[Any]:
         actions = original(self, record)
         record.former = None
         return actions
 
-    patch.setattr(reconfigure.Reconfigurer, "hand_over", hand_over)
+    patch.setattr(holders.Holders, "hand_over", hand_over)
     patch.setattr(draining.Draining, "_is_free", lambda self, worker: False)
 
 
