@@ -26,6 +26,7 @@ from benchmarks.rows import (
     stalled_sink_memory,
     startup,
     tick_cost,
+    window_count,
     wordcount,
 )
 from elastic.errors import UserError
@@ -35,7 +36,7 @@ MEASUREMENTS: Sequence[Measurement] = tuple(
     for module in (
         wordcount, grep, record_files, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill,
         startup, slow_sink_memory, stalled_sink_memory, large_state, scaling_gap, scaling_speedup, tick_cost,
-        coordinator_gap, parallel_recovery,
+        coordinator_gap, parallel_recovery, window_count,
     )
 )  # fmt: skip
 LATEST = Path(__file__).parent / "results" / "latest.json"

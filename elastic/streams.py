@@ -305,7 +305,7 @@ class Stream(_Streams):
     if not TYPE_CHECKING:  # a type checker is to know only what there is
 
         def __getattr__(self, name: str) -> NoReturn:
-            if name in ("count", "sum", "mean", "min", "max", "reduce", "aggregate", "apply"):
+            if name in ("count", "sum", "mean", "min", "max", "reduce", "aggregate", "apply", "window"):
                 raise QueryError(
                     f"{caller()}: {name}() works per key, and this stream has none; "
                     f"write .key_by().{name}(…), or .key_by(function).{name}(…)"
@@ -658,3 +658,15 @@ class WindowedStream(_Streams):
     ) -> Stream:
         self._read()
         return self._of(self._windowed.node(kind, function, value, name, default=default or kind))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(f"a WindowedStream has no {name!r}", name=name, obj=self)
+            if hasattr(Stream, name):
+                raise QueryError(
+                    f"{caller()}: {name}() does not follow window(); say first what is to be made of each window, "
+                    f"as in .window(…).count().{name}(…)"
+                )
+            raise AttributeError(f"a WindowedStream has no {name}{did_you_mean(name, dir(self))}")

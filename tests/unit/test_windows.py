@@ -230,6 +230,8 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: some_keyed().window(windows.session("1m")).aggregate(list, lambda a, b: a), "give it merge="),
     (lambda: some_keyed().window(windows.session("1m")).apply(len), "called with a key, its values and the window"),
     (lambda: some_keyed().window(windows.session("1m")).join(stream()), "takes a KeyedStream"),
+    (lambda: stream().window(windows.tumbling("1m")), "window\\(\\) works per key, and this stream has none"),
+    (lambda: some_keyed().window(windows.tumbling("1m")).sink(sinks.stdout()), "does not follow window\\(\\)"),
     (lambda: stream().event_time("at"), "event_time\\(\\) takes a function"),
     (lambda: stream().event_time(field("at"), slack="5"), "slack='5'.*write slack='5s'"),
     (lambda: stream().event_time(field("at"), idle="0s"), "nobody would be waited for"),
