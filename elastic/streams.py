@@ -413,7 +413,7 @@ class KeyedStream(_Streams):
             QueryError: No windows, no duration, or event time where the rows have none.
         """
         windowed = Windowed(self._graph, self._paths, windows, lateness, time)
-        return WindowedStream(self._graph, self._read(), f"window({windows}) ({caller()})", windowed)
+        return WindowedStream(self._graph, self._read_for("window"), f"window({windows}) ({caller()})", windowed)
 
     def distinct(
         self, value: Callable[[Any], Any] | None = None, *, ttl: str | None = None, name: str | None = None

@@ -140,13 +140,20 @@ def _taken(table: StateTable, indices: Indices) -> StateTable:
 
 def _last_positions(keys: Column) -> Indices:
     """Where each different key stands for the last time, ascending."""
+    if isinstance(keys, Pairs) and isinstance(keys.keys, pa.Array) and isinstance(keys.values, pa.Array):
+        keys = pa.array(_codes(keys.keys) * (len(keys) + 1) + _codes(keys.values))
     if not isinstance(keys, pa.Array):
         return np.sort(np.fromiter(dict(zip(dict_keys(keys), range(len(keys)), strict=True)).values(), np.int64))
-    if pa.types.is_floating(keys.type):
-        keys = pa.compute.add(keys, 0.0)  # -0.0 becomes 0.0: one key in Python, two to Arrow
-    encoded = keys.dictionary_encode(null_encoding="encode")
-    last = np.zeros(len(encoded.dictionary), np.int64)
-    np.maximum.at(last, np.asarray(encoded.indices), np.arange(len(keys)))
+    codes = _codes(keys)
+    last = np.zeros(int(codes.max(initial=-1)) + 1, np.int64)
+    np.maximum.at(last, codes, np.arange(len(keys)))
     is_last = np.zeros(len(keys), bool)
     is_last[last] = True
     return np.flatnonzero(is_last)
+
+
+def _codes(keys: pa.Array) -> Indices:
+    """Numbers 0, 1, 2 … that are the same for equal keys and differ for others."""
+    if pa.types.is_floating(keys.type):
+        keys = pa.compute.add(keys, 0.0)  # -0.0 becomes 0.0: one key in Python, two to Arrow
+    return np.asarray(keys.dictionary_encode(null_encoding="encode").indices).astype(np.int64)
