@@ -154,7 +154,17 @@ def test_a_stream_ends_once_whatever_fails_while_it_does(kinds: tuple[FaultKind,
 
 def test_a_job_whose_state_is_gone_with_its_only_worker_says_so() -> None:
     results = [
-        simulate(job(Fold()), seed, workers=1, spares=0, faults=1, kinds=("crash",), within_s=0.6) for seed in range(4)
+        simulate(
+            job(Fold()),
+            seed,
+            workers=1,
+            spares=0,
+            faults=1,
+            kinds=("crash",),
+            within_s=0.6,
+            settings=replace(SMALL, disk="off"),
+        )
+        for seed in range(4)
     ]
 
     assert {r.status for r in results} == {"failed"}
