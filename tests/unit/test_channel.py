@@ -48,7 +48,7 @@ def test_two_ends_that_write_before_they_read_do_not_wait_for_one_another(ends: 
     send_many(one)
     received = one.receive()
     while len(received) < MANY:
-        select.select([one], [], [])  # to spin here would keep the other thread from the interpreter
+        select.select([one], [], [], 0.01)  # to spin here would keep the other thread from the interpreter
         received += one.receive()
     thread.join()
 
