@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dstream.logic import Content, Given, Logic, LogicContext, sliced
 from dstream.operators import source_batch
 from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
 from elastic.batch import Batch, merge
-from elastic.connectors.base import read_again
+from elastic.connectors.base import LogEntry, read_again
 from elastic.connectors.input_log import read_log
 from elastic.operators.base import ProcessorContext
 from elastic.plan import Plan
@@ -99,6 +99,11 @@ def clean_run(plan: Plan, log_directory: Path) -> dict[str, list[Batch]]:
     assert isinstance(plan, StreamPlan)
     sources = [s for s in plan.stages if s.kind is Kind.SOURCE]
     logs = {(s.operator, p): read_log(log_directory, s.operator, p) for s in sources for p in range(s.partitions)}
+    return {name: [batch for _, batch in ticks] for name, ticks in replay(plan, logs).items()}
+
+
+def replay(plan: StreamPlan, logs: Mapping[tuple[str, int], Sequence[LogEntry]]) -> dict[str, list[tuple[int, Batch]]]:
+    """What each sink gets of the logged input: (tick, rows), by sink; logs by source and partition."""
     readers = {(name, p): plan.operators[name].partitions[p].open() for name, p in logs}
     last = max((entries[-1].tick for entries in logs.values() if entries), default=0)
     final = any(entries[-1].final for entries in logs.values() if entries)
@@ -117,7 +122,7 @@ def clean_run(plan: Plan, log_directory: Path) -> dict[str, list[Batch]]:
         run.interval(number, 0 if plan.batch else plan.last_tick(number - 1), through, final=final and number == count)
     for reader in readers.values():
         reader.close()
-    return {name: [batch for _, batch in ticks] for name, ticks in run.sinks.items()}
+    return run.sinks
 
 
 def read_all(plan: StreamPlan, stage: Stage, partition: int) -> Content:

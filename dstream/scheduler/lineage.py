@@ -47,6 +47,10 @@ class Lineage:
     tasks: dict[Name, Task] = field(default_factory=dict)
     opened: int = 0
     _at: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)  # (stage, interval): partition: worker
+    _consumers: dict[int, Sequence[tuple[Stage, Input]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._consumers = {s.id: self.plan.consumers(s.id) for s in self.plan.stages}
 
     # -- blocks --------------------------------------------------------------------------------------------------------
 
@@ -126,6 +130,16 @@ class Lineage:
             return (at[partition],) if partition in at else None
         count = self.plan.stages[input.stage].partitions
         return tuple(at[p] for p in range(count)) if len(at) == count else None
+
+    def readers(self, name: Name, *kinds: Kind) -> Iterator[Name]:
+        """Tasks of stages of some kinds that read a task's blocks."""
+        for consumer, input in self._consumers.get(name.stage, ()):
+            if consumer.kind not in kinds:
+                continue
+            partitions = (name.partition,) if input.reach is Reach.SAME else range(consumer.partitions)
+            for back in input.back:
+                if name.interval + back <= self.opened:
+                    yield from (Name(consumer.id, name.interval + back, partition) for partition in partitions)
 
     def missing(self, name: Name) -> Iterator[Name]:
         """Blocks that a task needs and that lie nowhere."""

@@ -50,11 +50,14 @@ from elastic.protocol import (
 )
 
 MAX_FALSE_STARTS = 5
-MAX_DEATHS = 5
+MAX_DEATHS = 10
 """So many workers in a row may be lost without one more interval being complete."""
 
-SLOTS = 8
-"""Tasks without state that a worker is given before it has done the first: enough that it need not wait for orders."""
+SLOTS = 32
+"""Tasks without state that a worker is given before it has done the first: enough that it never waits for orders."""
+
+NEAR = 4
+"""So many tasks more than the idlest may a worker have to be given a task whose input it has."""
 
 
 @dataclass(slots=True)
@@ -129,6 +132,12 @@ class Scheduler:
         self._now_s = 0.0
         self._recomputed = 0  # since the last interval that was complete
         self._disturbed = False  # something was lost once, so that blocks may be missing that were there
+        self._missed = False  # something was lost just now
+        self._look_at_all = False  # not only at what the news concerns
+        self._located: list[Name] = []  # blocks that have come since orders were given
+        self._opened: list[Task] = []  # tasks that were made since
+        self._starved: dict[Name, None] = {}  # tasks that could be done, but every worker had enough
+        self._given: dict[Name, int] = {}  # tasks without state, and who is doing them
 
     @property
     def plan(self) -> Plan:
@@ -160,6 +169,7 @@ class Scheduler:
                 actions = self._ending.stop(now_s, deployed=self._deployed)
             case ClockTick():
                 actions = self._ending.out_of_patience(now_s)
+                self._look_at_all = True
             case ScaleRequested() | DrainRequested() | Measured():
                 actions = []
         if self._deployed and self.members.live:
@@ -206,7 +216,7 @@ class Scheduler:
         actions += [SpawnWorker(cause) for _ in range(missing)]
         if self._deployed and not self.members.live and not self._spawning:
             return [*actions, EndJob("failed", "no worker is left")]
-        self._disturbed = True
+        self._disturbed = self._missed = True
         for name in self.lineage.lose(event.worker):
             self._untell(name)
         return actions + self._move(cause)
@@ -293,7 +303,7 @@ class Scheduler:
     def _rerun(self, held: Held) -> None:
         """All intervals that a partition has not done are to be done by it, in order."""
         assert held.done is not None
-        self._disturbed = self._disturbed or bool(held.record.cause)
+        self._look_at_all, self._missed = True, self._disturbed
         for name in [n for n in self.lineage.tasks if (n.stage, n.partition) == (held.stage.id, held.partition)]:
             del self.lineage.tasks[name]
         held.told = held.done
@@ -329,7 +339,7 @@ class Scheduler:
         if stage_id is None:
             stage_id = next(k[0] for k, h in self._held.items() if h.record.id == record.id)
         stage = self._plan.stages[stage_id]
-        self._disturbed = True
+        self._disturbed = self._missed = True
         return self._place(stage, record.index, worker, generation=record.version + 1, cause=cause)
 
     # -- messages ------------------------------------------------------------------------------------------------------
@@ -405,7 +415,9 @@ class Scheduler:
         self._closed[key] = max(self._closed[key], message.interval)
         while self.lineage.opened < message.interval:
             self._open(self.lineage.opened + 1)
-        self.lineage.finish(Name(stage, message.interval, record.index), worker)
+        name = Name(stage, message.interval, record.index)
+        self.lineage.finish(name, worker)
+        self._located.append(name)
         if (interval := self.progress.intervals.get(message.interval)) is not None:
             interval.records += message.records
             interval.size_bytes += message.size_bytes
@@ -413,6 +425,7 @@ class Scheduler:
 
     def _open(self, number: int) -> None:
         tasks = self.lineage.open(number)
+        self._opened += tasks
         last = self._now_s if self._plan.batch else self._tick_s(self._plan.last_tick(number))
         names = {t.name for t in tasks}
         self.progress.intervals[number] = Interval(number, names, len(names), min(last, self._now_s))
@@ -431,6 +444,8 @@ class Scheduler:
             held.rows_in += message.rows_in
             held.busy_s += message.busy_s
         task = self.lineage.finish(name, worker)
+        self._given.pop(name, None)
+        self._located.append(name)
         if task is None:
             return []
         self._recomputed += task.again
@@ -494,7 +509,7 @@ class Scheduler:
 
     def _task_lacks(self, message: TaskLacks) -> list[object]:
         name = Name(message.stage, message.interval, message.partition)
-        self._disturbed = True
+        self._disturbed = self._missed = True
         for stage, interval, partition, worker in message.missing:
             self.lineage.mislaid(Name(stage, interval, partition), worker)
         task = self.lineage.tasks.get(name)
@@ -525,34 +540,67 @@ class Scheduler:
             return actions + self._replace(held.record, held.record.worker, text)
         if (task := self.lineage.tasks.get(name)) is not None:
             task.worker = None
+            self._look_at_all = True
         return actions
 
     # -- orders --------------------------------------------------------------------------------------------------------
 
     def _orders(self) -> list[object]:
-        """Give out every task that can be done now; want what is missing for others."""
-        actions = self._demand() if self._disturbed else []
-        given = (t for t in self.lineage.tasks.values() if t.worker is not None)
-        load = Counter(t.worker for t in given if (t.name.stage, t.name.partition) not in self._held)
-        for task in self.lineage.waiting(set(self._held)):
-            sources = self.lineage.sources(task.name)
-            if sources is not None and (worker := self._worker_for(task, sources, load)) is not None:
-                load[worker] += 1
-                actions.append(self._order(task, worker, sources))
-        for held in self._held.values():
-            if held.done is None:
+        """Give out every task that news has made possible; want again what is missing for others."""
+        actions: list[object] = []
+        if self._missed:
+            actions += self._demand(self.lineage.waiting())
+        elif self._disturbed and self._opened:
+            actions += self._demand(self._opened)
+        for task in self._candidates():
+            sources = self.lineage.sources(task.name) if task.worker is None else None
+            if sources is None:
                 continue
-            while (mine := self.lineage.tasks.get(Name(held.stage.id, held.told + 1, held.partition))) is not None:
-                sources = self.lineage.sources(mine.name) if mine.worker is None else None
-                if sources is None:
-                    break
-                actions.append(self._order(mine, held.record.worker, sources))
+            if (worker := self._worker_for(task, sources)) is None:
+                self._starved[task.name] = None
+                continue
+            self._given[task.name] = worker
+            actions.append(self._order(task, worker, sources))
+        for held in self._held_candidates():
+            actions += self._orders_of(held)
+        self._located, self._opened, self._look_at_all = [], [], False
         return actions
 
-    def _demand(self) -> list[object]:
+    def _candidates(self) -> list[Task]:
+        """Tasks without state that may be possible now: readers of what has come, and those that lacked a worker."""
+        if self._look_at_all:
+            self._starved = {}
+            return self.lineage.waiting(set(self._held))
+        names, self._starved = self._starved, {}
+        for located in self._located:
+            names.update(dict.fromkeys(self.lineage.readers(located, Kind.TASK)))
+        found = [task for name in names if (task := self.lineage.tasks.get(name)) is not None]
+        return sorted(found, key=lambda t: (t.name.interval, t.name.stage, t.name.partition))
+
+    def _held_candidates(self) -> list[Held]:
+        """Partitions with state, and sinks, that read what has come."""
+        if self._look_at_all:
+            return list(self._held.values())
+        kinds = Kind.STATE, Kind.SINK
+        names = (name for located in self._located for name in self.lineage.readers(located, *kinds))
+        found = dict.fromkeys((name.stage, name.partition) for name in names)
+        return [self._held[key] for key in found]
+
+    def _orders_of(self, held: Held) -> list[object]:
+        """A partition's next tasks, in order of intervals, as far as their inputs are there."""
+        actions: list[object] = []
+        while held.done is not None:
+            task = self.lineage.tasks.get(Name(held.stage.id, held.told + 1, held.partition))
+            sources = self.lineage.sources(task.name) if task is not None and task.worker is None else None
+            if task is None or sources is None:
+                break
+            actions.append(self._order(task, held.record.worker, sources))
+        return actions
+
+    def _demand(self, todo: list[Task]) -> list[object]:
         """Want again what gives the blocks that waiting tasks miss, and so on up to what is there."""
         actions: list[object] = []
-        todo = self.lineage.waiting()
+        self._missed, self._look_at_all = False, True
         while todo:
             task = todo.pop()
             for name in self.lineage.missing(task.name):
@@ -574,15 +622,13 @@ class Scheduler:
                 todo.append(self.lineage.want(name, again=True))
         return actions
 
-    def _worker_for(
-        self, task: Task, sources: tuple[tuple[tuple[int, ...], ...], ...], load: Counter[int | None]
-    ) -> int | None:
+    def _worker_for(self, task: Task, sources: tuple[tuple[tuple[int, ...], ...], ...]) -> int | None:
         """Who is to do a task without state: where its only input lies, unless others are idler."""
-        name = task.name
-        live = self._active()
+        name, live = task.name, self._active()
+        load = Counter(w for n, w in self._given.items() if (t := self.lineage.tasks.get(n)) and t.worker == w)
         idlest = min(live, key=lambda w: (load[w], (w - name.partition) % (max(live) + 1)))
         near = [w for by_interval in sources for workers in by_interval for w in workers]
-        if len(near) == 1 and near[0] in live and load[near[0]] < SLOTS:
+        if len(near) == 1 and near[0] in live and load[near[0]] < min(SLOTS, load[idlest] + NEAR):
             return near[0]
         return idlest if load[idlest] < SLOTS else None
 

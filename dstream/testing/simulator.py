@@ -7,12 +7,15 @@ agree, under faults too.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from operator import add, sub
 from typing import Any, cast
 
 from dstream.blocks import Contents, Name, Spill
+from dstream.context import StreamingContext
+from dstream.local import replay
 from dstream.logic import Content
 from dstream.model import cut
 from dstream.operators import source_batch
@@ -21,7 +24,10 @@ from dstream.protocol import Kept
 from dstream.scheduler.machine import MAX_DEATHS, Scheduler
 from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
+from elastic.batch import Batch
 from elastic.connectors.base import Reader, read_again
+from elastic.connectors.discard import DiscardSink
+from elastic.connectors.from_list import from_list
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.instance.host import Host
@@ -176,6 +182,12 @@ class StreamSimulation(Simulation):
     def _make_copies(self) -> Copies:
         return Judge(self, self.workers)
 
+    def _clean_run(self) -> Mapping[str, Sequence[tuple[int, Batch]]]:
+        assert isinstance(self.plan, StreamPlan)
+        if self.plan.clean_run is None:
+            return super()._clean_run()
+        return replay(self.plan, {key: store.entries for key, store in self.machine.logs.items()})
+
 
 def next_trial(seed: int) -> Trial:
     """The job of the seed, or of the next one whose job this model runs."""
@@ -213,11 +225,37 @@ def simulate(
     return simulation.run(faults, tuple(kinds), within_s=within_s, stop_at_s=stop_at_s)
 
 
-def run_seed(seed: int) -> SimulationResult:
-    """The simulation that a seed stands for, job and intervals included; a job that broadcasts gives way to the next.
+def run_program(seed: int, faults: int = 3) -> SimulationResult:
+    """A program over DStreams under seeded faults: windows of both kinds, state, time-outs, joins with the past."""
+    chance = random.Random(f"program {seed}")
+    context = StreamingContext(
+        chance.choice(("50ms", "100ms")), workers=3, checkpoint=chance.choice((1, 2, 3, 5)),
+        tasks=chance.choice((2, 3)), key_groups=16,
+    )  # fmt: skip
+    records = [(chance.randrange(9), chance.randrange(5)) for _ in range(120)]
+    pairs = context.source(from_list(records, rate=f"{120 / chance.choice((0.6, 0.9, 2.0)):.0f}/s"), name="S")
+    sums = pairs.reduce_by_key(add)
+    length = chance.choice(("300ms", "400ms", "600ms"))
+    kept_up = sums.reduce_by_key_and_window(add, length, inverse=sub, name="W")
+    kept_up.running_reduce(max, name="M").save(DiscardSink(), name="K")
+    past = sums.delayed(chance.choice(("100ms", "300ms")))
+    tracked = pairs.track(_started, _went_on, "200ms", name="T").snapshots()
+    past.full_outer_join(tracked).save(DiscardSink(), name="L")
+    kept_up.window("200ms", "200ms").group_by_key().map_values(sum).save(DiscardSink(), name="N")
+    simulation = StreamSimulation(context.plan(), seed, workers=3, spares=chance.choice((0, 1, 2)))
+    return simulation.run(faults, FAULTS, within_s=0.9)
 
-    What this model does not run, it refuses.
-    """
+
+def _started(_: int, value: int) -> int | None:
+    return value or None
+
+
+def _went_on(_: int, state: int, value: int) -> int | None:
+    return None if value == 0 else state + value
+
+
+def run_seed(seed: int) -> SimulationResult:
+    """The simulation that a seed stands for, job and intervals included."""
     trial = next_trial(seed)
     chance = random.Random(f"intervals {seed}")
     section: dict[str, Any] = {

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
 
+from elastic.batch import Batch
 from elastic.coordinator.events import (
     ClockTick,
     DrainRequested,
@@ -37,6 +38,7 @@ from elastic.protocol import Send, Started
 from elastic.query import Query
 from elastic.testing.faults import FAULTS, FaultKind, Faults
 from elastic.testing.invariants import InvariantError, Watch
+from elastic.testing.reference import ReferenceRun
 from elastic.testing.stalling import Stalling
 from elastic.testing.verdict import Copies, SimulationResult, expected_rows
 from elastic.testing.worker import Machine, SimulatedWorker
@@ -94,6 +96,10 @@ class Simulation:
     def _make_copies(self) -> Copies:
         """Who judges the coordinator when it gives up."""
         return Copies(self.plan, self, self.workers, self.machine.checkpoints)
+
+    def _clean_run(self) -> Mapping[str, Sequence[tuple[int, Batch]]]:
+        """What each sink gets of all that is logged, without failures."""
+        return ReferenceRun(self.plan).replay({key: store.entries for key, store in self.machine.logs.items()})
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -287,7 +293,7 @@ class Simulation:
         sinks = {name: store.rows() for name, store in targets.items()}
         expected = {}
         if status in {"done", "interrupted"}:
-            expected = expected_rows(self.plan, self.machine.logs, targets, stopped=status == "interrupted")
+            expected = expected_rows(self._clean_run(), targets, stopped=status == "interrupted")
         excused = status == "failed" and self._copies.excuse(error, self._watch)
         named = concerned or next(
             (o for o in reversed(self.plan.operators) if f"{o}#" in error or f" {o} " in error), None

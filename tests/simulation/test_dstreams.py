@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dstream.testing.simulator import next_trial, run_seed, simulate
+from dstream.testing.simulator import next_trial, run_program, run_seed, simulate
 from elastic.scenario.models import DStream
 
 CHUNK = 25
@@ -54,3 +54,18 @@ def test_however_ticks_are_cut_into_intervals_and_keys_into_tasks_the_models_agr
         assert result.status == "done", result.error
         assert result.wrong is None
         assert any(result.expected.values())
+
+
+def test_programs_with_windows_state_and_joins_end_right_whatever_fails() -> None:
+    results = [run_program(seed) for seed in range(6)]
+
+    assert [f"seed {r.seed}: {r.wrong}" for r in results if r.wrong is not None] == []
+    assert sum(r.status == "done" for r in results) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(6, 60, 6))
+def test_programs_end_right_for_many_seeds(first: int) -> None:
+    results = [run_program(seed) for seed in range(first, first + 6)]
+
+    assert [f"seed {r.seed}: {r.wrong}" for r in results if r.wrong is not None] == []
