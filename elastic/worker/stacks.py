@@ -46,16 +46,10 @@ def reads(frames: Sequence[Frame]) -> bool:
 
 
 def dumped(text: str) -> list[Frame]:
-    """The frames of the main thread in what ``faulthandler`` wrote below ``header``, outermost first."""
-    main, _, dump = text.partition("\n")
-    for part in dump.split("\n\n"):
-        title, _, rest = part.partition("\n")
-        if title.startswith("Timeout"):
-            title, _, rest = rest.partition("\n")
-        if main and main in title:
-            found = [(m["file"], int(m["line"]), m["name"]) for m in _DUMPED.finditer(rest)]
-            return found[::-1]
-    return []
+    """The frames of the thread that ``faulthandler`` wrote last, outermost first."""
+    _, _, newest = text.rpartition("Stack (most recent call first):")
+    found = [(m["file"], int(m["line"]), m["name"]) for m in _DUMPED.finditer(newest)]
+    return found[::-1]
 
 
 def held_by(path: Path) -> tuple[tuple[str, ...], bool] | None:
@@ -65,11 +59,6 @@ def held_by(path: Path) -> tuple[tuple[str, ...], bool] | None:
     except OSError:
         return None
     return in_lines(frames) if frames else None
-
-
-def header(thread: int) -> str:
-    """How a thread is called in such a dump."""
-    return f"Thread 0x{thread:016x}\n"
 
 
 def _line(frame: Frame) -> str:

@@ -1,14 +1,16 @@
 """The worker's watchdog: a thread that notices when another one does not come back, and says where it is.
 
 It asks the interpreter for the stack of the thread, so it sees code that loops, waits or sleeps. Code that holds the
-interpreter (one long call into C) stops this thread as well. For that the watchdog keeps a timer of ``faulthandler``
-wound up, which needs no interpreter: if nobody winds it up again in time, it writes all stacks into a file, which the
-coordinator looks into when a worker says nothing.
+interpreter (one long call into C) stops this thread as well. For that the watchdog keeps the process's timer wound up:
+if nobody winds it up again in time, a signal has ``faulthandler`` write the main thread's stack into a file, which the
+coordinator looks into when a worker says nothing. The handler runs in that thread itself. (A timer of ``faulthandler``
+would do it from another one, and may crash on frames that change meanwhile, as when a stopped process goes on.)
 """
 
 from __future__ import annotations
 
 import faulthandler
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -18,10 +20,12 @@ from typing import Literal, TypeAlias
 from elastic.protocol import Stuck
 from elastic.wire.control import COORDINATOR, codec
 from elastic.wire.sockets import Hub
-from elastic.worker.stacks import frames_of, header, in_lines, reads
+from elastic.worker.stacks import frames_of, in_lines, reads
 
 Doing: TypeAlias = "tuple[Literal['step', 'commit', 'open', 'message'], int, int, float]"
 """What, for which instance, at which tick, and since when by ``time.perf_counter``."""
+
+_SIGNAL = signal.SIGALRM
 
 PERIOD_S = 1.0
 """So often it looks, or four times in the time after which it is to say something."""
@@ -61,8 +65,9 @@ class Watchdog:
         self._activities: list[Activity] = []
         self._ended = threading.Event()
         self._hub: Hub | None = None
-        self._main = threading.get_ident()
         self._dump = dump.open("ab") if after_s else None
+        if self._dump is not None and threading.current_thread() is threading.main_thread():
+            faulthandler.register(_SIGNAL, file=self._dump, all_threads=False)
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         if after_s:
             self._thread.start()
@@ -82,7 +87,8 @@ class Watchdog:
         self._ended.set()
         if self._dump is not None:
             self._thread.join(PERIOD_S)
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            faulthandler.unregister(_SIGNAL)
             self._dump.close()
             Path(self._dump.name).unlink(missing_ok=True)
 
@@ -101,11 +107,8 @@ class Watchdog:
     def _wind_up(self) -> None:
         """Start the timer anew; what it wrote, while nobody did, is old by now."""
         assert self._dump is not None
-        faulthandler.cancel_dump_traceback_later()
         self._dump.truncate(0)
-        self._dump.write(header(self._main).encode())
-        self._dump.flush()
-        faulthandler.dump_traceback_later(self._after_s, file=self._dump)
+        signal.setitimer(signal.ITIMER_REAL, self._after_s)
 
     def _tell(self, activity: Activity, doing: Doing) -> None:
         what, instance, tick, began = doing
