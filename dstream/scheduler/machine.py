@@ -323,7 +323,7 @@ class Scheduler:
         if not gone or not live:
             return []
         actions: list[object] = [
-            Journal("reconfigure", {"cause": cause, "operator": r.operator, "index": r.index}) for r in gone
+            Journal("reconfigure", {"cause": cause, "operator": r.operator, "new": [r.index]}) for r in gone
         ]
         share = Counter(dict.fromkeys(live, 0))
         for record in gone:

@@ -60,7 +60,7 @@ def test_an_order_sensitive_operator_is_exact_after_one_kill_while_another_is_re
 
 
 def test_lost_state_is_computed_again_by_several_survivors(tmp_path: Path) -> None:
-    outcome = run(word_count(tmp_path), tmp_path, kill_owner("count", 0, after_records=12_000))
+    outcome = run(word_count(tmp_path), tmp_path, kill_owner("count", 0, after_records=12_000), checkpoint=50)
 
     assert outcome.intervals.recomputed > 0
     restored = {e.worker for e in outcome.events if e.kind == "restored" and e.operator == "count"}
