@@ -41,20 +41,20 @@ def test_messages_arrive_in_order(ends: tuple[Channel, Channel]) -> None:
 
 @pytest.mark.timeout(20)
 def test_two_ends_that_write_before_they_read_do_not_wait_for_one_another(ends: tuple[Channel, Channel]) -> None:
-    one, other = ends
-    thread = threading.Thread(target=send_many, args=(other,), daemon=True)
+    received: dict[str, list[int]] = {"one": [], "other": []}
 
+    def write_then_read(end: Channel, name: str) -> None:
+        send_many(end)
+        while len(received[name]) < MANY:
+            received[name] += [message["number"] for message in end.receive()]
+            select.select([end], [], [], 0.01)  # to spin here would keep the other thread from the interpreter
+
+    thread = threading.Thread(target=write_then_read, args=(ends[1], "other"), daemon=True)
     thread.start()
-    send_many(one)
-    received = one.receive()
-    while len(received) < MANY:
-        select.select([one], [], [], 0.01)  # to spin here would keep the other thread from the interpreter
-        received += one.receive()
+    write_then_read(ends[0], "one")
     thread.join()
 
-    numbers = list(range(MANY))
-    assert [message["number"] for message in received] == numbers
-    assert [message["number"] for message in other.receive()] == numbers
+    assert received == {"one": list(range(MANY)), "other": list(range(MANY))}
 
 
 def test_what_is_sent_to_an_end_that_is_gone_is_dropped(ends: tuple[Channel, Channel]) -> None:
