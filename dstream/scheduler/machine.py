@@ -552,13 +552,20 @@ class Scheduler:
             actions += self._demand(self.lineage.waiting())
         elif self._disturbed and self._opened:
             actions += self._demand(self._opened)
-        for task in self._candidates():
-            sources = self.lineage.sources(task.name) if task.worker is None else None
+        candidates = self._candidates()
+        live, load = (self._active(), self._load()) if candidates else ([], Counter())
+        full = False
+        for task in candidates:
+            sources = self.lineage.sources(task.name) if task.worker is None and not full else None
             if sources is None:
+                if full:
+                    self._starved[task.name] = None
                 continue
-            if (worker := self._worker_for(task, sources)) is None:
+            if (worker := self._worker_for(task, sources, live, load)) is None:
+                full = True  # for every task alike
                 self._starved[task.name] = None
                 continue
+            load[worker] += 1
             self._given[task.name] = worker
             actions.append(self._order(task, worker, sources))
         for held in self._held_candidates():
@@ -622,10 +629,17 @@ class Scheduler:
                 todo.append(self.lineage.want(name, again=True))
         return actions
 
-    def _worker_for(self, task: Task, sources: tuple[tuple[tuple[int, ...], ...], ...]) -> int | None:
-        """Who is to do a task without state: where its only input lies, unless others are idler."""
-        name, live = task.name, self._active()
-        load = Counter(w for n, w in self._given.items() if (t := self.lineage.tasks.get(n)) and t.worker == w)
+    def _load(self) -> Counter[int]:
+        """Tasks without state that each worker has been given and has not done."""
+        tasks = self.lineage.tasks
+        self._given = {n: w for n, w in self._given.items() if (t := tasks.get(n)) is not None and t.worker == w}
+        return Counter(self._given.values())
+
+    def _worker_for(
+        self, task: Task, sources: tuple[tuple[tuple[int, ...], ...], ...], live: list[int], load: Counter[int]
+    ) -> int | None:
+        """Who is to do a task: where its only input lies, unless others are idler; None if all have enough."""
+        name = task.name
         idlest = min(live, key=lambda w: (load[w], (w - name.partition) % (max(live) + 1)))
         near = [w for by_interval in sources for workers in by_interval for w in workers]
         if len(near) == 1 and near[0] in live and load[near[0]] < min(SLOTS, load[idlest] + NEAR):
