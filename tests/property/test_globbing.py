@@ -38,7 +38,10 @@ def test_the_same_files_are_found_as_by_pythons_glob(paths: list[str], pattern: 
         found = matches(f"{directory}/{pattern}", lambda _: False)
         expected = glob.glob(f"{directory}/{pattern}", recursive=True)  # noqa: PTH207
 
-        assert {p for p in found if Path(p).is_file()} == {p for p in expected if Path(p).is_file()}
+        # "a/**" gives "a/" even where a is a file.
+        assert {p for p in found if Path(p).is_file()} == {
+            p for p in expected if Path(p).is_file() and not p.endswith("/")
+        }
 
 
 @given(files, st.sampled_from(["/a/", "a", "/b/*", "*/a/*", "*b*", ".py", "*.py"]))
