@@ -257,11 +257,6 @@ class JobControl:
             self._hub.send(COORDINATOR, Note(kind, worker, number.name))
         self._processes.signal(f"worker-{worker}", number)
 
-    @property
-    def coordinator_pid(self) -> int | None:
-        """Process number of the coordinator; None while there is none."""
-        return None if self._processes is None else self._processes.pids.get(COORDINATOR)
-
     def kill_coordinator(self) -> None:
         """SIGKILL has been sent to the coordinator."""
         assert self._processes is not None

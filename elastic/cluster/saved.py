@@ -28,12 +28,14 @@ class Identity:
     Attributes:
         run_id: Under which its sinks keep their commits.
         keep_log: Its input log is whole.
+        durable: What it keeps outlives its processes.
         shape: What its state depends on; see ``shape_of``.
         partitions: Of each source, as they were when it began: positions in its log are theirs.
     """
 
     run_id: str
     keep_log: bool
+    durable: bool
     shape: Shape
     partitions: Mapping[str, tuple[Any, ...]]
 
@@ -41,7 +43,7 @@ class Identity:
     def of(cls, plan: Plan, *, keep_log: bool) -> Self:
         """Of a job that begins."""
         partitions = {name: o.partitions for name, o in plan.operators.items() if o.kind == "source"}
-        return cls(plan.run_id, keep_log, shape_of(plan), partitions)
+        return cls(plan.run_id, keep_log, is_durable(plan), shape_of(plan), partitions)
 
     def write(self, directory: Path) -> None:
         """It is in the job directory."""
@@ -53,6 +55,12 @@ class Identity:
         Raises:
             UserError: The state does not fit; says what differs, and the choices.
         """
+        if not (self.durable and is_durable(plan)):
+            when = "is to keep its state" if self.durable else "kept its state"
+            raise UserError(
+                f'the job cannot be resumed, since it {when} in memory alone ("disk: off" or "checkpoint: off"): '
+                "run it without --resume"
+            )
         if differences := list(_differences(self.shape, shape_of(plan))):
             lines = "".join(f"\n  {line}" for line in differences)
             raise UserError(
@@ -101,6 +109,12 @@ class SavedJob:
             raise UserError(f"the job in {directory} is done, there is nothing to resume: run it without --resume")
         numbers = [] if facts is None else [w["id"] for w in facts["workers"] if w["id"] < FIRST_EXTRA]
         return cls(identity, max(numbers, default=-1) + 1, bool(numbers))
+
+
+def is_durable(plan: Plan) -> bool:
+    """Whether all that a job keeps outlives its processes; the positions of sources and sinks always do."""
+    keyed = any(operator.kind == "keyed" for operator in plan.operators.values())
+    return not keyed or (plan.settings.disk != "off" and plan.settings.checkpoint_ticks > 0)
 
 
 def shape_of(plan: Plan) -> Shape:

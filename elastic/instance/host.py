@@ -6,7 +6,7 @@ target is asked for with ``Open`` and ``Commit`` and answered with ``source_open
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -323,13 +323,6 @@ class Host:
         return found
 
     # -- work ----------------------------------------------------------------------------------------------------------
-
-    def guarded(self, id: int, work: Callable[[], list[Command]]) -> list[Command]:
-        """What ``work`` of an instance gives; a user's mistake in it ends the instance and is reported."""
-        try:
-            return work()
-        except UserError as error:
-            return self.fail(id, error)
 
     def step(self, id: int) -> tuple[bool, list[Command]]:
         """One step of a keyed or sink instance; whether it did anything."""

@@ -145,12 +145,6 @@ class KeyedInstance:
         self.outputs.on_want(message)
         return [c for i in self.inputs for c in i.wants(message.tick)] if message.tick > self.tau else []
 
-    def resubscribe(self, producers: set[int]) -> list[Command]:
-        """Subscribe again at producers whose link was lost or that have been silent."""
-        return [
-            c for i in self.inputs for p in i.producers.values() if p.ref.instance in producers for c in i.subscribe(p)
-        ]
-
     def _input(self, edge: int) -> Input:
         return next(i for i in self.inputs if i.edge == edge)
 

@@ -99,12 +99,6 @@ class SinkInstance:
         """A producer's buffer state is past its limit: acknowledge what is committed, and commit what is pending."""
         return self._ack() + self._commit(now=True)
 
-    def resubscribe(self, producers: set[int]) -> list[Command]:
-        """Subscribe again at producers whose link was lost or that have been silent."""
-        return [
-            c for i in self.inputs for p in i.producers.values() if p.ref.instance in producers for c in i.subscribe(p)
-        ]
-
     def _input(self, edge: int) -> Input:
         return next(i for i in self.inputs if i.edge == edge)
 

@@ -139,13 +139,6 @@ class WorkerExited:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSpawned:
-    """The command started one more worker, which will say hello."""
-
-    worker: int
-
-
-@dataclass(frozen=True, slots=True)
 class SpawnRequest:
     """The coordinator wants one more worker."""
 
@@ -258,7 +251,7 @@ class StatusReport:
 
 CONTROL: tuple[type, ...] = (
     Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, ReportNow, WorkerExited,
-    WorkerSpawned, SpawnRequest, EndRequest, StopJob, ScaleJob, DrainWorker, KillWorker, Die, JoinJob, Answer, Inquire,
+    SpawnRequest, EndRequest, StopJob, ScaleJob, DrainWorker, KillWorker, Die, JoinJob, Answer, Inquire,
     WorkerState, Inventory, Note, StatusReport,
 )  # fmt: skip
 

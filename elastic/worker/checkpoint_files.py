@@ -154,12 +154,6 @@ class CheckpointFiles:
         """What the instance's checkpoints take on the disk."""
         return sum(file.path.stat().st_size for file in _files(self._directory / str(instance)))
 
-    def keep_only(self, instances: set[int]) -> None:
-        """What is there of any other instance is gone."""
-        for folder in self._directory.glob("*"):
-            if not folder.name.isdigit() or int(folder.name) not in instances:
-                shutil.rmtree(folder, ignore_errors=True)
-
     def _load(self, path: Path) -> Checkpoint:
         content = path.read_bytes()
         if not content.startswith(FORMAT):

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from elastic.cluster.saved import Identity
+from elastic.errors import UserError
+from elastic.plan import Settings
 from tests.cluster.command import has_committed, left_over, our_processes, start, wait_for
+from tests.cluster.jobs import chain
 
 pytestmark = pytest.mark.cluster
 
@@ -103,6 +107,16 @@ def test_a_job_whose_state_does_not_fit_its_new_code_is_refused_with_what_differ
     assert end_of(again)
     assert again.returncode == 0
     assert rows_of(place) == EXPECTED
+
+
+def test_a_job_that_kept_its_state_in_memory_alone_is_refused(tmp_path: Path) -> None:
+    in_memory = chain(tmp_path).plan(workers=2, settings=Settings(disk="off"))
+    on_disk = chain(tmp_path).plan(workers=2)
+
+    with pytest.raises(UserError, match="since it kept its state in memory alone"):
+        Identity.of(in_memory, keep_log=False).fitted(on_disk)
+    with pytest.raises(UserError, match="since it is to keep its state in memory alone"):
+        Identity.of(on_disk, keep_log=False).fitted(in_memory)
 
 
 def test_what_is_done_or_never_was_cannot_be_resumed(place: Path) -> None:
