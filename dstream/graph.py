@@ -11,10 +11,10 @@ from dstream.datasets import StageLogic
 from dstream.flow import Channel
 from dstream.local import clean_run
 from dstream.plan import Input, Kind, Stage, StreamPlan
+from elastic.arguments import check_name
 from elastic.callables import caller
 from elastic.connectors.base import Sink, Source
 from elastic.errors import QueryError
-from elastic.graph import check_name
 from elastic.plan import OperatorPlan, Settings
 
 

@@ -18,23 +18,33 @@ from elastic.functions import ColumnFunction
 from elastic.operators.timestamps import Timestamps
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 (compared with code objects' names)
-_QUERY_FILES = ("query.py", "streams.py", "windowed_streams.py", "nodes.py", "graph.py", "callables.py")
-_QUERY_ROOMS = {_PACKAGE + name for name in _QUERY_FILES}
+_QUERY_FILES = {_PACKAGE + name for name in ("query.py", "graph.py", "arguments.py", "callables.py")}
+_QUERY_FOLDERS = (f"{_PACKAGE}streams{os.sep}", f"{_PACKAGE}nodes{os.sep}")
 
 _TRUSTED = frozenset({"builtins", "operator", "_operator"})
 
 
 def add_query_room(file: str) -> None:
     """The code in a file builds jobs for users: their line is outside of it. For models with an API of their own."""
-    _QUERY_ROOMS.add(os.path.abspath(file))  # noqa: PTH100 (compared with code objects' names)
+    _QUERY_FILES.add(os.path.abspath(file))  # noqa: PTH100 (compared with code objects' names)
 
 
 def caller() -> str:
     """``file.py:12`` of the innermost frame outside of the query's own code: the user's line."""
-    frame = sys._getframe(1)  # noqa: SLF001 (inspect.stack reads every source file on the way)
-    while frame.f_back is not None and frame.f_code.co_filename in _QUERY_ROOMS:
-        frame = frame.f_back
+    frame = _users_frame()
     return place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _users_frame() -> types.FrameType:
+    """The innermost frame outside of the query's own code."""
+    frame = sys._getframe(1)  # noqa: SLF001 (inspect.stack reads every source file on the way)
+    while frame.f_back is not None and _builds_queries(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+def _builds_queries(file: str) -> bool:
+    return file in _QUERY_FILES or file.startswith(_QUERY_FOLDERS)
 
 
 def refuse_while_imported(call: str) -> None:
@@ -43,9 +53,7 @@ def refuse_while_imported(call: str) -> None:
     Raises:
         QueryError: It is.
     """
-    frame = sys._getframe(1)  # noqa: SLF001 (as in caller)
-    while frame.f_back is not None and frame.f_code.co_filename in _QUERY_ROOMS:
-        frame = frame.f_back
+    frame = _users_frame()
     file, line = frame.f_code.co_filename, frame.f_lineno
     while frame.f_back is not None and frame.f_code.co_name != "<module>" and frame.f_back.f_code.co_filename == file:
         frame = frame.f_back

@@ -7,13 +7,13 @@ exists before anything reads it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from elastic.callables import caller, is_ours, shortened
+from elastic.arguments import check_name
+from elastic.callables import caller, is_ours
 from elastic.errors import QueryError
 from elastic.keys import even_intervals
 from elastic.operators.apply import Apply
@@ -36,12 +36,10 @@ from elastic.plan import (
     Settings,
     Step,
 )
-from elastic.units import UnitError, parse_duration_ms
+from elastic.units import parse_duration_ms
 
 KEEP_TIMES = frozenset({"apply", "join", "rebalance", "window"})
 """What becomes an operator whose rows have event times if those that it is given do; of a join, those of the stream."""
-
-_NAME = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -267,47 +265,6 @@ class Graph:
         return replace(plan, logic=replace(logic, emit_ticks=emit_ticks).make, emit_ticks=emit_ticks)
 
 
-def check_name(what: str, name: Any) -> None:
-    """Return if ``name`` can name a job or an operator; it becomes part of file names and of ``name#0``.
-
-    Raises:
-        QueryError: It is not a string, or has other characters than those of words.
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        better = re.sub(r"[^\w.-]+", "-", str(name)).strip("-.") or "word-count"
-        raise QueryError(
-            f"{caller()}: {shortened(name)} is not a name for {what}; "
-            f"letters, digits, '_', '-' and '.' make one, such as {better!r}"
-        )
-
-
-def check_outputs(operator: str, outputs: Any) -> None:
-    """Return if ``outputs`` names an operator's outputs beside the main one.
-
-    Raises:
-        QueryError: It is not a sequence of different names.
-    """
-    check_names(operator, "outputs", outputs)
-    if MAIN in outputs:
-        raise QueryError(f"{caller()}: {operator}.outputs names {MAIN!r}, which is the output that apply() gives")
-
-
-def check_names(operator: str, attribute: str, names: Any) -> None:
-    """Return if an operator's attribute is a sequence of different names.
-
-    Raises:
-        QueryError: It is none.
-    """
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        better = (names,) if isinstance(names, str) else ("errors",)
-        given = f"{operator}.{attribute} is {shortened(names)}"
-        raise QueryError(f"{caller()}: {given}, not a sequence of names; write {attribute} = {better!r}")
-    for name in names:
-        check_name(f"one of its {attribute}", name)
-        if list(names).count(name) > 1:
-            raise QueryError(f"{caller()}: {operator}.{attribute} names {name!r} twice; give each a name of its own")
-
-
 def _with_policies(edge: Edge, on_error: Mapping[str, OnError]) -> Edge:
     """The edge with these policies in place of those that the query says."""
     if edge.key is not None and edge.key_name in on_error:
@@ -318,32 +275,6 @@ def _with_policies(edge: Edge, on_error: Mapping[str, OnError]) -> Edge:
         for step in edge.steps
     )
     return replace(edge, steps=tuple(steps))
-
-
-def check_on_error(verb: str, on_error: Any) -> None:
-    """Return if ``on_error`` is a policy.
-
-    Raises:
-        QueryError: It is none.
-    """
-    if on_error not in get_args(OnError):
-        raise QueryError(f"{caller()}: {verb}(on_error={on_error!r}): write 'fail', 'skip' or 'divert'")
-
-
-def check_emit(verb: str, emit: Any) -> None:
-    """Return if ``emit`` is a period, ``tick`` or ``end``; whether the period fits the tick, only the plan can tell.
-
-    Raises:
-        QueryError: It is none of them.
-    """
-    if emit in ("tick", "end"):
-        return
-    try:
-        period_ms = parse_duration_ms(emit)
-    except UnitError:
-        period_ms = 0
-    if period_ms == 0:
-        raise QueryError(f"{caller()}: {verb}(emit={emit!r}) is no period; write emit='1s', emit='tick' or emit='end'")
 
 
 def _emit_ticks(node: Node, emit: str, tick_ms: int) -> int:

@@ -32,9 +32,9 @@ FLOORS = [
     "elastic.state.checkpoint",
     "elastic.operators",
     "elastic.callables",
+    "elastic.arguments",
     "elastic.graph",
     "elastic.nodes",
-    "elastic.windowed_streams",
     "elastic.streams",
     "elastic.query",
     "elastic.protocol",  # its messages carry checkpoints

@@ -1,14 +1,14 @@
-"""Streams that are cut into windows: what can be made of each key's rows in each of them."""
+"""Windows on keyed rows, and the operators that are made of each key's rows in them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
+from elastic.arguments import duration_ms
 from elastic.callables import caller, check_function, shortened
 from elastic.errors import QueryError
 from elastic.graph import Graph, Node, Path
-from elastic.nodes import duration_ms
 from elastic.operators.aggregates import Kind
 from elastic.operators.window_results import How, Pairing, WindowFunction
 from elastic.operators.windowed import Aggregation, Timing

@@ -1,0 +1,21 @@
+"""What the verbs of streams become: operators of the query graph, and the edges that lead to them."""
+
+from elastic.nodes.aggregates import aggregated, folding
+from elastic.nodes.applied import applied, joined
+from elastic.nodes.event_time import timed
+from elastic.nodes.selection import distinct, top
+from elastic.nodes.spread import rebalanced
+from elastic.nodes.windows import Windowed, check_window_function
+
+__all__ = [
+    "Windowed",
+    "aggregated",
+    "applied",
+    "check_window_function",
+    "distinct",
+    "folding",
+    "joined",
+    "rebalanced",
+    "timed",
+    "top",
+]

@@ -1,0 +1,62 @@
+"""Aggregates of keyed rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from elastic.arguments import check_emit
+from elastic.callables import caller, check_function, shortened
+from elastic.errors import QueryError
+from elastic.graph import Graph, Node, Path
+from elastic.operators.aggregates import Aggregate, Kind
+from elastic.plan import Combine, Folding
+
+
+def aggregated(
+    graph: Graph,
+    paths: Sequence[Path],
+    verb: Kind,
+    function: Callable[[Any, Any], Any] | Folding | None,
+    value: Callable[[Any], Any] | None,
+    emit: str,
+    name: str | None,
+) -> Node:
+    """An aggregate of keyed paths."""
+    if value is not None:
+        check_function(verb, value)
+    check_emit(verb, emit)
+    node = graph.add("keyed", Aggregate(verb, 0, function), verb=verb, name=name, default=verb, emit=emit)
+    graph.connect(node, paths, value=value, combine=_combine(verb, function))
+    return node
+
+
+def _combine(verb: Kind, function: Callable[[Any, Any], Any] | Folding | None) -> Combine | None:
+    """How an aggregate can be begun before the shuffle."""
+    match verb:
+        case "reduce":
+            return None
+        case "aggregate":
+            return function if isinstance(function, Folding) and function.merge is not None else None
+    return verb
+
+
+def folding(
+    init: Callable[[], Any],
+    add: Callable[[Any, Any], Any],
+    merge: Callable[[Any, Any], Any] | None,
+    result: Callable[[Any], Any] | None,
+) -> Folding:
+    """The functions of a user's ``aggregate``, checked."""
+    if not callable(init):
+        raise QueryError(
+            f"{caller()}: init makes a new accumulator for each key, so it is a function: "
+            f"write aggregate(lambda: {shortened(init)}, …)"
+        )
+    check_function("aggregate: init", init, called="nothing", arguments=0)
+    check_function("aggregate: add", add, called="an accumulator and a row", arguments=2)
+    if merge is not None:
+        check_function("aggregate: merge", merge, called="two accumulators", arguments=2)
+    if result is not None:
+        check_function("aggregate: result", result, called="an accumulator")
+    return Folding(init, add, merge, result)
