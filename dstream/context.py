@@ -14,7 +14,8 @@ from dstream.model import TASKS_PER_WORKER, interval_ticks, with_whole_ticks
 from dstream.outputs import Callbacks
 from dstream.plan import StreamPlan
 from dstream.rdd import RDD, Batch, parallelize, rdd_of
-from dstream.stream import DStream, source_stream
+from dstream.stream import DStream
+from dstream.streams.stages import source_at
 from elastic.callables import add_query_room, caller, check_shippable, shortened
 from elastic.connectors import sources
 from elastic.connectors.base import Source
@@ -112,7 +113,7 @@ class StreamingContext:
                 f"not {shortened(source)}"
             )
         check_shippable(f"source {source.name!r}", source)
-        return source_stream(self, source, source.name, given=name)
+        return DStream(self, source_at(self, source, source.name, given=name))
 
     def text_files(self, paths: Any, **options: Any) -> DStream:
         """The lines of text files, as ``sources.text_files`` gives them."""

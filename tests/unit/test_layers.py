@@ -61,6 +61,7 @@ FLOORS = [
     "dstream.state",
     "dstream.local",
     "dstream.graph",
+    "dstream.streams",
     "dstream.stream",
     "dstream.rdd",
     "dstream.outputs",

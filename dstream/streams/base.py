@@ -1,0 +1,37 @@
+"""What streams and RDDs have in common: rows that are still to be computed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar
+
+from dstream.streams.stages import At, Builds
+
+S = TypeVar("S")
+
+
+class Steps(ABC, Generic[S]):
+    """A stream, or an RDD: ``S`` is what its methods give.
+
+    Attributes:
+        _at: Where its rows come from.
+    """
+
+    def __init__(self, context: Builds, at: At) -> None:
+        self._context, self._at = context, at
+
+    def __repr__(self) -> str:
+        steps = "".join(f".{piece.name}" for piece in self._at.pieces)
+        return f"<{type(self).__name__} {self._at.draft.name}{steps}>"
+
+    @abstractmethod
+    def _new(self, at: At) -> S:
+        """What has the rows from there."""
+
+    @abstractmethod
+    def _mine(self, call: str, other: Any) -> At:
+        """Where the rows of another one come from, in the same graph.
+
+        Raises:
+            QueryError: It is no such thing, or belongs elsewhere.
+        """

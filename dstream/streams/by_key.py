@@ -1,0 +1,72 @@
+"""One row per key, and where the rows of a key lie."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from dstream.datasets import Grouped, Union
+from dstream.flow import Merging
+from dstream.streams.base import S, Steps
+from dstream.streams.stages import checked_merging, moved, reduced, second, wide
+from elastic.callables import add_query_room, check_function
+
+add_query_room(__file__)
+
+
+class ByKeySteps(Steps[S]):
+    """Steps whose rows are merged or moved: most of them behind a shuffle."""
+
+    def count_by_value(self) -> S:
+        """Pairs of each different row and how often it is there."""
+        paired = self._at.then("with_one", "count_by_value()", None)
+        return self._new(reduced(self._context, paired, Merging("count_by_value", operator.add, "sum")))
+
+    def reduce_by_key(self, function: Callable[[Any, Any], Any], *, name: str | None = None) -> S:
+        """One pair per key: its values merged by an associative function, before the shuffle as far as possible."""
+        return self._new(reduced(self._context, self._at, checked_merging("reduce_by_key", function), name=name))
+
+    def group_by_key(self) -> S:
+        """One pair per key: the list of its values."""
+        return self._new(wide(self._context, "group_by_key", Grouped(self._context.key_groups), [(self._at, None)]))
+
+    def combine_by_key(
+        self, create: Callable[[Any], Any], merge_value: Callable[[Any, Any], Any],
+        merge_combiners: Callable[[Any, Any], Any],
+    ) -> S:  # fmt: skip
+        """One pair per key: ``create`` of its first value, the others merged in; partial results merged in the end."""
+        check_function("combine_by_key", create)
+        check_function("combine_by_key", merge_value, called="two values", arguments=2)
+        check_function("combine_by_key", merge_combiners, called="two values", arguments=2)
+        combined = self._at.then("map_partitions", "combine_by_key()", partial(_combine, create, merge_value))
+        return self._new(reduced(self._context, combined, Merging("combine_by_key", merge_combiners)))
+
+    def partition_by_key(self) -> S:
+        """The same pairs, all of one key in one partition; what follows by key needs no further shuffle."""
+        return self._new(wide(self._context, "partition_by_key", Union(), [(self._at, None)]))
+
+    def repartition(self) -> S:
+        """The same rows, spread evenly over all tasks."""
+        numbered = self._at.then("map_partitions_with_index", "repartition()", _numbered)
+        spread = wide(self._context, "repartition", Union(), [(numbered, None)])
+        return self._new(spread.then("map", "repartition()", second))
+
+    def cache(self) -> S:
+        """The same rows, computed once for all that read them from here."""
+        at = self._at
+        return self._new(moved(self._context, "cache", at, keyed=at.by_key, every=at.every))
+
+    persist = cache
+
+
+def _numbered(partition: int, rows: Iterable[Any]) -> list[tuple[tuple[int, int], Any]]:
+    return [((partition, n), row) for n, row in enumerate(rows)]
+
+
+def _combine(create: Callable[..., Any], merge_value: Callable[..., Any], rows: Iterable[Any]) -> list[tuple[Any, Any]]:
+    so_far: dict[Any, Any] = {}
+    for key, value in rows:
+        so_far[key] = merge_value(so_far[key], value) if key in so_far else create(value)
+    return list(so_far.items())

@@ -1,0 +1,161 @@
+"""Stages as methods of streams add them: where a stream's rows come from, and what becomes of it with each step."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from dstream.datasets import ROWS, Merged, Union
+from dstream.flow import Channel, Merging, Piece
+from dstream.flow import Kind as PieceKind
+from dstream.graph import ONE, Draft, StreamGraph
+from dstream.plan import Input, Kind, Reach
+from elastic.callables import add_query_room, check_function, describe
+from elastic.connectors.base import Source
+
+add_query_room(__file__)
+
+COUNTING = Merging("count", operator.add, "sum")
+
+_EXACT: Mapping[Any, Any] = {operator.add: "sum", min: "min", max: "max"}
+
+
+class Builds(Protocol):
+    """Where streams belong: a streaming context, or a batch of RDDs."""
+
+    @property
+    def graph(self) -> StreamGraph:
+        """The stages so far."""
+
+    @property
+    def interval_ms(self) -> int:
+        """Length of an interval."""
+
+    @property
+    def key_groups(self) -> int:
+        """Units in which key space is cut."""
+
+    @property
+    def outputs(self) -> Any:
+        """Calls users' functions with datasets: ``add(stream, function, name)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class At:
+    """Where a stream's rows come from.
+
+    Attributes:
+        view: Which of the stage's datasets.
+        pieces: Narrow steps after it.
+        by_key: Its partitions are by key group, and the pieces have left keys alone.
+        every: It has rows in intervals only that are multiples of this.
+    """
+
+    draft: Draft
+    view: str = ROWS
+    pieces: tuple[Piece, ...] = ()
+    by_key: bool = False
+    every: int = 1
+
+    def then(self, kind: PieceKind, name: str, function: Any, *, keeps_keys: bool = False) -> At:
+        """After one more narrow step, which errors call by ``name``."""
+        pieces = (*self.pieces, Piece(kind, name, function))
+        return replace(self, pieces=pieces, by_key=self.by_key and keeps_keys)
+
+    def feed(self, *, keyed: bool, merging: Merging | None = None) -> tuple[int, int]:
+        """The stage and channel that a reader of the rows reads."""
+        return self.draft.id, self.draft.channel(Channel(self.view, self.pieces, keyed, merging))
+
+    def shuffled(self, merging: Merging | None = None) -> Input:
+        """All of a key in one partition; where they lie so already, without a shuffle."""
+        return Input(*self.feed(keyed=True, merging=merging), Reach.SAME if self.by_key else Reach.KEYS)
+
+
+def source_at(context: Builds, source: Source, name: str, *, given: str | None = None) -> At:
+    """Where a source's records are."""
+    read = context.graph.add(name, Kind.SOURCE, source, given=given)
+    inputs = [Input(read.id, 0, Reach.SAME)]
+    draft = context.graph.add(f"{read.name}-rows", Kind.TASK, plain(Union()), inputs, like=read.id)
+    return At(draft)
+
+
+def wide(
+    context: Builds, call: str, dataset: Any, inputs: Sequence[tuple[At, Merging | None]], *, name: str | None = None
+) -> At:
+    """A stage by key: behind a shuffle, unless the rows are by key already."""
+    found = [at.shuffled(merging) for at, merging in inputs]
+    draft = context.graph.add(call, Kind.TASK, plain(dataset), found, given=name)
+    return At(draft, by_key=True, every=max(at.every for at, _ in inputs))
+
+
+def reduced(context: Builds, at: At, merging: Merging, *, name: str | None = None) -> At:
+    """One pair per key: its values merged, first those of each partition."""
+    dataset = Merged(merging, context.key_groups)
+    return wide(context, merging.name.partition("(")[0], dataset, [(at, merging)], name=name)
+
+
+def narrow(context: Builds, call: str, dataset: Any, at: At, *, name: str | None = None) -> At:
+    """A stage by key over rows that are by key."""
+    inputs = [Input(*at.feed(keyed=True), Reach.SAME)]
+    draft = context.graph.add(call, Kind.TASK, plain(dataset), inputs, like=at.draft.id, given=name)
+    return At(draft, by_key=True, every=at.every)
+
+
+def moved(context: Builds, call: str, at: At, back: tuple[int, ...] = (0,), *, keyed: bool, every: int) -> At:
+    """The same rows in the same partitions, of other intervals: those so many intervals back, oldest first."""
+    inputs = [Input(*at.feed(keyed=keyed), Reach.SAME, back)]
+    draft = context.graph.add(call, Kind.TASK, plain(Union()), inputs, like=at.draft.id, every=every)
+    return At(draft, by_key=at.by_key and keyed, every=every)
+
+
+def all_in_one(context: Builds, at: At, merging: Merging) -> At:
+    """One row: all rows merged, first those of each partition."""
+    keyed = at.then("map", merging.name, with_none)
+    inputs = [Input(*keyed.feed(keyed=True, merging=merging), Reach.KEYS)]
+    dataset = Merged(merging, context.key_groups)
+    draft = context.graph.add(merging.name.partition("(")[0], Kind.TASK, plain(dataset), inputs, like=ONE)
+    return At(draft, every=at.every).then("map", merging.name, second)
+
+
+def counted(context: Builds, at: At) -> At:
+    """One row: how many rows there are."""
+    return all_in_one(context, at.then("count", "count()", len), COUNTING)
+
+
+def checked_merging(call: str, function: Any) -> Merging:
+    """An associative function of two values.
+
+    Raises:
+        QueryError: It is none.
+    """
+    check_function(call, function, called="two values", arguments=2)
+    return Merging(f"{call}({describe(function)})", function, _exact(function))
+
+
+def _exact(function: Any) -> Any:
+    try:
+        return _EXACT.get(function)
+    except TypeError:  # not hashable
+        return None
+
+
+def plain(dataset: Any) -> Callable[[Any], Any]:
+    """Makes the dataset of any partition: one without state is the same for all."""
+    return partial(_same, dataset)
+
+
+def _same(dataset: Any, _: Any) -> Any:
+    return dataset
+
+
+def with_none(row: Any) -> tuple[None, Any]:
+    """The row under the one key None."""
+    return None, row
+
+
+def second(pair: tuple[Any, Any]) -> Any:
+    """The value of a pair."""
+    return pair[1]
