@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from elastic.coordinator.events import EndJob
 from elastic.coordinator.membership import InstanceRecord
 from elastic.plan import Plan
 from elastic.protocol import Nondeterministic
@@ -11,6 +12,12 @@ MAX_DEATHS = 5
 
 HEARING_S = 0.2
 """A replay that differs makes all that depends on it differ: so long is waited for a report from further upstream."""
+
+
+def overtaken(record: InstanceRecord) -> EndJob:
+    """The end of a job one of whose current instances is fenced: only a zombie is, by its own job."""
+    text = f"{record.operator}#{record.index} was refused by its log or target: another run of this job writes there"
+    return EndJob("failed", text)
 
 
 class CrashLoops:

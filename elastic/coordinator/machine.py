@@ -13,7 +13,6 @@ from elastic.coordinator.events import (
     ClockTick,
     DrainRequested,
     EndJob,
-    EndWorker,
     Event,
     Heard,
     Journal,
@@ -21,19 +20,19 @@ from elastic.coordinator.events import (
     Record,
     Recovered,
     ScaleRequested,
-    SpawnWorker,
     StopRequested,
     WorkerBack,
     WorkerJoined,
     WorkerLost,
 )
-from elastic.coordinator.judgement import CrashLoops, Differences
-from elastic.coordinator.membership import InstanceRecord, Membership, Worker
+from elastic.coordinator.judgement import CrashLoops, Differences, overtaken
+from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.coordinator.memory import Facts, facts_of, recall
 from elastic.coordinator.oversight import Oversight
 from elastic.coordinator.reconfigure import JOIN_DEADLINE_S, PATIENCE_S, WAIT_FOR_SPARE_S, Procedure, Reconfigurer
 from elastic.coordinator.scaling import Scaling
 from elastic.coordinator.succession import Succession
+from elastic.coordinator.workforce import Workforce
 from elastic.keys import KeyInterval
 from elastic.plan import Plan
 from elastic.protocol import (
@@ -49,24 +48,19 @@ from elastic.protocol import (
     GroupLoads,
     Nondeterministic,
     Noticed,
-    Peers,
     Protected,
     Running,
-    Send,
     Standings,
     Started,
     Stuck,
     Trimmed,
 )
 
-MAX_FALSE_STARTS = 5
-
 LOSSES = {"failed", "detected", "checkpoint_lost", "warning"}
 """Events of a loss; who resumes a job knows that all of it was gone."""
 
 STATE = "state"
 """The journal's entry of all that the next incarnation must know; only the newest counts."""
-"""So many workers may end one after another before they have joined."""
 
 
 class Coordinator:
@@ -89,13 +83,10 @@ class Coordinator:
         self.ending = Ending(self.members, self.reconfigurer)
         self.scaling = Scaling(self.members, self.reconfigurer)
         self.draining = Draining(self.members, self.reconfigurer)
-        self._wanted, self._spares_wanted = workers, spares
+        self._force = Workforce(self.members, workers, spares)
         self._needed = max(workers, min(2, workers + spares))  # a checkpoint is kept on another worker
-        self._spawning = workers + spares
         self.deployed = self.announced = False
         self._heir: dict[int, int] = {}
-        self._never: set[int] = set()
-        self._false_starts = 0
         self._loops, self._differences = CrashLoops(), Differences(plan)
         self.oversight = Oversight(self.members, self.reconfigurer, self.scaling)
         self.ended: EndJob | None = None
@@ -119,9 +110,7 @@ class Coordinator:
             case WorkerLost():
                 actions = self._lost(event, now_s)
             case WorkerBack():
-                known = self.members.workers.get(event.worker)
-                zombie = known is not None and known.lost
-                actions = [Record("fenced", worker=event.worker), EndWorker(event.worker)] if zombie else []
+                actions = self._force.back(event)
             case Heard():
                 actions = self._heard(event.worker, event.message, now_s)
             case ScaleRequested():
@@ -157,7 +146,7 @@ class Coordinator:
 
     def _recovered(self, event: Recovered, now_s: float) -> list[object]:
         """Go on where the coordinator before this one was; then replace who was lost meanwhile."""
-        self._spawning = len(event.starting)
+        self._force.spawning = len(event.starting)
         actions = self._succession.begin(event)
         for procedure in list(self.reconfigurer.running.values()):
             begun = self._succession.begin_again(procedure)
@@ -173,16 +162,8 @@ class Coordinator:
     # -- workers -------------------------------------------------------------------------------------------------------
 
     def _joined(self, event: WorkerJoined) -> list[object]:
-        if event.worker in self._never or event.worker in self.members.workers:
+        if not (actions := self._force.join(event, self.epoch, deployed=self.deployed)):
             return []
-        self.members.workers[event.worker] = Worker(event.worker, event.address, extra=event.extra)
-        self._spawning = max(0, self._spawning - (not event.extra))
-        self._false_starts = 0
-        addresses = {w: self.members.workers[w].address for w in self.members.live}
-        actions: list[object] = [Journal("worker", {"id": event.worker, "address": event.address})]
-        actions += [Send(w, Peers(self.reconfigurer.epoch, addresses)) for w in self.members.live]
-        kind = "spare_started" if self.deployed else "joined"
-        actions.append(Record(kind, worker=event.worker))
         for record in self.members.of_kind("keyed"):
             if not self.plan.settings.checkpoint_ticks:
                 break
@@ -194,47 +175,41 @@ class Coordinator:
                 actions += self.reconfigurer.hold_beside(record)
         if not self.deployed and len(self.members.live) >= self._needed:
             self.deployed = True
-            actions += self.reconfigurer.deploy(self.members.live[: self._wanted])
+            actions += self.reconfigurer.deploy(self.members.live[: self._force.wanted])
             actions += self._warnings()
         return actions
 
     def _warnings(self) -> list[object]:
         """What this cluster cannot survive, said at the start."""
         warnings: list[object] = []
+        force = self._force
         if not self.plan.settings.checkpoint_ticks:
             text = "checkpoints are off: the loss of a worker with a stateful operator ends the job"
             warnings.append(Record("warning", cause=text))
-        elif self._wanted + self._spares_wanted < 2 and self.members.of_kind("keyed") and not self.members.has_disk:
+        elif (
+            self._force.wanted + self._force.spares < 2 and self.members.of_kind("keyed") and not self.members.has_disk
+        ):
             text = "one worker and no spare: a checkpoint has nowhere to go, and the loss of the worker ends the job"
             warnings.append(Record("warning", cause=text))
-        elif self._spares_wanted == 0:
+        elif force.spares == 0:
             text = "no spare: the instances of a lost worker crowd onto the others"
             warnings.append(Record("warning", cause=text))
         return warnings
 
     def _lost(self, event: WorkerLost, now_s: float) -> list[object]:
-        worker = self.members.workers.get(event.worker)
-        if worker is None:
-            return self._never_joined(event)
-        if worker.lost:
+        if event.worker not in self.members.workers:
+            return self._force.never_joined(event)
+        if not (actions := self._force.lose(event)):
             return []
-        worker.lost = True
         cause = f"worker {event.worker} {event.reason}"
-        actions: list[object] = [
-            Record("failed", worker=event.worker, cause=event.reason, at_s=event.last_seen_s),
-            Record("detected", worker=event.worker, cause=event.reason),
-        ]
-        if self._locks_a_target(event.worker):
-            actions.append(EndWorker(event.worker))
         return actions + self._refill(cause) + self._recover_from(event.worker, cause, now_s)
 
     def _refill(self, cause: str) -> list[object]:
         """Start a worker for each that the job lacks, in place of those that were lost or came into use."""
-        missing = max(0, self._lacking - self._spawning)
-        if (self.scaling.lacks_worker or self.draining.lacks_worker) and not self._spawning:
-            missing = max(1, missing)
-        self._spawning += missing
-        return [SpawnWorker(cause) for _ in range(missing)]
+        lacking = self._lacking
+        if (self.scaling.lacks_worker or self.draining.lacks_worker) and not self._force.spawning:
+            lacking = max(1, lacking)
+        return self._force.spawn(lacking, cause)
 
     @property
     def _lacking(self) -> int:
@@ -242,23 +217,7 @@ class Coordinator:
         usable = self.members.usable
         in_use = len(usable) - len(self.members.spares)
         extra = sum(self.members.workers[w].extra for w in usable)
-        return max(self._wanted, in_use - extra) + extra + self._spares_wanted - len(usable)
-
-    def _locks_a_target(self, worker: int) -> bool:
-        """Whether the worker, if it merely stands still, may keep a successor of one of its sinks waiting for ever."""
-        here = [self.plan.operators[i.operator] for i in self.members.of_kind("sink") if i.worker == worker]
-        return any(sink.logic.locks for sink in here)
-
-    def _never_joined(self, event: WorkerLost) -> list[object]:
-        """A worker ended while it was starting: once or twice that is bad luck, then it is the machine's fault."""
-        if event.worker in self._never:
-            return []
-        self._never.add(event.worker)  # its hello may still be under way
-        self._false_starts += 1
-        text = f"a worker ended before it joined: {event.reason}"
-        if self._false_starts > MAX_FALSE_STARTS:
-            return [EndJob("failed", f"{text}; so did {MAX_FALSE_STARTS} others: see their logs in the job directory")]
-        return [Record("warning", worker=event.worker, cause=text), SpawnWorker(text)]
+        return max(self._force.wanted, in_use - extra) + extra + self._force.spares - len(usable)
 
     def _recover_from(self, lost: int, cause: str, now_s: float) -> list[object]:
         """Replace what ran there; make the copies again that lay there."""
@@ -364,11 +323,11 @@ class Coordinator:
                 actions += self.reconfigurer.commit(procedure, worker)
         if self.deployed and self.reconfigurer.finish is None and not self.ending.stopping:
             actions += self.scaling.progress(now_s)
-            idle = not (self._spawning or self.scaling.busy or self.reconfigurer.running)
+            idle = not (self._force.spawning or self.scaling.busy or self.reconfigurer.running)
             actions += self.draining.surplus(-self._lacking if idle else 0, now_s)
             actions += self.draining.progress(now_s)
             actions += self._refill("a spare came into use")
-        if not self.members.live and self.deployed and not self._spawning:
+        if not self.members.live and self.deployed and not self._force.spawning:
             actions.append(EndJob("failed", "no worker is left"))
         return actions
 
@@ -402,7 +361,7 @@ class Coordinator:
             if spare != procedure.at:
                 self._heir[old.worker] = spare
                 return spare
-        if self._spawning and now_s - procedure.since_s < WAIT_FOR_SPARE_S:
+        if self._force.spawning and now_s - procedure.since_s < WAIT_FOR_SPARE_S:
             return None
         load = members.load()
         choice = [w for w in members.usable if w != procedure.at] or members.live
@@ -500,10 +459,7 @@ class Coordinator:
         if record is None:
             planned = message.instance in self.reconfigurer.planned
             return [] if planned else [Record("fenced", worker=worker)]
-        text = (
-            f"{record.operator}#{record.index} was refused by its log or target: another run of this job writes there"
-        )
-        return [EndJob("failed", text)]
+        return [overtaken(record)]
 
     def _trimmed(self, message: Trimmed) -> list[object]:
         consumer = self.members.instances.get(message.consumer)

@@ -7,7 +7,8 @@ from typing import Any
 from elastic import Query, sinks, sources
 from elastic.coordinator.events import EndJob, Heard, SpawnWorker, WorkerBack, WorkerJoined, WorkerLost
 from elastic.coordinator.judgement import MAX_DEATHS
-from elastic.coordinator.machine import MAX_FALSE_STARTS, Coordinator
+from elastic.coordinator.machine import Coordinator
+from elastic.coordinator.workforce import MAX_FALSE_STARTS
 from elastic.plan import Plan, Settings
 from elastic.protocol import Cut, CutDone, Hold, Send, SetHolder, Start, Started, View
 
