@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from dstream.blocks import Name
 from dstream.plan import Kind, StreamPlan
@@ -27,6 +28,20 @@ class Interval:
     records: int = 0
     size_bytes: int = 0
 
+    def told(self, now_s: float) -> dict[str, Any]:
+        """Its figures, complete now."""
+        started_s = now_s if self.started_s is None else self.started_s
+        return {
+            "interval": self.number,
+            "records": self.records,
+            "bytes": self.size_bytes,
+            "ended_s": self.ends_s,
+            "scheduling_delay_ms": max(0.0, started_s - self.ends_s) * 1000,
+            "processing_ms": (now_s - started_s) * 1000,
+            "total_delay_ms": max(0.0, now_s - self.ends_s) * 1000,
+            "tasks": self.tasks,
+        }
+
 
 @dataclass(slots=True)
 class Progress:
@@ -36,11 +51,13 @@ class Progress:
         done: Every task of intervals through this one has been done.
         safe: Through it, all state is kept on disk and all sinks have committed: nothing before is computed again, but
             for what windows read.
+        recomputed: Tasks that were done again, since the last interval that was complete.
     """
 
     plan: StreamPlan
     done: int = 0
     safe: int = 0
+    recomputed: int = 0
     intervals: dict[int, Interval] = field(default_factory=dict)
     _kept: dict[int, set[tuple[int, int]]] = field(default_factory=dict)  # by version: partitions of state
 
@@ -49,6 +66,11 @@ class Progress:
         """Intervals between two checkpoints."""
         stateful = any(s.kind is Kind.STATE for s in self.plan.stages)
         return self.plan.checkpoint_intervals if stateful else 1
+
+    def lacks(self, name: Name) -> bool:
+        """Whether a task was never done."""
+        interval = self.intervals.get(name.interval)
+        return interval is not None and name in interval.left
 
     def done_tasks(self, name: Name) -> list[Interval]:
         """A task is done; the intervals that are complete by that, in order."""

@@ -21,7 +21,8 @@ from dstream.model import cut
 from dstream.operators import source_batch
 from dstream.plan import StreamPlan
 from dstream.protocol import Kept
-from dstream.scheduler.machine import MAX_DEATHS, Scheduler
+from dstream.scheduler.machine import Scheduler
+from dstream.scheduler.recovery import MAX_DEATHS
 from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
 from elastic.batch import Batch

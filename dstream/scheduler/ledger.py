@@ -1,0 +1,150 @@
+"""What the scheduler knows of one job: who is there, where state lives, which tasks are left, what has just happened.
+
+Plain facts and what keeps them consistent; the rooms beside this one decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dstream.blocks import Name
+from dstream.plan import Kind, Stage, StreamPlan
+from dstream.scheduler.lineage import Lineage, Task
+from dstream.scheduler.progress import Interval, Progress
+from elastic.coordinator.membership import InstanceRecord, Membership
+
+
+@dataclass(slots=True)
+class Held:
+    """One partition of a stage with state or of a sink, and where it lives.
+
+    Attributes:
+        done: Through this interval; None until its worker has said where it begins.
+        told: Through this interval its worker has orders.
+        rows_in: That its tasks have read.
+        busy_s: That its tasks have taken.
+    """
+
+    stage: Stage
+    partition: int
+    record: InstanceRecord
+    done: int | None = None
+    told: int = 0
+    rows_in: int = 0
+    busy_s: float = 0.0
+
+
+@dataclass(slots=True)
+class News:
+    """What has happened since orders were given last.
+
+    Attributes:
+        located: Blocks that have come.
+        opened: Tasks that were made.
+        missed: Something was lost.
+        everything: Not only what is named here may have changed.
+    """
+
+    located: list[Name] = field(default_factory=list)
+    opened: list[Task] = field(default_factory=list)
+    missed: bool = False
+    everything: bool = False
+
+
+class Ledger:
+    """Facts of one job.
+
+    Attributes:
+        epoch: Of this incarnation of the coordinator; commands carry it.
+        finish: The tick that ends the stream, and whether the input ended there; None until it is fixed.
+        keep: By stage: how many intervals before the last safe one are read yet.
+        held: Partitions that live somewhere, by stage and number.
+        stage_of: By instance: its stage.
+        closed: By source partition (stage, number): intervals closed through.
+        disturbed: Something was lost once, so that blocks may be missing that were there.
+        now_s: Unix time, in seconds, of the event that is being handled.
+    """
+
+    def __init__(self, plan: StreamPlan, epoch: int) -> None:
+        self._plan = plan
+        self.epoch = epoch
+        self.members = Membership(plan)
+        self.lineage, self.progress = Lineage(plan), Progress(plan)
+        self.finish: tuple[int, bool] | None = None
+        self.keep = plan.keep_back()
+        self.held: dict[tuple[int, int], Held] = {}
+        self.stage_of: dict[int, int] = {}
+        self.closed: dict[tuple[int, int], int] = {}
+        self.news = News()
+        self.disturbed = False
+        self.now_s = 0.0
+
+    @property
+    def plan(self) -> StreamPlan:
+        """What runs; its epoch is set when all workers are there."""
+        return self._plan
+
+    @plan.setter
+    def plan(self, plan: StreamPlan) -> None:
+        self._plan = self.lineage.plan = self.progress.plan = plan
+
+    def stage(self, record: InstanceRecord) -> Stage:
+        """The stage that an instance is of."""
+        return self._plan.stages[self.stage_of[record.id]]
+
+    def held_by(self, instance: int) -> Held | None:
+        """The partition that an instance of the current assignment is; None if it is a source, or was replaced."""
+        record = self.members.instances.get(instance)
+        return None if record is None else self.held.get((self.stage_of[instance], record.index))
+
+    def of_kind(self, kind: Kind) -> list[Held]:
+        """Partitions of all stages with state, or of all sinks."""
+        return [h for h in self.held.values() if h.stage.kind is kind]
+
+    def restarts_at(self, stage: int) -> int:
+        """The version that lost state of a stage is computed from."""
+        return self._plan.restarts_at(self.keep[stage], self.progress.safe)
+
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    def miss(self) -> None:
+        """Something is lost."""
+        self.disturbed = self.news.missed = True
+
+    def open(self, through: int) -> None:
+        """The tasks of all intervals through one wait for their inputs from now on."""
+        while self.lineage.opened < through:
+            number = self.lineage.opened + 1
+            tasks = self.lineage.open(number)
+            self.news.opened += tasks
+            last = self.now_s if self._plan.batch else self._tick_s(self._plan.last_tick(number))
+            names = {t.name for t in tasks}
+            self.progress.intervals[number] = Interval(number, names, len(names), min(last, self.now_s))
+
+    def _tick_s(self, tick: int) -> float:
+        return self._plan.epoch_s + tick * self._plan.settings.tick_ms / 1000
+
+    def locate(self, name: Name, worker: int) -> Task | None:
+        """A task's blocks have come; the task, if it was wanted."""
+        self.news.located.append(name)
+        return self.lineage.finish(name, worker)
+
+    def rerun(self, held: Held) -> None:
+        """All intervals that a partition has not done are to be done by it, in order."""
+        assert held.done is not None
+        self.news.everything, self.news.missed = True, self.disturbed
+        for name in [n for n in self.lineage.tasks if (n.stage, n.partition) == (held.stage.id, held.partition)]:
+            del self.lineage.tasks[name]
+        held.told = held.done
+        for interval in range(held.done + 1, self.lineage.opened + 1):
+            name = Name(held.stage.id, interval, held.partition)
+            self.lineage.want(name, again=not self.progress.lacks(name))
+
+    def untell(self, name: Name) -> None:
+        """A partition's orders from an interval on are to be given again."""
+        if (held := self.held.get((name.stage, name.partition))) is not None:
+            held.told = max(held.done or 0, min(held.told, name.interval - 1))
+            for other in self.lineage.tasks.values():
+                same = (other.name.stage, other.name.partition) == (name.stage, name.partition)
+                if same and other.name.interval >= name.interval:
+                    other.worker = None

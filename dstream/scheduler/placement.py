@@ -1,0 +1,103 @@
+"""Where sources, state and sinks live, and where they go when their worker is lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from dstream.plan import Kind, Stage
+from dstream.protocol import Place, Resume
+from dstream.scheduler.ledger import Held, Ledger
+from elastic.coordinator.ending import Ending
+from elastic.coordinator.events import Journal
+from elastic.coordinator.membership import InstanceRecord
+from elastic.keys import KeyInterval
+from elastic.protocol import Finish, Send, Start
+
+
+class Placement:
+    """The part of the scheduler that puts partitions on workers."""
+
+    def __init__(self, ledger: Ledger, ending: Ending) -> None:
+        self._ledger, self._ending = ledger, ending
+
+    def deploy(self, workers: list[int]) -> list[object]:
+        """Place sources, state and sinks, each stage's partitions in turn round the workers."""
+        actions: list[object] = []
+        for stage in self._ledger.plan.stages:
+            shift = 1 if stage.kind is Kind.SINK else 0  # a sink outlives the source that feeds it
+            for partition in range(stage.partitions):
+                if stage.kind is not Kind.TASK:
+                    worker = workers[(partition + shift) % len(workers)]
+                    actions += self._place(stage, partition, worker, generation=1, cause="")
+        return [Journal("deploy", {"workers": workers}), *actions]
+
+    def move(self, cause: str) -> list[object]:
+        """What lived on lost workers lives on the others from now on, spread over all of them.
+
+        Source: D-Streams §4.2, parallel recovery.
+        """
+        members = self._ledger.members
+        lost = {w.id for w in members.workers.values() if w.lost}
+        gone = sorted((r for r in members.instances.values() if r.worker in lost), key=lambda r: r.id)
+        if not gone or not members.live:
+            return []
+        actions: list[object] = [
+            Journal("reconfigure", {"cause": cause, "operator": r.operator, "new": [r.index]}) for r in gone
+        ]
+        share = Counter(dict.fromkeys(members.live, 0))
+        for record in gone:
+            load = members.load()
+            worker = min(share, key=lambda w: (share[w], load[w], w))
+            share[worker] += 1
+            actions += self.replace(record, worker, cause)
+        return [*actions, Journal("moved", {"cause": cause})]
+
+    def replace(self, record: InstanceRecord, worker: int, cause: str) -> list[object]:
+        """Another incarnation of a partition takes over, on this worker."""
+        ledger = self._ledger
+        del ledger.members.instances[record.id]
+        stage = ledger.plan.stages[ledger.stage_of.pop(record.id)]
+        ledger.miss()
+        return self._place(stage, record.index, worker, generation=record.version + 1, cause=cause)
+
+    def _place(self, stage: Stage, partition: int, worker: int, *, generation: int, cause: str) -> list[object]:
+        """A partition of a stage that lives somewhere lives on a worker from now on."""
+        ledger = self._ledger
+        record = InstanceRecord(
+            ledger.members.new_id(), stage.operator, partition, self._interval(stage, partition), generation, worker,
+            cause=cause,
+        )  # fmt: skip
+        ledger.members.instances[record.id] = record
+        ledger.stage_of[record.id] = stage.id
+        if stage.kind is Kind.SOURCE:
+            return self._start_source(stage, record)
+        held = ledger.held[stage.id, partition] = Held(stage, partition, record)
+        if stage.kind is Kind.SINK:
+            return [Send(worker, self._start(record))]
+        held.done = held.told = ledger.restarts_at(stage.id)
+        ledger.rerun(held)
+        return [Send(worker, Place(ledger.epoch, record.id, stage.id, partition, held.done, cause))]
+
+    def _interval(self, stage: Stage, partition: int) -> KeyInterval:
+        plan = self._ledger.plan
+        if stage.kind is Kind.SOURCE:
+            return plan.partition_interval(stage.operator, partition)
+        return plan.key_interval(stage, partition)
+
+    def _start(self, record: InstanceRecord) -> Start:
+        ledger = self._ledger
+        final = None if ledger.finish is None else Finish(ledger.epoch, record.id, *ledger.finish)
+        return Start(
+            ledger.epoch, record.id, record.operator, record.index, record.interval, record.version, record.version,
+            None, None, (), final, record.cause,
+        )  # fmt: skip
+
+    def _start_source(self, stage: Stage, record: InstanceRecord) -> list[object]:
+        """A receiver goes on after the last interval that was closed; tasks read lost blocks again."""
+        ledger = self._ledger
+        closed = ledger.closed.setdefault((stage.id, record.index), 0)
+        tick = 0 if ledger.plan.batch else ledger.plan.last_tick(closed)
+        if ledger.finish is not None:
+            tick = min(tick, ledger.finish[0])  # the last interval may be cut short
+        resume = Send(record.worker, Resume(ledger.epoch, record.id, tick))
+        return [resume, Send(record.worker, self._start(record)), *self._ending.told(record)]
