@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Any
 
@@ -12,10 +12,12 @@ from dstream.flow import Channel
 from dstream.local import clean_run
 from dstream.plan import Input, Kind, Stage, StreamPlan
 from elastic.arguments import check_name
-from elastic.callables import caller
+from elastic.callables import add_query_room, caller
 from elastic.connectors.base import Sink, Source
 from elastic.errors import QueryError
 from elastic.plan import OperatorPlan, Settings
+
+add_query_room(__file__)
 
 
 @dataclass(eq=False)
@@ -25,6 +27,7 @@ class Draft:
     Attributes:
         name: Of its operator.
         like: The stage that it has as many partitions as; None for the usual number, ``ONE`` for one.
+        tasks: So many partitions were asked for; None if none were.
         logic: The source or the sink; of other stages what makes the dataset.
         every: Only intervals that are multiples of this give rows.
     """
@@ -36,6 +39,7 @@ class Draft:
     inputs: tuple[Input, ...] = ()
     like: int | None = None
     every: int = 1
+    tasks: int | None = None
     channels: list[Channel] = field(default_factory=list)
 
     def channel(self, channel: Channel) -> int:
@@ -75,7 +79,7 @@ class StreamGraph:
 
     def add(
         self, name: str, kind: Kind, logic: Any, inputs: Sequence[Input] = (), *,
-        like: int | None = None, every: int = 1, given: str | None = None,
+        like: int | None = None, every: int = 1, tasks: int | None = None, given: str | None = None,
     ) -> Draft:  # fmt: skip
         """A stage under a name of its own.
 
@@ -88,7 +92,7 @@ class StreamGraph:
             check_name("an operator", given)
             if given in self._names:
                 raise QueryError(f"{caller()}: the name {given!r} is taken; give this one another")
-        draft = Draft(len(self.drafts), self.unique(given or name), kind, logic, tuple(inputs), like, every)
+        draft = Draft(len(self.drafts), self.unique(given or name), kind, logic, tuple(inputs), like, every, tasks)
         self.drafts.append(draft)
         return draft
 
@@ -111,6 +115,34 @@ class StreamGraph:
                 "end a stream with save(sink), pprint() or foreach_rdd(…)"
             )
 
+    def needed(self) -> StreamGraph:
+        """The stages and channels that lead to an output: nothing else is computed, nor read."""
+        found = StreamGraph(self.name)
+        found.adopt([d for d in self.drafts if d.kind is Kind.SINK], self)
+        return found
+
+    def adopt(self, ends: Sequence[Draft], of: StreamGraph) -> Mapping[int, Draft]:
+        """Stages of another graph and all that they read, as stages of this one; by the numbers that they had."""
+        read: dict[int, set[int]] = {draft.id: set() for draft in ends}
+        for draft in reversed(of.drafts):
+            if draft.id in read:
+                for input in draft.inputs:
+                    read.setdefault(input.stage, set()).add(input.channel)
+        mine: dict[int, Draft] = {}
+        channels: dict[tuple[int, int], int] = {}
+        for draft in of.drafts:
+            if draft.id not in read:
+                continue
+            inputs = [replace(i, stage=mine[i.stage].id, channel=channels[i.stage, i.channel]) for i in draft.inputs]
+            like = draft.like if draft.like in {None, ONE} else mine[draft.like].id
+            copy = self.add(
+                draft.name, draft.kind, draft.logic, inputs, like=like, every=draft.every, tasks=draft.tasks
+            )
+            mine[draft.id] = copy
+            for number in sorted(read[draft.id]):
+                channels[draft.id, number] = copy.channel(draft.channels[number]) if draft.channels else number
+        return mine
+
     def plan(
         self, workers: int, settings: Settings, *, interval_ticks: int, checkpoint_intervals: int, tasks: int,
         retries: int = 2, batch: bool = False,
@@ -123,7 +155,7 @@ class StreamGraph:
         self.check()
         operators: dict[str, OperatorPlan] = {}
         stages: list[Stage] = []
-        for draft in self.drafts:
+        for draft in self.needed().drafts:
             partitions = self._partitions(draft, workers, settings, tasks, operators, stages)
             logic = None
             if draft.kind in {Kind.TASK, Kind.STATE}:
@@ -152,7 +184,7 @@ class StreamGraph:
             count = min(workers, groups) if sink.parallel else 1
             operators[draft.name] = OperatorPlan(draft.name, "sink", sink, count)
             return count
-        count = min(tasks, groups)
+        count = min(draft.tasks or tasks, groups)
         if draft.like is not None:
             count = 1 if draft.like == ONE else stages[draft.like].partitions
         if draft.kind is Kind.STATE:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dstream.datasets import Bounded
@@ -70,8 +70,9 @@ class RDD(RowSteps["RDD"], ByKeySteps["RDD"], JoinSteps["RDD"], Bounded):
     def collect(self) -> list[Any]:
         """All rows: partition after partition, those that were shuffled in canonical order of their keys."""
         graph = StreamGraph("batch")
-        graph.drafts = list(self._context.graph.drafts)
-        graph.add("collect", Kind.SINK, _Collect(), [Input(*self._at.feed(keyed=False), Reach.KEYS)])
+        mine = graph.adopt([self._at.draft], self._context.graph)
+        at = replace(self._at, draft=mine[self._at.draft.id])
+        graph.add("collect", Kind.SINK, _Collect(), [Input(*at.feed(keyed=False), Reach.KEYS)])
         plan = graph.plan(
             PARTITIONS, Settings(), interval_ticks=1, checkpoint_intervals=1, tasks=PARTITIONS, batch=True
         )

@@ -96,11 +96,16 @@ class _Running(KeyedState):
 
 @dataclass(frozen=True)
 class Updating:
-    """``update_state_by_key``: the function is called for every key in every interval; None drops the key."""
+    """``update_state_by_key``: the function is called for every key in every interval; None drops the key.
+
+    Attributes:
+        every: It is called in intervals only that are multiples of this: those in which its input has rows.
+    """
 
     name: str
     function: Callable[[list[Any], Any], Any]
     initial: tuple[tuple[Any, Any], ...] = ()
+    every: int = 1
 
     def __call__(self, context: LogicContext) -> Dataset:
         return _Updating(self, context)
@@ -109,10 +114,12 @@ class Updating:
 class _Updating(KeyedState):
     def __init__(self, made_by: Updating, context: LogicContext) -> None:
         super().__init__(made_by.name, context)
-        self._function = made_by.function
+        self._function, self._every = made_by.function, made_by.every
         self.values = _mine(made_by.initial, context)
 
     def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
+        if given.interval % self._every and not given.final:
+            return self.given([], wanted)
         news = by_key(together(everything(given)))
         keys = [*self.values, *(key for key in news if key not in self.values)]
         values: dict[Any, Any] = {}

@@ -12,13 +12,12 @@ from typing import Any
 
 from dstream.datasets import SNAPSHOT, Bounded, How
 from dstream.flow import Merging, as_pairs
-from dstream.plan import Kind
 from dstream.state import Running, Tracking, Updating
 from dstream.streams.by_key import ByKeySteps
 from dstream.streams.joins import JoinSteps, joined_with
 from dstream.streams.outputs import Outputs
 from dstream.streams.rows import RowSteps
-from dstream.streams.stages import At, Builds, all_in_one, checked_merging, counted
+from dstream.streams.stages import At, Builds, all_in_one, checked_merging, counted, stateful
 from dstream.streams.windows import WindowSteps, whole_intervals
 from elastic.callables import add_query_room, caller, check_function, check_shippable, describe, shortened
 from elastic.errors import QueryError
@@ -85,7 +84,9 @@ class DStream(
         as_pairs(list(pairs), 0, "initial")
         check_shippable("initial", pairs)
         label = f"update_state_by_key({describe(update)})"
-        return self._stateful("update_state_by_key", Updating(label, update, pairs), None, name).snapshots()
+        return self._stateful(
+            "update_state_by_key", Updating(label, update, pairs, self._at.every), None, name
+        ).snapshots()
 
     def track(
         self, initialize: Callable[[Any, Any], Any], update: Callable[[Any, Any, Any], Any],
@@ -127,8 +128,7 @@ class DStream(
         return super()._join(how, other)
 
     def _stateful(self, call: str, dataset: Any, merging: Merging | None, name: str | None) -> StateStream:
-        draft = self._context.graph.add(call, Kind.STATE, dataset, [self._at.shuffled(merging)], given=name)
-        return StateStream(self._context, At(draft, by_key=True))
+        return StateStream(self._context, stateful(self._context, call, dataset, self._at, merging, name=name))
 
 
 class StateStream(DStream):

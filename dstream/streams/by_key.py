@@ -11,7 +11,8 @@ from dstream.datasets import Grouped, Union
 from dstream.flow import Merging
 from dstream.streams.base import S, Steps
 from dstream.streams.stages import checked_merging, moved, reduced, second, wide
-from elastic.callables import add_query_room, check_function
+from elastic.callables import add_query_room, caller, check_function, shortened
+from elastic.errors import QueryError
 
 add_query_room(__file__)
 
@@ -43,14 +44,28 @@ class ByKeySteps(Steps[S]):
         combined = self._at.then("map_partitions", "combine_by_key()", partial(_combine, create, merge_value))
         return self._new(reduced(self._context, combined, Merging("combine_by_key", merge_combiners)))
 
-    def partition_by_key(self) -> S:
-        """The same pairs, all of one key in one partition; what follows by key needs no further shuffle."""
-        return self._new(wide(self._context, "partition_by_key", Union(), [(self._at, None)]))
+    def partition_by(self, partitions: int | None = None) -> S:
+        """The same pairs, all of one key in one partition; what follows by key needs no further shuffle.
 
-    def repartition(self) -> S:
-        """The same rows, spread evenly over all tasks."""
+        Args:
+            partitions: How many there are, and how many tasks each step by key after this one has; as many as of all
+                others if None. At most as many as key groups.
+
+        Raises:
+            QueryError: ``partitions`` is no positive number.
+        """
+        tasks = _checked("partition_by", partitions)
+        return self._new(wide(self._context, "partition_by", Union(), [(self._at, None)], tasks=tasks))
+
+    def repartition(self, partitions: int | None = None) -> S:
+        """The same rows, spread evenly over so many partitions; over all tasks if None.
+
+        Raises:
+            QueryError: ``partitions`` is no positive number.
+        """
+        tasks = _checked("repartition", partitions)
         numbered = self._at.then("map_partitions_with_index", "repartition()", _numbered)
-        spread = wide(self._context, "repartition", Union(), [(numbered, None)])
+        spread = wide(self._context, "repartition", Union(), [(numbered, None)], tasks=tasks)
         return self._new(spread.then("map", "repartition()", second))
 
     def cache(self) -> S:
@@ -59,6 +74,14 @@ class ByKeySteps(Steps[S]):
         return self._new(moved(self._context, "cache", at, keyed=at.by_key, every=at.every))
 
     persist = cache
+
+
+def _checked(call: str, partitions: Any) -> int | None:
+    if partitions is None or (type(partitions) is int and partitions > 0):
+        return partitions
+    raise QueryError(
+        f"{caller()}: {call}({shortened(partitions)}) takes how many partitions there are to be: 1 or more"
+    )
 
 
 def _numbered(partition: int, rows: Iterable[Any]) -> list[tuple[tuple[int, int], Any]]:

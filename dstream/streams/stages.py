@@ -52,6 +52,7 @@ class At:
         pieces: Narrow steps after it.
         by_key: Its partitions are by key group, and the pieces have left keys alone.
         every: It has rows in intervals only that are multiples of this.
+        tasks: How many partitions by key it has; None for the usual number.
     """
 
     draft: Draft
@@ -59,6 +60,7 @@ class At:
     pieces: tuple[Piece, ...] = ()
     by_key: bool = False
     every: int = 1
+    tasks: int | None = None
 
     def then(self, kind: PieceKind, name: str, function: Any, *, keeps_keys: bool = False) -> At:
         """After one more narrow step, which errors call by ``name``."""
@@ -69,9 +71,10 @@ class At:
         """The stage and channel that a reader of the rows reads."""
         return self.draft.id, self.draft.channel(Channel(self.view, self.pieces, keyed, merging))
 
-    def shuffled(self, merging: Merging | None = None) -> Input:
-        """All of a key in one partition; where they lie so already, without a shuffle."""
-        return Input(*self.feed(keyed=True, merging=merging), Reach.SAME if self.by_key else Reach.KEYS)
+    def shuffled(self, tasks: int | None, merging: Merging | None = None) -> Input:
+        """All of a key in one of so many partitions; where they lie so already, without a shuffle."""
+        here = self.by_key and self.tasks == tasks
+        return Input(*self.feed(keyed=True, merging=merging), Reach.SAME if here else Reach.KEYS)
 
 
 def source_at(context: Builds, source: Source, name: str, *, given: str | None = None) -> At:
@@ -83,12 +86,24 @@ def source_at(context: Builds, source: Source, name: str, *, given: str | None =
 
 
 def wide(
-    context: Builds, call: str, dataset: Any, inputs: Sequence[tuple[At, Merging | None]], *, name: str | None = None
+    context: Builds, call: str, dataset: Any, inputs: Sequence[tuple[At, Merging | None]], *,
+    name: str | None = None, tasks: int | None = None,
+) -> At:  # fmt: skip
+    """A stage by key: behind a shuffle, unless the rows are by key already, in as many partitions as asked for."""
+    tasks = tasks or next((at.tasks for at, _ in inputs if at.by_key), None)
+    found = [at.shuffled(tasks, merging) for at, merging in inputs]
+    draft = context.graph.add(call, Kind.TASK, plain(dataset), found, tasks=tasks, given=name)
+    return At(draft, by_key=True, every=max(at.every for at, _ in inputs), tasks=tasks)
+
+
+def stateful(
+    context: Builds, call: str, dataset: Any, at: At, merging: Merging | None = None, *, name: str | None = None
 ) -> At:
-    """A stage by key: behind a shuffle, unless the rows are by key already."""
-    found = [at.shuffled(merging) for at, merging in inputs]
-    draft = context.graph.add(call, Kind.TASK, plain(dataset), found, given=name)
-    return At(draft, by_key=True, every=max(at.every for at, _ in inputs))
+    """A stage by key whose state stays on its worker."""
+    tasks = at.tasks if at.by_key else None
+    inputs = [at.shuffled(tasks, merging)]
+    draft = context.graph.add(call, Kind.STATE, dataset, inputs, every=at.every, tasks=tasks, given=name)
+    return At(draft, by_key=True, every=at.every, tasks=tasks)
 
 
 def reduced(context: Builds, at: At, merging: Merging, *, name: str | None = None) -> At:
@@ -101,14 +116,14 @@ def narrow(context: Builds, call: str, dataset: Any, at: At, *, name: str | None
     """A stage by key over rows that are by key."""
     inputs = [Input(*at.feed(keyed=True), Reach.SAME)]
     draft = context.graph.add(call, Kind.TASK, plain(dataset), inputs, like=at.draft.id, given=name)
-    return At(draft, by_key=True, every=at.every)
+    return At(draft, by_key=True, every=at.every, tasks=at.tasks)
 
 
 def moved(context: Builds, call: str, at: At, back: tuple[int, ...] = (0,), *, keyed: bool, every: int) -> At:
     """The same rows in the same partitions, of other intervals: those so many intervals back, oldest first."""
     inputs = [Input(*at.feed(keyed=keyed), Reach.SAME, back)]
     draft = context.graph.add(call, Kind.TASK, plain(Union()), inputs, like=at.draft.id, every=every)
-    return At(draft, by_key=at.by_key and keyed, every=every)
+    return At(draft, by_key=at.by_key and keyed, every=every, tasks=at.tasks)
 
 
 def all_in_one(context: Builds, at: At, merging: Merging) -> At:

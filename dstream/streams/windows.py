@@ -87,7 +87,7 @@ class WindowSteps(Steps[S]):
     def group_by_key_and_window(self, length: str, slide: str | None = None) -> S:
         """One pair per key of a window: the list of its values, oldest first."""
         intervals, every = self._window("group_by_key_and_window", length, slide)
-        by_key = wide(self._context, "partition_by_key", Union(), [(self._at, None)])
+        by_key = wide(self._context, "partition_by", Union(), [(self._at, None)])
         at = self._windowed("group_by_key_and_window", by_key, intervals, every, keyed=True)
         return self._new(narrow(self._context, "group_by_key_and_window", Grouped(self._context.key_groups), at))
 
@@ -108,8 +108,10 @@ class WindowSteps(Steps[S]):
             inside = self._windowed(call, each, intervals, every, keyed=True)
             return narrow(self._context, call, Merged(merging, self._context.key_groups), inside, name=name)
         inputs = [Input(*each.feed(keyed=True), Reach.SAME, (intervals, 0))]
-        draft = self._context.graph.add(call, Kind.STATE, Sliding(merging, inverse), inputs, every=every, given=name)
-        return At(draft, by_key=True, every=every)
+        draft = self._context.graph.add(
+            call, Kind.STATE, Sliding(merging, inverse), inputs, every=every, tasks=each.tasks, given=name
+        )
+        return At(draft, by_key=True, every=every, tasks=each.tasks)
 
     def _windowed(self, call: str, at: At, intervals: int, every: int, *, keyed: bool = False) -> At:
         return moved(self._context, call, at, tuple(range(intervals - 1, -1, -1)), keyed=keyed, every=every)

@@ -115,7 +115,8 @@ def test_what_moves_rows_keeps_them(intervals: list[Rows]) -> None:
 
     for moved in (
         run(lambda s: s.repartition(), intervals),
-        run(lambda s: s.partition_by_key(), intervals),
+        run(lambda s: s.repartition(5), intervals),
+        run(lambda s: s.partition_by(), intervals),
         run(lambda s: s.cache(), intervals),
         run(lambda s: s.glom().flat_map(list), intervals),
         run(lambda s: s.map_partitions_with_index(lambda n, rows: rows), intervals),
@@ -226,6 +227,39 @@ def test_update_state_by_key_calls_for_every_key_and_drops_on_none(intervals: li
     found = run(lambda s: s.update_state_by_key(update, [("z", 4)]), intervals)
 
     assert counted(found) == counted(expected)
+
+
+@FEW
+@given(INTERVALS, st.integers(2, 3))
+def test_state_over_windows_that_slide_is_updated_when_they_slide(intervals: list[Rows], slide: int) -> None:
+    states: dict[Any, int] = {}
+    expected: list[Rows] = []
+    for each in windows(intervals, slide, slide):
+        if (len(expected) + 1) % slide == 0:
+            states = {k: states.get(k, 0) + 1 for k in {*states, *dict(each)}}
+        expected.append(list(states.items()) if (len(expected) + 1) % slide == 0 else [])
+
+    found = run(
+        lambda s: s.window(f"{slide}s", f"{slide}s").update_state_by_key(lambda _, calls: (calls or 0) + 1), intervals
+    )
+
+    assert counted(found) == counted(expected)
+
+
+@FEW
+@given(INTERVALS, st.integers(1, 4), st.integers(1, 4))
+def test_joins_and_state_of_streams_in_different_numbers_of_partitions(
+    intervals: list[Rows], one: int, other: int
+) -> None:
+    def build(s: DStream) -> DStream:
+        left, right = s.partition_by(one).reduce_by_key(max), s.reduce_by_key(min).partition_by(other)
+        return left.join(right).running_reduce(lambda _, new: new)
+
+    expected = [
+        [(k, (max(v), min(v))) for k in dict(each) if (v := [w for o, w in each if o == k])] for each in intervals
+    ]
+
+    assert counted(run(build, intervals)) == counted(expected)
 
 
 @FEW
