@@ -24,7 +24,7 @@ from elastic.errors import SinkError
 from elastic.plan import Plan
 from elastic.state.processing import StateTable
 from elastic.wire.control import codec
-from elastic.worker.shell import Surroundings, Worker, keep_freed_memory
+from elastic.worker.shell import Surroundings, make
 
 
 class DiskArchive(Archive):
@@ -151,7 +151,4 @@ def make_host(worker: int, plan: Plan, surroundings: Surroundings) -> TaskHost:
 
 def main(worker: int, address: str, coordinator: str) -> None:
     """Be a worker until told to end; the entry point of the process."""
-    keep_freed_memory()
-    pa.set_cpu_count(1)  # a worker is one core's worth; its neighbours are busy too
-    pa.set_io_thread_count(1)
-    Worker(worker, address, coordinator, os.getpid(), make_host, MESSAGES).run()
+    make(worker, address, coordinator, make_host, MESSAGES).run()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -64,6 +62,7 @@ from elastic.wire.control import (
     codec,
 )
 from elastic.wire.sockets import Hub
+from elastic.worker.allocator import keep_freed_memory, touch_memory
 from elastic.worker.checkpoint_files import CheckpointFiles
 from elastic.worker.disk import DiskFailed, DiskThread, Loaded, Persisted
 from elastic.worker.spill import SpillFiles
@@ -74,7 +73,6 @@ from elastic.worker.watchdog import Activity, Watchdog, dump_path
 TargetAnswer: TypeAlias = Opened | Committed | TargetFailed
 DiskAnswer: TypeAlias = Persisted | Loaded | DiskFailed
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 CHECKPOINTS = "checkpoints"
 """The folder of the job directory where they lie."""
 
@@ -297,6 +295,7 @@ class Worker:
         self._directory = Path(setup.directory)
         self._keep_log = setup.keep_log
         self._plan = plan
+        touch_memory(plan.settings.memory_bytes)
         self._hub.send(COORDINATOR, Ready(self.id))
 
     def _begin(self, begin: Begin) -> None:
@@ -454,21 +453,11 @@ def main(worker: int, address: str, coordinator: str) -> None:
     make(worker, address, coordinator).run()
 
 
-def make(worker: int, address: str, coordinator: str) -> Worker:
+def make(
+    worker: int, address: str, coordinator: str, make_host: MakeHost | None = None, messages: Sequence[type] = ()
+) -> Worker:
     """The worker that this process is to be, which has said hello; the process is made fit for it."""
     keep_freed_memory()
     pa.set_cpu_count(1)  # a worker is one core's worth; its neighbours are busy too
     pa.set_io_thread_count(1)
-    return Worker(worker, address, coordinator, os.getpid())
-
-
-def keep_freed_memory() -> None:
-    """Have glibc reuse large blocks instead of handing them back to the system after every tick.
-
-    Columns of a tick are a megabyte or so; fresh pages for each cost up to four times what the kernels do with them.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            libc = ctypes.CDLL(None)
-            libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
-            libc.mallopt(M_TRIM_THRESHOLD, 256 << 20)
+    return Worker(worker, address, coordinator, os.getpid(), make_host, messages)
