@@ -112,7 +112,7 @@ def replay(plan: StreamPlan, logs: Mapping[tuple[str, int], Sequence[LogEntry]])
         low = plan.partition_interval(stage.operator, partition).low
         key = (stage.operator, partition)
         mine = [e for e in logs[key] if plan.interval_of(e.tick) == number]
-        columns = [(e.tick, column) for e in mine for column in read_again(readers[key], e)]
+        columns = [(e.tick, chunk.rows) for e in mine for chunk in read_again(readers[key], e)]
         return tuple((tick, source_batch(low, column)) for tick, column in columns if len(column))
 
     run = LocalRun(plan, read)

@@ -210,6 +210,7 @@ class Graph:
     def _check_policies(self, on_error: Mapping[str, OnError]) -> None:
         """Return if every policy has its operator or step, and if what is to be diverted is read."""
         policies = {n.name: n.on_error for n in self.nodes.values() if isinstance(n.logic, Operator | TableJoin)}
+        policies |= {n.name: n.logic.errors for n in self.nodes.values() if n.kind == "source" and n.logic.errors}
         policies |= {e.key_name: "fail" for e in self._edges if e.key is not None}
         policies |= {s.name: s.on_error for e in self._edges for s in e.steps if s.kind in FALLIBLE}
         for name, policy in on_error.items():
@@ -248,8 +249,10 @@ class Graph:
         user_code = _runs_user_code(node) or any(_calls_user_code(e) for e in self._edges if e.producer == node.name)
         plan = OperatorPlan(node.name, node.kind, node.logic, instances, user_code=user_code)
         if node.kind == "source":
-            partitions = tuple(node.logic.partitions(min(settings.partitions or instances, settings.key_groups)))
-            return replace(plan, partitions=partitions, parallelism=min(instances, len(partitions)))
+            errors = settings.on_error.get(node.name)
+            source = node.logic if errors is None else node.logic.with_errors(errors)
+            partitions = tuple(source.partitions(min(settings.partitions or instances, settings.key_groups)))
+            return replace(plan, logic=source, partitions=partitions, parallelism=min(instances, len(partitions)))
         if node.kind == "sink":
             return replace(plan, parallelism=instances if node.logic.parallel else 1)
         logic, on_error = node.logic, settings.on_error.get(node.name, node.on_error)

@@ -9,8 +9,8 @@ from elastic.callables import caller, check_shippable, refuse_while_imported, sh
 from elastic.connectors.base import Source
 from elastic.errors import QueryError
 from elastic.graph import Graph, Path
-from elastic.plan import Plan, Settings
-from elastic.streams import Stream, named_outputs
+from elastic.plan import ERRORS, Plan, Settings
+from elastic.streams import Stream, diverted, named_outputs
 
 
 class Query:
@@ -44,7 +44,10 @@ class Query:
             )
         check_shippable(f"source {source.name!r}", source)
         node = self._graph.add("source", source, verb="source", name=name, default=source.name)
-        return Stream(self._graph, [Path(node.name)], str(node), named_outputs(self._graph, node))
+        outputs = named_outputs(self._graph, node)
+        if source.errors == "divert":
+            outputs |= diverted(self._graph, str(node), [Path(node.name, output=ERRORS)])
+        return Stream(self._graph, [Path(node.name)], str(node), outputs)
 
     def check(self) -> None:
         """Return if the query is complete.

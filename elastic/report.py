@@ -119,7 +119,7 @@ def added(failures: Iterable[FailedRecords]) -> tuple[FailedRecords, ...]:
     for found in failures:
         known = sums.get(found.where, FailedRecords(found.where, 0, 0, ""))
         skipped, diverted = known.skipped + found.skipped, known.diverted + found.diverted
-        sums[found.where] = FailedRecords(found.where, skipped, diverted, found.example)
+        sums[found.where] = FailedRecords(found.where, skipped, diverted, found.example or known.example)
     return tuple(sums.values())
 
 

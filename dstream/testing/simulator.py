@@ -98,7 +98,7 @@ class SimulatedArchive(Archive):
             self._readers[operator, partition] = plan.operators[operator].partitions[partition].open()
         reader, low = self._readers[operator, partition], plan.partition_interval(operator, partition).low
         entries = [e for e in self._machine.logs[operator, partition].entries if after < e.tick <= through]
-        columns = [(e.tick, column) for e in entries for column in read_again(reader, e)]
+        columns = [(e.tick, chunk.rows) for e in entries for chunk in read_again(reader, e)]
         return tuple((tick, source_batch(low, column)) for tick, column in columns if len(column))
 
 

@@ -12,8 +12,9 @@ from dstream.blocks import BlockStore, Name
 from dstream.operators import source_batch
 from dstream.plan import Kind, StreamPlan
 from dstream.protocol import Sealed
-from elastic.batch import Batch, Column
-from elastic.instance.source import SourceInstance
+from elastic.batch import Batch
+from elastic.connectors.base import Chunk
+from elastic.instance.source import SourceInstance, diverted
 from elastic.keys import KeyInterval
 from elastic.protocol import Command, Start, Tell
 
@@ -59,14 +60,16 @@ class Receiver(SourceInstance):
         return None if self._plan.batch else self._plan.last_tick(self._plan.interval_of(self.tau + 1))
 
     def emit(
-        self, tick: int, rows: Sequence[tuple[KeyInterval, Column]], *, final: bool = False, serve: bool = True
+        self, tick: int, read: Sequence[tuple[KeyInterval, Chunk]], *, final: bool = False, serve: bool = True
     ) -> list[Command]:
         """Add a tick to its interval's block; intervals that end with it or before it are sealed."""
         interval = self._plan.interval_of(tick)
         commands = [c for i in range(self._sealed + 1, interval) for c in self._seal(i, self._plan.last_tick(i))]
-        for key_interval, column in rows:
-            if len(column):
-                batch = source_batch(key_interval.low, column)
+        diverted(self.operator, tick, read, self.outputs.failures, divert=False)  # a plan that diverts is refused
+        self.failures += [(tick, *taken) for taken in self.outputs.failures.take()]
+        for key_interval, chunk in read:
+            if len(chunk.rows):
+                batch = source_batch(key_interval.low, chunk.rows)
                 self._rows.append((tick, batch))
                 self._records += len(batch)
                 self._size_bytes += batch.size_bytes

@@ -100,8 +100,8 @@ class DiskArchive(Archive):
         found = []
         for entry in self._entries_through(operator, partition, through):
             if after < entry.tick <= through:
-                columns = read_again(reader, entry)
-                found += [(entry.tick, source_batch(low, column)) for column in columns if len(column)]
+                chunks = read_again(reader, entry)
+                found += [(entry.tick, source_batch(low, chunk.rows)) for chunk in chunks if len(chunk.rows)]
         return tuple(found)
 
     def _reader(self, operator: str, partition: int) -> Reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -70,8 +71,8 @@ class Malformed(NamedTuple):
     """A record that could not be read, and that the error policy has left out of the rows.
 
     Attributes:
-        record: As it stands in the input, shortened if it is long.
-        place: Where that is, such as ``orders.jsonl, line 12``.
+        record: As it stands in the input.
+        place: Where that is, such as ``/data/orders.jsonl:12``.
         cause: What is wrong with it, and what was expected.
     """
 
@@ -89,8 +90,9 @@ class Chunk:
         position: Where the next read starts.
         size_bytes: Input bytes consumed.
         records: Records consumed, including those that a policy skipped.
-        skipped: Records that the error policy dropped or repaired.
-        malformed: What there is to say of the skipped ones, or of the first of them.
+        skipped: Records that the error policy left out, diverted ones not among them.
+        malformed: Where the source's ``errors`` are ``divert``, all that are; else the first that was skipped, or none.
+        repaired: Records that the error policy changed to make them readable.
         kept: For a source that cannot be read again, what ``Reader.recall`` makes the rows from; the input log keeps
             it. None for any other.
     """
@@ -101,6 +103,7 @@ class Chunk:
     records: int
     skipped: int = 0
     malformed: tuple[Malformed, ...] = ()
+    repaired: int = 0
     kept: bytes | None = None
 
 
@@ -123,15 +126,17 @@ class Reader(ABC):
         """The next records, at most about ``limit_bytes`` (at least one record); None if there is nothing now."""
 
     @abstractmethod
-    def reread(self, start: Position, end: Position) -> Column:
+    def reread(self, start: Position, end: Position) -> Column | Chunk:
         """Exactly the records that reads from ``start`` to ``end`` gave. Does not move the reader.
+
+        A chunk where some were left out: its ``rows``, ``skipped`` and ``malformed`` are those of the read.
 
         Raises:
             SourceError: The input is gone or has changed.
         """
 
-    def recall(self, kept: bytes) -> Column:
-        """The rows of a chunk from what the log kept of it; for a source that cannot be read again."""
+    def recall(self, kept: bytes) -> Column | Chunk:
+        """The same of a chunk from what the log kept of it; for a source that cannot be read again."""
         raise NotImplementedError
 
     def seek(self, position: Position) -> None:
@@ -162,6 +167,15 @@ class Source(ABC):
     name: str = "source"
     rate: Rate | None = None
     """Kept by the runtime: the limits given to ``read`` follow from it. Split evenly over the partitions."""
+    errors: str | None = None
+    """What becomes of a malformed record: ``fail``, ``skip``, ``divert`` or something of the source's own; None where
+    there is no choice. With ``divert``, what chunks have in ``malformed`` goes to the output ``errors``."""
+
+    def with_errors(self, errors: str) -> Source:
+        """The same source with another policy, before it is cut into partitions; only if it has one."""
+        other = copy(self)
+        other.errors = errors
+        return other
 
     @abstractmethod
     def partitions(self, count: int) -> Sequence[Partition]:
@@ -303,15 +317,17 @@ class LogEntry(NamedTuple):
         return [] if self.start == self.end else list(zip((self.start, *self.cuts), ends, strict=True))
 
 
-def read_again(reader: Reader, entry: LogEntry) -> list[Column]:
-    """The rows of each chunk that an entry is about, in order.
+def read_again(reader: Reader, entry: LogEntry) -> list[Chunk]:
+    """The chunks that an entry is about, in order; of each only what became of its records.
 
     Raises:
         SourceError: The input is gone or has changed.
     """
     if entry.kept:
-        return [reader.recall(kept) for kept in entry.kept]
-    return [reader.reread(start, end) for start, end in entry.chunks]
+        found = [reader.recall(kept) for kept in entry.kept]
+    else:
+        found = [reader.reread(start, end) for start, end in entry.chunks]
+    return [c if isinstance(c, Chunk) else Chunk(c, entry.end, 0, len(c)) for c in found]
 
 
 class SourceLog(Protocol):

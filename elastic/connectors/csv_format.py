@@ -14,7 +14,7 @@ import pyarrow.csv
 from elastic.connectors.bisection import parse_good_lines
 from elastic.connectors.column_types import Wanted, described, sample
 from elastic.connectors.files import first_line
-from elastic.connectors.lines import LineFormat, Parsed
+from elastic.connectors.lines import InvalidRecord, LineFormat, Parsed
 from elastic.errors import SourceError
 
 _BOM = b"\xef\xbb\xbf"
@@ -33,13 +33,13 @@ class CsvFormat(LineFormat):
     """
 
     wanted: Wanted = field(default_factory=Wanted)
-    fails: bool = True
+    errors: InvalidRecord = "fail"
     delimiter: str = ","
     header: bool = True
     names: tuple[str, ...] | None = None
     schema: pa.Schema | None = None
     source: str = "csv"
-    advice = "mend it, choose errors='skip', or say what the columns hold with types={...}"
+    advice = "mend it, choose errors='skip' or 'divert', or say what the columns hold with types={...}"
 
     def fitted(self, paths: Sequence[str]) -> CsvFormat:
         """With the names and types of the columns, told from the start of the first files unless all were given."""

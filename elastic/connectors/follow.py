@@ -11,15 +11,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
 from elastic.batch import Column
-from elastic.connectors.base import Chunk, Malformed, Partition, Position, Reader
+from elastic.connectors.base import Chunk, Partition, Position, Reader
 from elastic.connectors.files import FilePatterns
-from elastic.connectors.lines import READ_AT_MOST_BYTES, LineFormat, Parsed, Piece, first_lines, line_of, pread, shown
+from elastic.connectors.lines import (
+    READ_AT_MOST_BYTES,
+    LineFormat,
+    Piece,
+    chunk_of,
+    first_lines,
+    lines_of,
+    pread,
+    told,
+    told_of,
+)
 from elastic.errors import SourceError
 from elastic.keys import key_hash
 
@@ -98,11 +108,23 @@ class _Tail:
         self.mark = mark
         self.truncated = mark.file.truncated if mark else 0
         self.size_bytes, self.grew_at = -1, 0.0
+        self._counted = (0, 1)  # offset and line number of the line that was asked for last
 
     @property
     def offset(self) -> int:
         """Bytes read."""
         return 0 if self.mark is None else self.mark.offset
+
+    def line_at(self, offset: int) -> int:
+        """Number of the line that begins there, from 1; reads what was not counted yet."""
+        at, line = self._counted if self._counted[0] <= offset else (0, 1)
+        while at < offset:
+            block = pread(self.file, min(1 << 20, offset - at), at)
+            if not block:
+                break
+            line, at = line + block.count(b"\n"), at + len(block)
+        self._counted = offset, line
+        return line
 
 
 class FollowReader(Reader):
@@ -154,21 +176,27 @@ class FollowReader(Reader):
                 read.append((tail, piece))
         if not read:
             return None
-        parsed = self._parse(read)
+        size_bytes = sum(piece.end - piece.start for _, piece in read)
+        chunk = self._parsed(read, size_bytes)
         for tail, piece in read:
             file = tail.mark.file if tail.mark else _identity(tail.file, min(HEAD_BYTES, piece.end), tail.truncated)
             tail.mark = Mark(file, piece.end, _checksum(piece, tail.mark))
-        size_bytes = sum(piece.end - piece.start for _, piece in read)
-        self._line_bytes += 0.2 * (size_bytes / max(1, parsed.records) - self._line_bytes)
-        malformed = tuple(self._malformed(read, line) for line in parsed.bad[:1])
-        skipped = parsed.repaired + len(parsed.bad)
-        return Chunk(parsed.rows, self._position(), size_bytes, parsed.records, skipped, malformed)
+        self._line_bytes += 0.2 * (size_bytes / max(1, chunk.records) - self._line_bytes)
+        return replace(chunk, position=self._position())
 
-    def reread(self, start: Position, end: Position) -> Column:
+    def reread(self, start: Position, end: Position) -> Column | Chunk:
         """The lines by which the files were read on between two positions."""
         before = {mark.file: mark for mark in _marks(start)}
-        read = [self._read_again(mark, before.get(mark.file)) for mark in _marks(end)]
-        return self._parse([part for part in read if part is not None]).rows
+        read: list[tuple[_Tail, Piece]] = []
+        try:
+            for mark in _marks(end):
+                read += self._read_again(mark, before.get(mark.file))
+            chunk = self._parsed(read, 0)
+        finally:
+            for tail, _ in read:
+                if tail not in self._tails:
+                    os.close(tail.file)
+        return chunk if chunk.malformed else chunk.rows
 
     def notices(self) -> Sequence[str]:
         """Files that were truncated, replaced or are gone."""
@@ -298,47 +326,39 @@ class FollowReader(Reader):
     def _position(self) -> Position:
         return [n for tail in self._tails if tail.mark for n in (*tail.mark.file, tail.mark.offset, tail.mark.checksum)]
 
-    def _read_again(self, mark: Mark, before: Mark | None) -> tuple[_Tail, Piece] | None:
-        """The lines of a file between two marks; None if there are none."""
+    def _read_again(self, mark: Mark, before: Mark | None) -> list[tuple[_Tail, Piece]]:
+        """The lines of a file between two marks, if there are any; the file is open then."""
         start = before.offset if before else 0
         if mark.offset <= start:
-            return None
+            return []
         known = next((tail for tail in self._tails if tail.mark and tail.mark.file == mark.file), None)
-        found = (known.path, known.file) if known else self._find(mark.file)
-        if found is not None:
-            tail = _Tail(*found, mark)
-            try:
-                start = start or self._header_bytes(tail)
-                text = pread(tail.file, mark.offset - start, start)
-            finally:
-                if known is None:
-                    os.close(tail.file)
+        found = None if known else self._find(mark.file)
+        tail = _Tail(*found, mark) if found else known
+        if tail is not None:
+            start = start or self._header_bytes(tail)
+            text = pread(tail.file, mark.offset - start, start)
             piece = Piece(text if text.endswith(b"\n") else text + b"\n", start, mark.offset)
             if len(text) == mark.offset - start and _checksum(piece, before) == mark.checksum:
-                return tail, piece
+                return [(tail, piece)]
+            if known is None:
+                os.close(tail.file)
         raise SourceError(
             f"{self._format.source}: bytes {start} to {mark.offset} of a followed file are needed again, but it is "
-            f"gone, or they have changed ({found[0] if found else f'inode {mark.file.inode}'}); leave rotated files "
+            f"gone, or they have changed ({tail.path if tail else f'inode {mark.file.inode}'}); leave rotated files "
             "beside the others, as they are, until a checkpoint has covered them"
         )
 
-    def _parse(self, read: Sequence[tuple[_Tail, Piece]]) -> Parsed:
-        parsed = self._format.parse(b"".join([piece.text for _, piece in read]))
-        if parsed.bad and self._format.fails:
-            first = self._malformed(read, parsed.bad[0])
-            raise SourceError(f"{first.place}: {first.cause}: {first.record}; {self._format.advice}")
-        return parsed
+    def _parsed(self, read: Sequence[tuple[_Tail, Piece]], size_bytes: int) -> Chunk:
+        """What was read of some files; its position is not told."""
+        pieces = [piece for _, piece in read]
+        parsed = self._format.parse(b"".join([piece.text for piece in pieces]))
+        bad = lines_of(pieces, told_of(self._format, parsed))
+        placed = [(line, self._name(read[n][0]), read[n][0].line_at(at), at) for n, at, line in bad]
+        return chunk_of(self._format, parsed, [], size_bytes, told(self._format, placed))
 
-    def _malformed(self, read: Sequence[tuple[_Tail, Piece]], number: int) -> Malformed:
-        """What there is to say of a bad line, counted through all that was read."""
-        at = 0
-        while (lines := read[at][1].text.count(b"\n")) <= number:
-            number, at = number - lines, at + 1
-        tail, piece = read[at]
-        at, line = line_of([piece], number)
-        before = pread(tail.file, at, 0).count(b"\n")
-        place = f"{self._format.source}: {tail.path!r}, line {before + 1} (at byte {at})"
-        return Malformed(shown(line), place, self._format.cause(line))
+    def _name(self, tail: _Tail) -> str:
+        """What a file is called where a bad line is told of; a diverted one is the same however the file is renamed."""
+        return f"inode {os.fstat(tail.file).st_ino}" if self._format.errors == "divert" else tail.path
 
 
 def _marks(position: Position) -> list[Mark]:

@@ -14,7 +14,7 @@ import pyarrow.json
 
 from elastic.connectors.bisection import parse_good_lines
 from elastic.connectors.column_types import Wanted, described, sample
-from elastic.connectors.lines import LineFormat, Parsed
+from elastic.connectors.lines import InvalidRecord, LineFormat, Parsed
 from elastic.errors import SourceError
 
 _BOM = b"\xef\xbb\xbf"
@@ -32,10 +32,10 @@ class JsonFormat(LineFormat):
     """
 
     wanted: Wanted = field(default_factory=Wanted)
-    fails: bool = True
+    errors: InvalidRecord = "fail"
     schema: pa.Schema | None = None
     source: str = "json_lines"
-    advice = "mend it, choose errors='skip', or say what the fields are with types={...}"
+    advice = "mend it, choose errors='skip' or 'divert', or say what the fields are with types={...}"
 
     def fitted(self, paths: Sequence[str]) -> JsonFormat:
         """With the types of the columns, told from the start of the first files unless all were given."""

@@ -11,15 +11,18 @@ import os
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
 from elastic.batch import Column
 from elastic.connectors.base import Chunk, Malformed, Partition, Position, Reader
 from elastic.errors import SourceError
+
+InvalidRecord: TypeAlias = Literal["fail", "skip", "divert"]
+"""What becomes of a line that is no record."""
 
 READ_AT_MOST_BYTES = 1 << 30
 """The offsets of an Arrow string column have 31 bits."""
@@ -51,12 +54,12 @@ class LineFormat(ABC):
 
     Attributes:
         source: Name of the source, for errors.
-        fails: Whether a bad line ends the job.
+        errors: What becomes of a bad line.
         advice: What the user can do about a bad line.
     """
 
     source: str
-    fails: bool
+    errors: str
     advice: str
 
     @abstractmethod
@@ -74,6 +77,10 @@ class LineFormat(ABC):
             SourceError: What the records are cannot be told from the files.
         """
         return self
+
+    def with_errors(self, errors: str) -> Self:
+        """The same format with another policy."""
+        return replace(self, errors=errors)  # type: ignore[type-var]
 
     def header_bytes(self, path: str, head: bytes) -> int:
         """How many bytes at the start of a file come before its first record; ``head`` is its first line.
@@ -127,6 +134,7 @@ class LineReader(Reader):
         self._end = self._starts[-1] * partition.repeat
         self._line_bytes = 64.0  # running mean, for reading about as much as a limit in records needs
         self._path, self._file = "", -1
+        self._counted = ("", 0, 1)  # file, offset and line number of the line that was placed last
         self.seek(0)
 
     def seek(self, position: Position) -> None:
@@ -146,13 +154,12 @@ class LineReader(Reader):
             enough = int(1.25 * self._line_bytes * limit_records) + 1
             pieces = first_lines(self._gather(min(limit, enough)), max(1, limit_records))
         start, end = self._position, pieces[-1].end
-        parsed = self._parse(pieces)
-        self._line_bytes += 0.2 * ((end - start) / max(1, parsed.records) - self._line_bytes)
+        chunk = self._parsed(pieces, end)
+        self._line_bytes += 0.2 * ((end - start) / max(1, chunk.records) - self._line_bytes)
         self.seek(end)
-        malformed = tuple(self._malformed(pieces, line) for line in parsed.bad[:1])
-        return Chunk(parsed.rows, end, end - start, parsed.records, parsed.repaired + len(parsed.bad), malformed)
+        return chunk
 
-    def reread(self, start: Position, end: Position) -> Column:
+    def reread(self, start: Position, end: Position) -> Column | Chunk:
         """The lines between two positions that reads began or ended at."""
         assert isinstance(start, int)
         assert isinstance(end, int)
@@ -161,7 +168,8 @@ class LineReader(Reader):
             piece, _ = self._piece(start, end - start)
             pieces.append(piece)
             start = piece.end
-        return self._parse(pieces).rows
+        chunk = self._parsed(pieces, end)
+        return chunk if chunk.malformed else chunk.rows
 
     def close(self) -> None:
         """Close the file that is open, if any."""
@@ -228,25 +236,28 @@ class LineReader(Reader):
             )
         return text
 
-    def _parse(self, pieces: Sequence[Piece]) -> Parsed:
+    def _parsed(self, pieces: Sequence[Piece], end: int) -> Chunk:
+        """What the pieces hold, through the position ``end``."""
         parsed = self._format.parse(b"".join([piece.text for piece in pieces]))  # no copy if there is only one
-        if parsed.bad and self._format.fails:
-            first = self._malformed(pieces, parsed.bad[0])
-            raise SourceError(f"{first.place}: {first.cause}: {first.record}; {self._format.advice}")
-        return parsed
+        bad = lines_of(pieces, told_of(self._format, parsed))
+        malformed = told(self._format, [(line, *self._place(start)) for _, start, line in bad])
+        return chunk_of(self._format, parsed, end, end - pieces[0].start if pieces else 0, malformed)
 
-    def _malformed(self, pieces: Sequence[Piece], number: int) -> Malformed:
-        start, line = line_of(pieces, number)
-        return Malformed(shown(line), self._where(start), self._format.cause(line))
-
-    def _where(self, position: int) -> str:
-        """File, line number and offset of the line at ``position``, for errors; reads the file from its start."""
+    def _place(self, position: int) -> tuple[str, int, int]:
+        """File, line number and offset of the line at ``position``; reads what of the file was not counted yet."""
         segment, offset = self._locate(position)
-        line, at = 1, 0
+        path, at, line = self._counted
+        if path != segment.path or at > offset:
+            at, line = 0, 1
         while at < offset:
             block = self._pread(segment.path, at, min(1 << 20, offset - at))
             line, at = line + block.count(b"\n"), at + len(block)
-        return f"{self._format.source}: {segment.path!r}, line {line} (at byte {offset})"
+        self._counted = segment.path, offset, line
+        return segment.path, line, offset
+
+    def _where(self, position: int) -> str:
+        path, line, offset = self._place(position)
+        return f"{self._format.source}: {path!r}, line {line} (at byte {offset})"
 
 
 def pread(file: int, size_bytes: int, offset: int) -> bytes:
@@ -271,17 +282,58 @@ def first_lines(pieces: Sequence[Piece], count: int) -> list[Piece]:
     return kept
 
 
-def line_of(pieces: Sequence[Piece], number: int) -> tuple[int, bytes]:
-    """Where a line of the pieces begins, counted from 0, and the line without its end."""
-    for piece in pieces:
-        if (lines := piece.text.count(b"\n")) > number:
-            before = piece.text.split(b"\n", number + 1)
-            return piece.start + sum(len(line) + 1 for line in before[:number]), before[number].removesuffix(b"\r")
-        number -= lines
-    raise IndexError(number)
+def lines_of(pieces: Sequence[Piece], numbers: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    """These lines, counted from 0 through all pieces and ascending: the number of its piece, where it begins, its text.
+
+    Where it begins counts on from the start of the piece; its text is without its end.
+    """
+    found: list[tuple[int, int, bytes]] = []
+    before = 0
+    for index, piece in enumerate(pieces):
+        if len(found) == len(numbers):
+            break
+        ends = np.flatnonzero(np.frombuffer(piece.text, np.uint8) == ord("\n"))
+        for number in numbers[len(found) :]:
+            if (n := number - before) >= len(ends):
+                break
+            start = int(ends[n - 1]) + 1 if n else 0
+            found.append((index, piece.start + start, piece.text[start : int(ends[n])].removesuffix(b"\r")))
+        before += len(ends)
+    return found
+
+
+def told_of(form: LineFormat, parsed: Parsed) -> Sequence[int]:
+    """Which of the bad lines something is to be said about: every one that is diverted, else the first."""
+    return parsed.bad if form.errors == "divert" else parsed.bad[:1]
+
+
+def told(form: LineFormat, lines: Sequence[tuple[bytes, str, int, int]]) -> tuple[Malformed, ...]:
+    """What there is to say of bad lines, given with file, line number and offset of each.
+
+    Raises:
+        SourceError: A bad line is to end the job.
+    """
+    if lines and form.errors == "fail":
+        line, path, number, offset = lines[0]
+        place = f"{form.source}: {path!r}, line {number} (at byte {offset})"
+        raise SourceError(f"{place}: {form.cause(line)}: {shown(line)}; {form.advice}")
+    return tuple(Malformed(as_text(line), f"{path}:{number}", form.cause(line)) for line, path, number, _ in lines)
+
+
+def chunk_of(
+    form: LineFormat, parsed: Parsed, position: Position, size_bytes: int, malformed: tuple[Malformed, ...]
+) -> Chunk:
+    """What was parsed, as a reader gives it."""
+    skipped = 0 if form.errors == "divert" else len(parsed.bad)
+    return Chunk(parsed.rows, position, size_bytes, parsed.records, skipped, malformed, parsed.repaired)
+
+
+def as_text(line: bytes) -> str:
+    r"""A line as text; bytes that are no UTF-8 as ``\xff``."""
+    return line.decode("utf-8", "backslashreplace")
 
 
 def shown(line: bytes) -> str:
     """A line as an error shows it."""
-    text = line.decode("utf-8", "backslashreplace")
+    text = as_text(line)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

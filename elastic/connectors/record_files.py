@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import get_args
 
 from elastic.connectors.column_types import TypeLike, as_wanted
 from elastic.connectors.csv_format import CsvFormat
 from elastic.connectors.files import PathLike, as_patterns
 from elastic.connectors.json_format import JsonFormat
+from elastic.connectors.lines import InvalidRecord
 from elastic.connectors.rate import RateLike, as_rate
 from elastic.connectors.text_files import LineFiles, check_repeat
 from elastic.errors import QueryError
-
-InvalidRecord: TypeAlias = Literal["fail", "skip"]
 
 
 def json_lines(
@@ -39,7 +38,7 @@ def json_lines(
         types: Of some or all columns: str, int, float, bool, a name of Arrow's such as ``"timestamp[ms]"``, or a
             pyarrow type. If all ``columns`` have one, the files are not looked at.
         errors: What happens to a line that is no such object: ``fail`` the job with file, line and what was expected,
-            or ``skip`` it; skipped lines are counted.
+            ``skip`` it, or ``divert`` it to the output ``errors``; skipped and diverted lines are counted.
         rate: Such as ``"4MiB/s"`` or ``"200k/s"`` (lines), over all files together; as fast as it goes if None.
         repeat: How often all of it is read.
         follow: Go on reading what is appended, and new files that match; the input then has no end.
@@ -51,7 +50,7 @@ def json_lines(
     """
     files = as_patterns("json_lines", paths, exclude)
     _check("json_lines", errors, repeat, follow=follow)
-    form = JsonFormat(as_wanted("json_lines", columns, types), fails=errors == "fail")
+    form = JsonFormat(as_wanted("json_lines", columns, types), errors)
     return LineFiles(files, form, repeat, as_rate(rate), follow=follow)
 
 
@@ -82,7 +81,8 @@ def csv(
             in every file.
         delimiter: One character. Values that hold one, or a quote, are quoted with ``"``.
         errors: What happens to a line with another number of values, or one that does not fit its column: ``fail`` the
-            job with file, line and what was expected, or ``skip`` it; skipped lines are counted.
+            job with file, line and what was expected, ``skip`` it, or ``divert`` it to the output ``errors``; skipped
+            and diverted lines are counted.
         rate: Such as ``"4MiB/s"`` or ``"200k/s"`` (lines), over all files together; as fast as it goes if None.
         repeat: How often all of it is read.
         follow: Go on reading what is appended, and new files that match; the input then has no end.
@@ -100,11 +100,11 @@ def csv(
     wanted = as_wanted("csv", columns, types)
     if given is not None and (odd := [name for name in wanted.columns or () if name not in given]):
         raise QueryError(f"csv(columns=…): {odd[0]!r} is not among names={list(given)}")
-    form = CsvFormat(wanted, errors == "fail", delimiter, header=given is None, names=given)
+    form = CsvFormat(wanted, errors, delimiter, header=given is None, names=given)
     return LineFiles(files, form, repeat, as_rate(rate), follow=follow)
 
 
 def _check(source: str, errors: str, repeat: int, *, follow: bool) -> None:
-    if errors not in ("fail", "skip"):
-        raise QueryError(f"{source}(errors={errors!r}): expected 'fail' or 'skip'")
+    if errors not in get_args(InvalidRecord):
+        raise QueryError(f"{source}(errors={errors!r}): expected 'fail', 'skip' or 'divert'")
     check_repeat(source, repeat, follow=follow)

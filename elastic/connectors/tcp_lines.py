@@ -6,12 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from elastic.batch import Column
 from elastic.connectors.base import Chunk, Malformed, Partition, Position, Rate, Reader, Source
-from elastic.connectors.lines import Piece, first_lines, line_of, shown
+from elastic.connectors.lines import Piece, as_text, chunk_of, first_lines, lines_of, shown, told_of
 from elastic.connectors.rate import RateLike, as_rate
 from elastic.connectors.text_format import InvalidText, TextFormat
 from elastic.errors import QueryError, SourceError
@@ -37,7 +37,7 @@ def tcp_lines(
         host: Name or address of the server.
         port: Its port.
         errors: What happens to a line that is not UTF-8: ``replace`` its bad bytes with U+FFFD, ``skip`` it, ``fail``
-            the job. Replaced and skipped lines are counted.
+            the job, or ``divert`` it to the output ``errors``. All but the first of these are counted as failures.
         reconnect: Connect again when the server closes the connection, after a pause that doubles from 0.1 to 10 s.
             False takes it for the end of the input.
         rate: Such as ``"200k/s"`` (lines); the server is held back by what is not read.
@@ -51,7 +51,7 @@ def tcp_lines(
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65_536:
         raise QueryError(f"tcp_lines(port={port!r}): expected a number from 1 to 65535")
     if errors not in get_args(InvalidText):
-        raise QueryError(f"tcp_lines(errors={errors!r}): expected 'replace', 'skip' or 'fail'")
+        raise QueryError(f"tcp_lines(errors={errors!r}): expected 'replace', 'skip', 'fail' or 'divert'")
     return TcpLines(TcpPartition("tcp_lines[0]", host, port, TextFormat(errors, "tcp_lines"), reconnect), as_rate(rate))
 
 
@@ -62,6 +62,11 @@ class TcpLines(Source):
 
     def __init__(self, partition: TcpPartition, rate: Rate | None) -> None:
         self.partition, self.rate = partition, rate
+        self.errors = partition.format.errors
+
+    def with_errors(self, errors: str) -> TcpLines:
+        """The same lines, where bad ones are another matter."""
+        return TcpLines(replace(self.partition, format=self.partition.format.with_errors(errors)), self.rate)
 
     def partitions(self, count: int) -> Sequence[TcpPartition]:
         """There is one connection, however many workers there are."""
@@ -122,9 +127,9 @@ class TcpReader(Reader):
     def reread(self, start: Position, end: Position) -> Column:
         raise SourceError(f"tcp_lines: what {self._address} has sent cannot be read again; the input log has it")
 
-    def recall(self, kept: bytes) -> Column:
+    def recall(self, kept: bytes) -> Chunk:
         """The lines in the bytes that were logged."""
-        return self._format.parse(kept).rows
+        return self._parsed(kept)
 
     def notices(self) -> Sequence[str]:
         """Connections that were lost, could not be made, or were made again."""
@@ -163,16 +168,19 @@ class TcpReader(Reader):
         return None
 
     def _chunk(self, text: bytes) -> Chunk:
-        parsed = self._format.parse(text)
-        malformed: tuple[Malformed, ...] = ()
-        if parsed.bad:
-            at, line = line_of([Piece(text, self._position, self._position + len(text))], parsed.bad[0])
-            malformed = (Malformed(shown(line), f"tcp_lines: {self._address}, byte {at}", self._format.cause(line)),)
-            if self._format.fails:
-                raise SourceError(f"{malformed[0].place}: {malformed[0].cause}: {malformed[0].record}")
+        chunk = self._parsed(text)
         self._position += len(text)
-        skipped = parsed.repaired + len(parsed.bad)
-        return Chunk(parsed.rows, self._position, len(text), parsed.records, skipped, malformed, kept=text)
+        return replace(chunk, position=self._position, kept=text)
+
+    def _parsed(self, text: bytes) -> Chunk:
+        """What the lines hold; where the next read starts is not told."""
+        parsed = self._format.parse(text)
+        bad = lines_of([Piece(text, self._position, 0)], told_of(self._format, parsed))
+        if bad and self._format.errors == "fail":
+            _, at, line = bad[0]
+            raise SourceError(f"tcp_lines: {self._address}, byte {at}: {self._format.cause(line)}: {shown(line)}")
+        malformed = tuple(Malformed(as_text(line), self._address, self._format.cause(line)) for *_, line in bad)
+        return chunk_of(self._format, parsed, 0, len(text), malformed)
 
     # -- the connection ------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def text_files(
         rate: Such as ``"4MiB/s"`` or ``"200k/s"`` (lines), over all files together; as fast as it goes if None.
         repeat: How often all of it is read.
         errors: What happens to a line that is not UTF-8: ``replace`` its bad bytes with U+FFFD, ``skip`` it, ``fail``
-            the job. Replaced and skipped lines are counted.
+            the job, or ``divert`` it to the output ``errors``. All but the first of these are counted as failures.
         follow: Go on reading what is appended, and new files that match; the input then has no end.
         exclude: Leave out paths that contain one of these texts or, where it has ``*``, ``?`` or ``[``, match it.
 
@@ -43,7 +43,7 @@ def text_files(
     """
     files = as_patterns("text_files", paths, exclude)
     if errors not in get_args(InvalidText):
-        raise QueryError(f"text_files(errors={errors!r}): expected 'replace', 'skip' or 'fail'")
+        raise QueryError(f"text_files(errors={errors!r}): expected 'replace', 'skip', 'fail' or 'divert'")
     check_repeat("text_files", repeat, follow=follow)
     return LineFiles(files, TextFormat(errors), repeat, as_rate(rate), follow=follow)
 
@@ -68,6 +68,11 @@ class LineFiles(Source):
     ) -> None:
         self.name = files.source
         self.files, self.form, self.repeat, self.rate, self.follow = files, form, repeat, rate, follow
+        self.errors = form.errors
+
+    def with_errors(self, errors: str) -> LineFiles:
+        """The same lines, where bad ones are another matter."""
+        return LineFiles(self.files, self.form.with_errors(errors), self.repeat, self.rate, follow=self.follow)
 
     def partitions(self, count: int) -> Sequence[Partition]:
         """Cut the files into ``count`` runs of about equal size, by name; or deal them out, if they are followed."""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from elastic.connectors.lines import LineFormat, Parsed
 
-InvalidText: TypeAlias = Literal["replace", "skip", "fail"]
+InvalidText: TypeAlias = Literal["replace", "skip", "fail", "divert"]
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,7 @@ class TextFormat(LineFormat):
 
     errors: InvalidText = "replace"
     source: str = "text_files"
-    advice = "convert the file, or choose errors='replace' or errors='skip'"
-
-    @property
-    def fails(self) -> bool:  # type: ignore[override]
-        """As the policy says."""
-        return self.errors == "fail"
+    advice = "convert the file, or choose errors='replace', 'skip' or 'divert'"
 
     def parse(self, text: bytes) -> Parsed:
         """The lines; those that are not UTF-8 repaired, or left out."""

@@ -12,8 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
 
-from elastic.batch import Column
-from elastic.connectors.base import Chunk, LogEntry, Malformed, Reader, SourceLog, read_again
+from elastic.connectors.base import Chunk, LogEntry, Reader, SourceLog, read_again
 from elastic.instance.source import CHUNK_BYTES, SourceInstance
 from elastic.keys import KeyInterval
 from elastic.operators.failure import ENDINGS, ending_error
@@ -35,8 +34,8 @@ MAX_STRETCH = 8
 third of the time between two, and shrinks where it takes less than a tenth."""
 
 
-_Tick: TypeAlias = "tuple[LogEntry, list[Column]]"
-"""One tick of a partition: what is logged of it, and the rows of its chunks."""
+_Tick: TypeAlias = "tuple[LogEntry, list[Chunk]]"
+"""One tick of a partition: what is logged of it, and its chunks."""
 
 CATCH_UP = 10
 """A tick reads at most what its rate allows in ten: enough to catch up fast, and never so much that everybody else on a
@@ -123,8 +122,7 @@ class SourceDriver:
         self._auto, self._stretch = settings.auto_tick, 1
         self._work_s = WORK_S if self._auto else self._tick_s
         self._wake = 0.0
-        self.skipped = 0
-        self._malformed: list[Malformed] = []
+        self.repaired = 0
 
     @property
     def wakes_at(self) -> float:
@@ -160,8 +158,8 @@ class SourceDriver:
             return None
         tick, same = found
         self._mark(same)  # again: the predecessor may have died before it could report it
-        rows = [(feed.interval, column) for feed, entry in same for column in read_again(feed.reader, entry)]
-        return self.instance.emit(tick, rows, final=any(entry.final for _, entry in same))
+        read = [(feed.interval, chunk) for feed, entry in same for chunk in read_again(feed.reader, entry)]
+        return self.instance.emit(tick, read, final=any(entry.final for _, entry in same))
 
     def _mark(self, read: list[tuple[PartitionFeed, LogEntry]]) -> None:
         for feed, e in read:
@@ -221,11 +219,8 @@ class SourceDriver:
         return self._next_wake(now), commands + self._notices()
 
     def _notices(self) -> list[Command]:
-        """What readers have to say, and the first record that was malformed; the number of all is said in the end."""
-        texts = [text for feed in self._feeds for text in feed.reader.notices()]
-        texts += [f"{m.place}: {m.cause}: {m.record}" for m in self._malformed[:1]]
-        self._malformed = []
-        return [Tell(Noticed(self.instance.id, text)) for text in texts]
+        """What readers have to say."""
+        return [Tell(Noticed(self.instance.id, text)) for feed in self._feeds for text in feed.reader.notices()]
 
     def _is_wanted(self, tick: int) -> bool:
         wanted = self.instance.wanted
@@ -234,7 +229,7 @@ class SourceDriver:
     def _read(self, tick: int, now: float) -> list[_Tick] | None:
         """What each partition has now, as far as limits and rate allow; None if none has anything."""
         found = [self._read_feed(tick, now, n) for n in range(len(self._feeds))]
-        return found if any(rows for _, rows in found) else None
+        return found if any(chunks for _, chunks in found) else None
 
     def _read_feed(self, tick: int, now: float, number: int) -> _Tick:
         """What one partition has now, chunk by chunk."""
@@ -256,15 +251,14 @@ class SourceDriver:
             return feed.empty(tick, now), []
         records, size_bytes = sum(c.records for c in chunks), sum(c.size_bytes for c in chunks)
         self._taken[number] += records if self._by_records else size_bytes
-        self._malformed += [m for c in chunks for m in c.malformed] if not self.skipped else []
-        self.skipped += sum(c.skipped for c in chunks)
+        self.repaired += sum(c.repaired for c in chunks)
         *cuts, end = (c.position for c in chunks)
         kept = tuple(c.kept for c in chunks if c.kept is not None)
         entry = LogEntry(
             tick, feed.position, end, records, size_bytes, now,
             finished=feed.reader.finished, cuts=tuple(cuts), kept=kept,
         )  # fmt: skip
-        return entry, [c.rows for c in chunks]
+        return entry, chunks
 
     def _ran_dry(self, number: int, now: float) -> None:
         """A partition has nothing more for now: what was due and not there needs no catching up."""
@@ -291,8 +285,8 @@ class SourceDriver:
             feed.append(entry)
         self._closed_s = now
         self._mark([(feed, entry) for feed, (entry, _) in zip(self._feeds, read, strict=True)])
-        rows = [(feed.interval, c) for feed, (_, chunks) in zip(self._feeds, read, strict=True) for c in chunks]
-        return self.instance.emit(tick, rows)
+        chunks = [(feed.interval, c) for feed, (_, each) in zip(self._feeds, read, strict=True) for c in each]
+        return self.instance.emit(tick, chunks)
 
     def _adapt(self, size_bytes: int, spent_s: float) -> None:
         """Without a rate, let the reading of a tick take as long as its work may."""

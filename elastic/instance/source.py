@@ -7,16 +7,18 @@ has seen of a tick, a successor reads the same from the log.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from elastic.batch import Column, concat, size_bytes
+from elastic.connectors.base import Chunk
 from elastic.instance.group_load import GroupLoad
 from elastic.instance.outputs import Outputs
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output
 from elastic.operators.failure import Failures
-from elastic.plan import Plan
+from elastic.plan import ERRORS, Plan
 from elastic.protocol import (
     Ack,
     Command,
@@ -56,6 +58,7 @@ class SourceInstance:
             buffer.acknowledge(KeyInterval(0, plan.settings.key_groups), base)
         self.finished = self.exhausted = False
         self.records_in = 0
+        self._diverts = plan.operators[start.operator].logic.errors == "divert"
         self._load = GroupLoad(start.interval)
         self.failures: list[tuple[int, int, FailedRecords]] = []
 
@@ -81,17 +84,19 @@ class SourceInstance:
         return self.outputs.next_wanted(self.tau)
 
     def emit(
-        self, tick: int, rows: Sequence[tuple[KeyInterval, Column]], *, final: bool = False, serve: bool = True
+        self, tick: int, read: Sequence[tuple[KeyInterval, Chunk]], *, final: bool = False, serve: bool = True
     ) -> list[Command]:
         """Close ``tick`` with the chunks that were read, in the partitions' order.
 
         Raises:
             UserCodeError: A function of a chain raised.
         """
-        parts = [(interval, column) for interval, column in rows if len(column)]
+        parts = [(interval, chunk.rows) for interval, chunk in read if len(chunk.rows)]
+        outputs = [self._output(run) for run in _runs(parts)]
+        outputs += diverted(self.operator, tick, read, self.outputs.failures, divert=self._diverts)
         commands: list[Command] = []
-        if parts or self.outputs.start < tick:
-            commands += self.outputs.emit(tick, [self._output(run) for run in _runs(parts)])
+        if outputs or self.outputs.start < tick:
+            commands += self.outputs.emit(tick, outputs)
             self.failures += [(tick, *taken) for taken in self.outputs.failures.take()]
         self.tau, self.finished = tick, final
         if serve:
@@ -138,6 +143,19 @@ class SourceInstance:
         """A consumer waits for a tick."""
         self.outputs.on_want(message)
         return []
+
+
+def diverted(
+    source: str, tick: int, read: Sequence[tuple[KeyInterval, Chunk]], failures: Failures, *, divert: bool
+) -> list[Output]:
+    """Count what a source left out of the chunks of a tick; what goes to its output ``errors``, if it diverts."""
+    groups: list[int] = []
+    told: list[dict[str, Any]] = []
+    for interval, chunk in read:
+        if chunk.malformed or chunk.skipped:
+            told += failures.note_malformed(source, tick, chunk, interval.low, divert=divert)
+            groups += [interval.low] * (len(told) - len(groups))
+    return [Output(np.array(groups, np.uint16), told, name=ERRORS)] if told else []
 
 
 def _runs(parts: Sequence[tuple[KeyInterval, Column]]) -> list[list[tuple[KeyInterval, Column]]]:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from elastic.batch import Column, cut, rows
+from elastic.connectors.base import Chunk, Malformed
 from elastic.errors import UserCodeError, UserError
 from elastic.plan import OnError
 from elastic.report import FailedRecords, added
@@ -78,10 +79,19 @@ def failed_record(
     Returns:
         ``operator`` (or step), ``tick``, ``key`` (None where there is none yet), ``record`` as it was given, ``cause``
         (type and text of the exception) and ``line``, the user's own, as ``file:line``; None where none is to blame.
+        ``place`` is None: only sources know it.
     """
     return {
         "operator": operator, "tick": tick, "key": key, "record": record,
-        "cause": _cause(error), "line": _user_line(error),
+        "cause": _cause(error), "line": _user_line(error), "place": None,
+    }  # fmt: skip
+
+
+def malformed_record(source: str, tick: int, malformed: Malformed) -> dict[str, Any]:
+    """The same of a record that a source could not read: ``place`` says where in the input it stands."""
+    return {
+        "operator": source, "tick": tick, "key": None, "record": malformed.record,
+        "cause": malformed.cause, "line": None, "place": malformed.place,
     }  # fmt: skip
 
 
@@ -147,12 +157,24 @@ class Failures:
         each = groups if groups is not None and self._by_group else [0] * len(records)
         last, counts = dict(zip(each, records, strict=True)), Counter(each)
         for group, record in last.items():
-            place = f" ({record['line']})" if record["line"] else ""
+            where_at = record["line"] or record["place"]
+            place = f" ({where_at})" if where_at else ""
             cause = " ".join(record["cause"].split())
             cause = cause if len(cause) <= _MAX_CHARS else f"{cause[: _MAX_CHARS - 3]}..."
             example = f"{cause}{place} on record {shortened(record['record'])}"
             skipped, diverted = (counts[group], 0) if on_error == "skip" else (0, counts[group])
             self.add([FailedRecords(where, skipped, diverted, example)], group)
+
+    def note_malformed(self, source: str, tick: int, chunk: Chunk, group: int, *, divert: bool) -> list[dict[str, Any]]:
+        """Count what a source left out of a chunk of the partition ``group``; gives what is diverted of it."""
+        told = [malformed_record(source, tick, malformed) for malformed in chunk.malformed]
+        if divert:
+            self.note(source, "divert", told, [group] * len(told))
+            return told
+        if chunk.skipped:
+            self.note(source, "skip", told[:1], [group])
+            self.add([FailedRecords(source, chunk.skipped - len(told[:1]), 0, "")], group)
+        return []
 
     def add(self, more: Iterable[FailedRecords], group: int = 0) -> None:
         """Count what was counted elsewhere."""

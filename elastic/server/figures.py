@@ -77,7 +77,7 @@ class InstanceFigures:
     records_in: int = 0
     rows_out: int = 0
     busy_s: float = 0.0
-    skipped: int = 0
+    repaired: int = 0
     since_s: float = 0.0
 
 
@@ -186,7 +186,7 @@ class Figures:
                 stats.instance, InstanceFigures(stats.operator, since_s=max(self.epoch_s, report.at_s - REPORTED_S))
             )
             figures.records_in, figures.rows_out = stats.records_in, stats.rows_out
-            figures.busy_s, figures.skipped = stats.busy_s + stats.target_s, stats.skipped
+            figures.busy_s, figures.repaired = stats.busy_s + stats.target_s, stats.repaired
         for instance, group, tick, read_s, records, size_bytes in report.reads:
             source = self._indices.get(instance, ("", instance))[0], group
             if tick <= self._read_through.get(source, 0):
@@ -270,9 +270,9 @@ class Figures:
         end_s = max(self._last_commit_s, self.epoch_s) if end.status == "done" else now_s
         found = self._durations.percentiles()
         durations = Durations(found.p50, found.p99)
-        if skipped := sum(f.skipped for f in self._instances.values()):
-            were = "record was" if skipped == 1 else "records were"
-            text = f"{skipped} {were} malformed and repaired or skipped, as the source's errors policy says"
+        if repaired := sum(f.repaired for f in self._instances.values()):
+            were = "record was" if repaired == 1 else "records were"
+            text = f"{repaired} {were} malformed and repaired, as the source's errors policy says"
             self.events.append(JobEvent(now_s - self.epoch_s, "warning", cause=text))
         return JobOutcome(
             status=end.status,

@@ -32,6 +32,13 @@ def named_outputs(graph: Graph, node: Node) -> dict[str, NamedOutput]:
     return {name: NamedOutput((graph.path(node, name),), f"output {name!r} of {node}") for name in names}
 
 
+def diverted(graph: Graph, where: str, paths: Sequence[Path]) -> dict[str, NamedOutput]:
+    """The output that records are diverted to, which must be read."""
+    origin, waits = f"output {ERRORS!r} of {where}, which diverts", graph.next_id()
+    graph.opened(waits, origin)
+    return {ERRORS: NamedOutput(tuple(paths), origin, waits)}
+
+
 class BaseStream:
     """What streams with and without keys have in common: the paths that their rows take.
 
@@ -130,13 +137,7 @@ class BaseStream:
         """What an operator emits that may divert records."""
         if node.on_error != "divert":
             return self._of(node)
-        return self._of(node, self._diverted(str(node), [Path(node.name, output=ERRORS)]))
-
-    def _diverted(self, where: str, paths: Sequence[Path]) -> dict[str, NamedOutput]:
-        """The output that records are diverted to, which must be read."""
-        origin, waits = f"output {ERRORS!r} of {where}, which diverts", self._graph.next_id()
-        self._graph.opened(waits, origin)
-        return {ERRORS: NamedOutput(tuple(paths), origin, waits)}
+        return self._of(node, diverted(self._graph, str(node), [Path(node.name, output=ERRORS)]))
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -160,4 +161,4 @@ class BaseStream:
             return None
         failed = Step("failed", f"errors of {step.name}", identity(), 0)
         plain = [Path(p.producer, p.steps, output=p.output) for p in paths]
-        return self._diverted(where, self._stepped(plain, failed))
+        return diverted(self._graph, where, self._stepped(plain, failed))

@@ -7,16 +7,17 @@ a function of the input log alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from elastic.batch import Batch, Column, concat
-from elastic.connectors.base import LogEntry, Reader, read_again
+from elastic.batch import Batch, concat
+from elastic.connectors.base import Chunk, LogEntry, Reader, read_again
 from elastic.connectors.input_log import read_log
+from elastic.instance.source import diverted
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
+from elastic.operators.failure import Failures
 from elastic.operators.stateless import Chain, Memo, chains
 from elastic.plan import OperatorPlan, Plan
 
@@ -42,13 +43,6 @@ def reference_run(plan: Plan, log_directory: Path) -> dict[str, list[Batch]]:
 
 
 Logs = Mapping[tuple[str, int], Sequence[LogEntry]]
-
-
-@dataclass(slots=True)
-class _SourceRows:
-    interval: KeyInterval
-    reader: Reader
-    entry: LogEntry
 
 
 class ReferenceRun:
@@ -82,7 +76,7 @@ class ReferenceRun:
             tau = tick
         return self.sinks
 
-    def _ticks(self, logs: Logs) -> Iterator[tuple[int, dict[str, Output], bool]]:
+    def _ticks(self, logs: Logs) -> Iterator[tuple[int, dict[str, list[Output]], bool]]:
         """Every tick with rows, the last of each run of empty ones, and the final one, with what the sources read."""
         readers: dict[tuple[str, int], Reader] = {}
         at: dict[int, list[tuple[tuple[str, int], LogEntry]]] = {}
@@ -92,23 +86,33 @@ class ReferenceRun:
                 at.setdefault(entry.tick, []).append((source, entry))
         try:
             for tick in sorted(at):
-                read: dict[str, list[_SourceRows]] = {}
+                read: dict[str, list[tuple[KeyInterval, Chunk]]] = {}
                 for (name, n), entry in sorted(at[tick], key=lambda item: item[0]):
                     if entry.end != entry.start:
                         interval = self._plan.partition_interval(name, n)
-                        read.setdefault(name, []).append(_SourceRows(interval, readers[name, n], entry))
-                outputs = {name: output for name, parts in read.items() if (output := _output(parts)) is not None}
+                        chunks = read_again(readers[name, n], entry)
+                        read.setdefault(name, []).extend((interval, chunk) for chunk in chunks)
+                outputs = {name: self._read(name, tick, chunks) for name, chunks in read.items()}
                 yield tick, outputs, any(entry.final for _, entry in at[tick])
         finally:
             for reader in readers.values():
                 reader.close()
+
+    def _read(self, source: str, tick: int, read: Sequence[tuple[KeyInterval, Chunk]]) -> list[Output]:
+        """What a source emits of the chunks of a tick."""
+        found = diverted(source, tick, read, Failures(), divert=self._plan.operators[source].logic.errors == "divert")
+        parts = [(interval, chunk.rows) for interval, chunk in read if len(chunk.rows)]
+        if parts:
+            groups = np.repeat(np.array([i.low for i, _ in parts], np.uint16), [len(rows) for _, rows in parts])
+            found.append(Output(groups, concat([rows for _, rows in parts])))
+        return found
 
     def _due_after(self, tau: int, before: int) -> int | None:
         """The first tick in (τ, before) at which some operator emits though no row comes."""
         due = [d for p in self._processors.values() if (d := p.due_after(tau)) is not None and d < before]
         return min(due, default=None)
 
-    def _process(self, tick: int, sources: Mapping[str, Output], *, final: bool) -> None:
+    def _process(self, tick: int, sources: Mapping[str, Sequence[Output]], *, final: bool) -> None:
         arrived: dict[str, list[tuple[int, int, Batch]]] = {name: [] for name in self._plan.operators}
         for name, operator in self._plan.operators.items():
             outputs = self._outputs_of(name, operator, tick, sources, arrived[name], final=final)
@@ -119,11 +123,11 @@ class ReferenceRun:
                     arrived[edge.consumer].append((edge.input, edge.id, batch))
 
     def _outputs_of(
-        self, name: str, operator: OperatorPlan, tick: int, sources: Mapping[str, Output],
+        self, name: str, operator: OperatorPlan, tick: int, sources: Mapping[str, Sequence[Output]],
         arrived: list[tuple[int, int, Batch]], *, final: bool,
     ) -> Sequence[Output]:  # fmt: skip
         if operator.kind == "source":
-            return [sources[name]] if name in sources else []
+            return sources.get(name, ())
         slices = [(number, batch) for number, _, batch in sorted(arrived, key=lambda item: item[:2])]
         if operator.kind == "keyed":
             processor = self._processors[name]
@@ -132,13 +136,3 @@ class ReferenceRun:
         elif (merged := TickInput(tick, slices).merged()) is not None:
             self.sinks[name].append((tick, merged[0]))
         return []
-
-
-def _output(parts: Sequence[_SourceRows]) -> Output | None:
-    columns: list[tuple[KeyInterval, Column]] = []
-    for part in parts:
-        columns += [(part.interval, rows) for rows in read_again(part.reader, part.entry) if len(rows)]
-    if not columns:
-        return None
-    groups = np.repeat(np.array([i.low for i, _ in columns], np.uint16), [len(c) for _, c in columns])
-    return Output(groups, concat([c for _, c in columns]))

@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 import msgpack
 
-from elastic.batch import rows
+from elastic.batch import Column, rows
 from elastic.connectors.base import Chunk, Partition, Position, Reader, Source
 from elastic.testing.contract import Broken, demand, difference, fingerprints, shortened, try_laws
 
@@ -150,10 +150,16 @@ class _History:
             for n in [*range(len(self.first)), *reversed(range(len(self.first)))]:
                 chunk = self.first[n]
                 if chunk.kept is not None:
-                    found, how = rows(reader.recall(chunk.kept)), f"recall of what chunk {n} kept"
+                    found, how = reader.recall(chunk.kept), f"recall of what chunk {n} kept"
                 else:
-                    found, how = rows(reader.reread(self._places[n], chunk.position)), self._span(n, n + 1)
-                self._demand_same(found, rows(chunk.rows), how)
+                    found, how = reader.reread(self._places[n], chunk.position), self._span(n, n + 1)
+                self._demand_same(_rows_of(found), rows(chunk.rows), how)
+                left_out = (found.skipped, found.malformed) if isinstance(found, Chunk) else (0, ())
+                demand(
+                    left_out == (chunk.skipped, chunk.malformed),
+                    f"{how} left other records out than the first reading: {left_out}, expected "
+                    f"{(chunk.skipped, chunk.malformed)}; give a Chunk with skipped and malformed",
+                )
             if not all(kept):
                 self._again_in_spans(reader)
                 self._again_in_between()
@@ -219,8 +225,9 @@ class _History:
             f"a read with a limit of {limit_records} records consumed {chunk.records}",
         )
         demand(
-            chunk.records - chunk.skipped <= len(chunk.rows) <= chunk.records,
-            f"a chunk says {chunk.records} records, {chunk.skipped} of them skipped, and has {len(chunk.rows)} rows",
+            chunk.records - max(chunk.skipped, len(chunk.malformed)) <= len(chunk.rows) <= chunk.records,
+            f"a chunk says {chunk.records} records, {chunk.skipped} of them skipped and {len(chunk.malformed)} "
+            f"malformed, and has {len(chunk.rows)} rows",
         )
         demand(chunk.size_bytes > 0, f"a chunk says that it consumed {chunk.size_bytes} bytes; a rate counts by them")
 
@@ -250,7 +257,7 @@ class _History:
         for low in range(0, len(self.first), step):
             high = min(len(self.first), low + 2 * step + 1)
             wanted = [row for chunk in self.first[low:high] for row in rows(chunk.rows)]
-            found = rows(reader.reread(self._places[low], self._places[high]))
+            found = _rows_of(reader.reread(self._places[low], self._places[high]))
             self._demand_same(found, wanted, self._span(low, high))
 
     def _again_in_between(self) -> None:
@@ -274,3 +281,7 @@ class _History:
     def _demand_same(found: list[Any], wanted: list[Any], how: str) -> None:
         if (where := difference(found, wanted)) is not None:
             raise Broken(f"{how} gave other records than were read at first: {where}")
+
+
+def _rows_of(found: Column | Chunk) -> list[Any]:
+    return rows(found.rows if isinstance(found, Chunk) else found)

@@ -93,7 +93,7 @@ class InstanceStats:
     tau: int
     settled: int
     buffer_bytes: int
-    skipped: int
+    repaired: int
     target_s: float = 0.0
 
 

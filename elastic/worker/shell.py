@@ -195,8 +195,8 @@ class Worker:
             self._execute(self._host.nudge())
         if now >= self._report_due_s:
             self._reported_s = now
-            skipped = {id: driver.skipped for id, driver in self._drivers.items()}
-            self._hub.send(COORDINATOR, self._statistics.report(self._host, skipped, now))
+            repaired = {id: driver.repaired for id, driver in self._drivers.items()}
+            self._hub.send(COORDINATOR, self._statistics.report(self._host, repaired, now))
             self._hub.send(COORDINATOR, Standings(self._host.standings()))
         if not busy:
             busy = self._host.backups.tidy()

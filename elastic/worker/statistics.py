@@ -62,7 +62,7 @@ class Statistics:
         if found is not None:
             self._checkpoints.append((instance, tick, found[0], time.perf_counter() - found[1]))
 
-    def report(self, host: Host, skipped: dict[int, int], now_s: float) -> WorkerReport:
+    def report(self, host: Host, repaired: dict[int, int], now_s: float) -> WorkerReport:
         """Everything since the last report."""
         instances = []
         for i in host.instances.values():
@@ -72,7 +72,7 @@ class Statistics:
             instances.append(
                 InstanceStats(
                     i.id, i.operator, i.records_in, out, self.busy_s[i.id], i.tau, settled, buffered,
-                    skipped.get(i.id, 0), self.target_s[i.id],
+                    repaired.get(i.id, 0), self.target_s[i.id],
                 )
             )  # fmt: skip
         usage = os.times()

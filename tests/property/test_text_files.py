@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from elastic.batch import rows
 from elastic.connectors import files as room
+from elastic.connectors.base import Chunk, Malformed
 from elastic.connectors.text_files import text_files
 
 atoms = st.sampled_from(
@@ -32,7 +35,7 @@ atoms = st.sampled_from(
 )
 contents = st.lists(st.lists(atoms, max_size=30).map(b"".join), min_size=1, max_size=5)
 limits = st.lists(st.tuples(st.integers(1, 60), st.none() | st.integers(1, 5)), min_size=1, max_size=4)
-policies = st.sampled_from(["replace", "skip"])
+policies = st.sampled_from(["replace", "skip", "divert"])
 
 
 def reference(files: list[bytes], errors: str) -> list[str]:
@@ -51,6 +54,18 @@ def reference(files: list[bytes], errors: str) -> list[str]:
     return lines
 
 
+def bad_places(folder: Path, files: list[bytes]) -> list[str]:
+    """File and number of each line that is no text."""
+    places = []
+    for i, content in enumerate(files):
+        for number, line in enumerate(content.split(b"\n"), 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                places.append(f"{folder}/{i}.txt:{number}")
+    return places
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cut_even_the_smallest_files() -> Any:
     with pytest.MonkeyPatch.context() as patch:
@@ -65,27 +80,34 @@ def test_the_parts_of_files_are_their_lines_and_can_be_read_again(
     data: st.DataObject,
     files: list[bytes],
     repeat: int,
-    errors: Literal["replace", "skip"],
+    errors: Literal["replace", "skip", "divert"],
 ) -> None:
     folder = tmp_path_factory.mktemp("files")
     for i, content in enumerate(files):
         Path(folder, f"{i}.txt").write_bytes(content)
     count, sizes = data.draw(st.integers(1, 5)), data.draw(limits)
     once: list[str] = []
+    diverted = Counter[str]()
 
     for partition in text_files(f"{folder}/*", repeat=repeat, errors=errors).partitions(count):
         reader, again = partition.open(), partition.open()
         positions: list[int] = [0]
         reads: list[list[str]] = []
+        malformed: list[Sequence[Malformed]] = []
         while not reader.finished:
             chunk = reader.read(*sizes[len(reads) % len(sizes)])
             assert chunk is not None
             assert chunk.position == positions[-1] + chunk.size_bytes
-            assert chunk.records - chunk.skipped <= len(chunk.rows) <= chunk.records
+            left_out = max(chunk.skipped, len(chunk.malformed))
+            assert chunk.records - left_out <= len(chunk.rows) <= chunk.records
             positions.append(positions[-1] + chunk.size_bytes)
             reads.append(rows(chunk.rows))
             start = data.draw(st.integers(0, len(reads)))
-            assert rows(reader.reread(positions[start], positions[-1])) == list(chain(*reads[start:]))
+            malformed.append(chunk.malformed)
+            found = reader.reread(positions[start], positions[-1])
+            assert rows(found.rows if isinstance(found, Chunk) else found) == list(chain(*reads[start:]))
+            if errors == "divert":
+                assert (found.malformed if isinstance(found, Chunk) else ()) == tuple(chain(*malformed[start:]))
         for (start, _), lines in zip(pairwise(positions), reads, strict=True):
             again.seek(start)
             chunk = again.read(1, len(lines) or None)
@@ -93,5 +115,8 @@ def test_the_parts_of_files_are_their_lines_and_can_be_read_again(
         lines = list(chain(*reads))
         assert lines == lines[: len(lines) // repeat] * repeat
         once += lines[: len(lines) // repeat]
+        diverted.update(told.place for each in malformed for told in each)
 
     assert once == reference(files, errors)
+    if errors == "divert":
+        assert diverted == Counter(bad_places(folder, files) * repeat)

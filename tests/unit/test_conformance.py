@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from elastic.batch import Batch, Column, rows
-from elastic.connectors.base import Chunk, Partition, Position, Reader, Sink, SinkContext, Source, Writer
+from elastic.connectors.base import Chunk, Malformed, Partition, Position, Reader, Sink, SinkContext, Source, Writer
 from elastic.connectors.commit_log import CommitLog, CommitLogReader, log_path
 from elastic.keys import KeyInterval
 from elastic.testing import ContractError, check_sink, check_source
@@ -68,6 +68,27 @@ class NumberReader(Reader):
         assert isinstance(start, int)
         assert isinstance(end, int)
         return list(range(self.low + start, self.low + end))
+
+
+class Picky(NumberReader):
+    """Takes multiples of seven for malformed."""
+
+    def read(self, limit_bytes: int, limit_records: int | None = None) -> Chunk | None:
+        chunk = super().read(limit_bytes, limit_records)
+        return None if chunk is None else replace(self.picked(chunk.rows), position=chunk.position)
+
+    def reread(self, start: Position, end: Position) -> Column | Chunk:
+        return self.picked(super().reread(start, end))
+
+    def picked(self, found: Column | Chunk) -> Chunk:
+        assert isinstance(found, list)
+        bad = tuple(Malformed(str(n), f"numbers:{n}", "a multiple of seven") for n in found if n % 7 == 0)
+        return Chunk([n for n in found if n % 7], 0, 8 * len(found), len(found), malformed=bad)
+
+
+class ForgetsWhatItLeftOut(Picky):
+    def reread(self, start: Position, end: Position) -> Column | Chunk:
+        return self.picked(NumberReader.reread(self, start, end)).rows
 
 
 class OtherOnReplay(NumberReader):
@@ -160,6 +181,7 @@ class KeepsTooLittle(NumberReader):
 
 def test_a_source_that_keeps_the_contract_passes() -> None:
     check_source(lambda: Numbers(NumberReader), rows=NUMBERS)
+    check_source(lambda: Numbers(Picky), rows=[n for n in NUMBERS if n % 7])
 
 
 @pytest.mark.parametrize(
@@ -172,6 +194,10 @@ def test_a_source_that_keeps_the_contract_passes() -> None:
         (RepeatsItsEnd, r"records too many are in the partitions"),
         (TakesTooMany, r"a read with a limit of 1 records consumed 30"),
         (TuplePosition, r"comes back from the log as \[\d+\]; use int, or a list of int"),
+        (
+            ForgetsWhatItLeftOut,
+            r"reread\(0, \d+\) left other records out than the first reading: \(0, \(\)\), expected",
+        ),
         (KeepsTooLittle, r"recall of what chunk 0 kept gave other records"),
     ],
 )

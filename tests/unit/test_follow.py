@@ -12,7 +12,7 @@ import pytest
 from elastic.batch import rows
 from elastic.connectors import follow as room
 from elastic.connectors import sources
-from elastic.connectors.base import Position
+from elastic.connectors.base import Chunk, Position
 from elastic.connectors.follow import FollowPartition, FollowReader
 from elastic.errors import QueryError, SourceError
 
@@ -46,7 +46,21 @@ class Following:
         """All chunks read again by a successor."""
         reader = self.again()
         reader.seek(self.positions[-1])
-        return [rows(reader.reread(*span)) for span in pairwise(self.positions)]
+        found = [reader.reread(*span) for span in pairwise(self.positions)]
+        return [rows(chunk.rows if isinstance(chunk, Chunk) else chunk) for chunk in found]
+
+
+def test_a_diverted_line_is_told_the_same_under_whatever_name_the_file_is_found_again(tmp_path: Path) -> None:
+    append(tmp_path / "a.log", '{"n": 1}\nbad\n{"n": 2}\n')
+    following = Following(tmp_path, sources.json_lines, errors="divert", types={"n": int}, columns=["n"])
+    assert following.read() == [{"n": 1}, {"n": 2}]
+    (tmp_path / "a.log").rename(tmp_path / "a.log.1")
+
+    again = following.again().reread(*following.positions[-2:])
+
+    assert isinstance(again, Chunk)
+    (told,) = again.malformed
+    assert (told.record, told.place) == ("bad", f"inode {(tmp_path / 'a.log.1').stat().st_ino}:2")
 
 
 def append(path: Path, text: str | bytes) -> None:

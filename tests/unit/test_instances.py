@@ -471,13 +471,14 @@ def test_what_cannot_be_read_again_is_made_again_from_the_log() -> None:
     assert len(sent(successor.step(0.15), Exhausted)) == 1
 
 
-def test_a_reader_that_has_something_to_say_is_heard_and_the_first_malformed_record_shown() -> None:
+def test_a_reader_that_has_something_to_say_is_heard_once_and_what_it_skipped_is_counted() -> None:
     source = Reading(reader=Once())
 
     told = sent(source.step(0.05), Noticed)
 
-    assert [m.text for m in told] == ["at 2", "line 1: no number: x"]
-    assert source.driver.skipped == 1
+    assert [m.text for m in told] == ["at 2"]
+    ((_, _, found),) = source.instance.failures
+    assert (found.skipped, found.diverted, found.example) == (1, 0, "no number (line 1) on record 'x'")
     assert sent(source.step(0.10), Noticed) == []
 
 

@@ -130,6 +130,7 @@ def test_a_diverted_record_says_what_where_and_why(make: Any) -> None:
     assert line.startswith("test_on_error.py:")
     assert told == {
         "operator": "op", "tick": 2, "key": "a", "record": -1, "cause": "ValueError: -1 is below zero",
+        "place": None,
     }  # fmt: skip
 
 

@@ -118,9 +118,24 @@ def test_malformed_lines_are_skipped_counted_and_the_first_is_told(tmp_path: Pat
     assert (chunk.records, chunk.skipped) == (1000, 100)
     (first,) = chunk.malformed
     assert first.record == "no json"
-    assert first.place.endswith("a.jsonl', line 1 (at byte 0)")
+    assert first.place == f"{file}:1"
     assert first.cause.startswith("this is no JSON object")
-    assert rows(reader.reread(0, chunk.position)) == rows(chunk.rows)
+    again = reader.reread(0, chunk.position)
+    assert isinstance(again, Chunk)
+    assert (rows(again.rows), again.skipped, again.malformed) == (rows(chunk.rows), 100, chunk.malformed)
+
+
+def test_every_malformed_line_is_told_with_its_place_where_it_is_diverted(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.csv", "n,s\n1,x\n2\n3,y\nz,z\n")
+    second = write(tmp_path / "b.csv", "n,s\n4,4,4\n")
+
+    found = chunks(sources.csv(f"{tmp_path}/*.csv", types={"n": int}, errors="divert"))
+
+    assert [row["n"] for chunk in found for row in rows(chunk.rows)] == [1, 3]
+    told = [malformed for chunk in found for malformed in chunk.malformed]
+    assert [(t.record, t.place) for t in told] == [("2", f"{first}:3"), ("z,z", f"{first}:5"), ("4,4,4", f"{second}:2")]
+    assert told[1].cause == "the column 'n' holds 'z'; expected int64"
+    assert sum(chunk.skipped for chunk in found) == 0
 
 
 def test_lines_from_which_no_types_follow_are_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -255,7 +270,7 @@ def test_a_source_keeps_its_rate_and_survives_pickling(kind: Any) -> None:
     ("make", "said"),
     [
         (lambda: sources.json_lines([]), "at least one path"),
-        (lambda: sources.json_lines("a", errors="replace"), "expected 'fail' or 'skip'"),  # type: ignore[arg-type]
+        (lambda: sources.json_lines("a", errors="replace"), "expected 'fail', 'skip' or 'divert'"),  # type: ignore[arg-type]
         (lambda: sources.json_lines("a", types={"n": "number"}), "this is no type"),
         (lambda: sources.json_lines("a", columns=["n", "n"]), "none twice"),
         (lambda: sources.json_lines("a", columns=["n"], types={"m": int}), "'m' is not among columns"),

@@ -80,7 +80,7 @@ def test_lines_come_whole_however_they_arrive(server: Server) -> None:
 
     assert (rows(first.rows), first.kept, first.position) == (["one"], b"one\n", 4)
     assert rows(second.rows) == ["two", "three"]
-    assert rows(reader.recall(second.kept or b"")) == ["two", "three"]
+    assert rows(reader.recall(second.kept or b"").rows) == ["two", "three"]
 
 
 def test_limits_leave_lines_for_later(server: Server) -> None:
@@ -157,14 +157,18 @@ def test_a_successor_of_one_that_had_come_to_its_end_does_not_connect(server: Se
 
 
 def test_lines_that_are_not_text_follow_the_policy(server: Server) -> None:
-    for errors, expected in (("replace", ["a", "\ufffd"]), ("skip", ["a"])):
+    for errors, expected, counts in (
+        ("replace", ["a", "\ufffd"], (0, 1, 0)), ("skip", ["a"], (1, 0, 1)), ("divert", ["a"], (0, 0, 1)),
+    ):  # fmt: skip
         with closing(server.reader(errors=errors)) as reader:
             assert reader.read(1 << 20) is None
             with server.accept() as connection:
                 connection.sendall(b"a\n\xff\n")
                 chunk = chunk_of(reader)
-        assert rows(chunk.rows) == rows(reader.recall(chunk.kept or b"")) == expected
-        assert (chunk.records, chunk.skipped) == (2, 1)
+        again = reader.recall(chunk.kept or b"")
+        assert rows(chunk.rows) == rows(again.rows) == expected
+        assert (chunk.skipped, chunk.repaired, len(chunk.malformed)) == counts
+        assert again.malformed == chunk.malformed
 
     with closing(server.reader(errors="fail")) as reader:
         assert reader.read(1 << 20) is None

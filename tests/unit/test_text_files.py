@@ -6,11 +6,12 @@ import os
 import pickle
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
 from elastic.batch import rows
-from elastic.connectors.base import Rate, Reader
+from elastic.connectors.base import Chunk, Malformed, Rate, Reader
 from elastic.connectors.files import FilePatterns
 from elastic.connectors.text_files import LineFiles, text_files
 from elastic.errors import QueryError, SourceError
@@ -131,11 +132,15 @@ def test_a_limit_in_records_is_kept_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "expected", "skipped"),
-    [("replace", ["good", "b\ufffdd", "é", "\ufffd", "end"], 2), ("skip", ["good", "é", "end"], 2)],
+    ("errors", "expected", "counts"),
+    [
+        ("replace", ["good", "b\ufffdd", "é", "\ufffd", "end"], (0, 2, 0)),
+        ("skip", ["good", "é", "end"], (2, 0, 1)),
+        ("divert", ["good", "é", "end"], (0, 0, 2)),
+    ],
 )
-def test_invalid_text_is_repaired_or_skipped_and_counted(
-    tmp_path: Path, errors: Any, expected: list[str], skipped: int
+def test_invalid_text_is_repaired_skipped_or_diverted_and_counted(
+    tmp_path: Path, errors: Any, expected: list[str], counts: tuple[int, int, int]
 ) -> None:
     file = write(tmp_path / "a.txt", b"good\nb\xe9d\n\xc3\xa9\n\xc3\r\nend")
     reader = text_files(file, errors=errors).partitions(1)[0].open()
@@ -143,8 +148,13 @@ def test_invalid_text_is_repaired_or_skipped_and_counted(
     chunk = reader.read(1 << 20)
 
     assert chunk is not None
-    assert (rows(chunk.rows), chunk.records, chunk.skipped) == (expected, 5, skipped)
-    assert rows(reader.reread(0, chunk.position)) == expected
+    assert (rows(chunk.rows), chunk.records) == (expected, 5)
+    assert (chunk.skipped, chunk.repaired, len(chunk.malformed)) == counts
+    told = [Malformed("b\\xe9d", f"{file}:2", "the line is not UTF-8"), Malformed("\\xc3", f"{file}:4", ANY)]
+    assert list(chunk.malformed) == told[: counts[2]]
+    again = reader.reread(0, chunk.position)
+    assert rows(again.rows if isinstance(again, Chunk) else again) == expected
+    assert (again.malformed if isinstance(again, Chunk) else ()) == chunk.malformed
 
 
 def test_invalid_text_fails_with_file_line_and_offset_when_asked(tmp_path: Path) -> None:
@@ -269,7 +279,7 @@ def test_a_reader_holds_one_file_open_and_none_after_close(tmp_path: Path) -> No
     ("arguments", "said"),
     [
         ({"paths": []}, "at least one path"),
-        ({"paths": "a", "errors": "ignore"}, "'replace', 'skip' or 'fail'"),
+        ({"paths": "a", "errors": "ignore"}, "'replace', 'skip', 'fail' or 'divert'"),
         ({"paths": "a", "repeat": 0}, "whole number from 1 up"),
         ({"paths": "a", "repeat": 1.5}, "whole number from 1 up"),
     ],
