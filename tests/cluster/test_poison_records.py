@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 NUMBERS = list(range(6000))
 
 
-def halved(number: int) -> int:
+def halved(row: dict[str, int]) -> int:
     """Fails on multiples of a hundred."""
-    return number // (number % 100 and 1)
+    return row["n"] // (row["n"] % 100 and 1)
 
 
 class Sums(Operator):
@@ -60,15 +60,19 @@ def test_the_scenario_with_poison_records_meets_what_it_expects(tmp_path: Path) 
 
 
 def test_bad_records_are_diverted_and_counted_once_though_workers_die(tmp_path: Path) -> None:
+    cut_off = [n for n in NUMBERS if n % 100 == 57]
+    file = tmp_path / "numbers.jsonl"
+    file.write_text("".join(f'{{"n": {n}\n' if n in cut_off else f'{{"n": {n}}}\n' for n in NUMBERS))
     query = Query("poison")
-    good = query.source(sources.from_list(NUMBERS, rate="3k/s"), name="numbers").map(halved, on_error="divert")
+    read = query.source(sources.json_lines(file, rate="3k/s", errors="divert"), name="numbers")
+    good = read.map(halved, on_error="divert")
     sums = good.key_by(lambda number: number % 10).apply(Sums(), name="sums", on_error="divert")
     sums.sink(sinks.json_lines(tmp_path / "sums", commit="200ms"), name="K")
     sums.output("large").key_by(lambda row: row[0]).count(emit="end").sink(
         sinks.json_lines(tmp_path / "large"), name="L"
     )
-    failed = good.output("errors").union(sums.output("errors"))
-    failed.map(lambda told: [told["operator"], told["key"], told["record"], told["line"] is not None]).sink(
+    failed = read.output("errors").union(good.output("errors"), sums.output("errors"))
+    failed.map(lambda told: [told["operator"], told["key"], told["record"], told["place"] or bool(told["line"])]).sink(
         sinks.json_lines(tmp_path / "failed", commit="200ms"), name="M"
     )
 
@@ -82,15 +86,16 @@ def test_bad_records_are_diverted_and_counted_once_though_workers_die(tmp_path: 
     hundreds = [n for n in NUMBERS if n % 100 == 0]
     thirteens = [n for n in NUMBERS if n % 100 == 13]
     assert rows(tmp_path / "failed") == Counter(
-        [json.dumps(["map(halved)", None, n, True], separators=(",", ":")) for n in hundreds]
+        [json.dumps(["numbers", None, f'{{"n": {n}', f"{file}:{n + 1}"], separators=(",", ":")) for n in cut_off]
+        + [json.dumps(["map(halved)", None, {"n": n}, True], separators=(",", ":")) for n in hundreds]
         + [json.dumps(["sums", 3, n, True], separators=(",", ":")) for n in thirteens]
     )
-    assert sum(rows(tmp_path / "sums").values()) == len(NUMBERS) - len(hundreds) - len(thirteens)
+    assert sum(rows(tmp_path / "sums").values()) == len(NUMBERS) - len(cut_off) - len(hundreds) - len(thirteens)
     counts = {f.where: (f.skipped, f.diverted) for f in outcome.failures}
-    assert counts == {"map(halved)": (0, len(hundreds)), "sums": (0, len(thirteens))}
-    assert kinds(outcome).count("record_failed") == 2
+    assert counts == {where: (0, 60) for where in ("numbers", "map(halved)", "sums")}
+    assert kinds(outcome).count("record_failed") == 3
     totals = Counter[int]()
-    for n in set(NUMBERS) - {*hundreds, *thirteens}:
+    for n in set(NUMBERS) - {*cut_off, *hundreds, *thirteens}:
         totals[n % 10] += n
     last = Counter[int]()
     for key, total in map(json.loads, rows(tmp_path / "sums")):
