@@ -92,7 +92,7 @@ def test_bad_records_are_diverted_and_counted_once_though_workers_die(tmp_path: 
     )
     assert sum(rows(tmp_path / "sums").values()) == len(NUMBERS) - len(cut_off) - len(hundreds) - len(thirteens)
     counts = {f.where: (f.skipped, f.diverted) for f in outcome.failures}
-    assert counts == {where: (0, 60) for where in ("numbers", "map(halved)", "sums")}
+    assert counts == dict.fromkeys(("numbers", "map(halved)", "sums"), (0, 60))
     assert kinds(outcome).count("record_failed") == 3
     totals = Counter[int]()
     for n in set(NUMBERS) - {*cut_off, *hundreds, *thirteens}:
