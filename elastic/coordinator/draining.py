@@ -92,8 +92,7 @@ class Draining:
             return spare
         if not late:
             return None
-        load = members.load()
-        return min((w for w in members.usable if w != record.holder), key=lambda w: (load[w], w), default=None)
+        return members.idlest(w for w in members.usable if w != record.holder)
 
     def _is_free(self, worker: int) -> bool:
         """Whether no checkpoint that somebody may need lies there."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from elastic.coordinator.events import EndJob
 from elastic.coordinator.membership import InstanceRecord
 from elastic.plan import Plan
-from elastic.protocol import Nondeterministic
+from elastic.protocol import Nondeterministic, Trimmed
 
 MAX_DEATHS = 5
 """So often may an instance die at one starting tick; chance alone hardly does that."""
@@ -79,3 +79,12 @@ class Differences:
         direct = {e.producer for e in self._plan.inputs(operator)}
         found = {name for name in direct if self._plan.operators[name].user_code}
         return found.union(*map(self._upstream, direct))
+
+
+def too_late(consumer: InstanceRecord, producer: InstanceRecord, trimmed: Trimmed) -> EndJob:
+    """A current instance needs what was dropped, since a checkpoint that covered it is gone."""
+    text = (
+        f"{consumer.operator}#{consumer.index} needs {producer.operator}'s output after tick {trimmed.after}, "
+        f"which was dropped through tick {trimmed.floor}: its newest checkpoint was lost"
+    )
+    return EndJob("failed", text, "state_lost")

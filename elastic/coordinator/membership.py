@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -111,6 +112,15 @@ class Membership:
         """Whether what lay on a worker is gone; on nobody lies nothing."""
         return worker is None or self.workers[worker].lost
 
+    @property
+    def addresses(self) -> dict[int, str]:
+        """Where each live worker is reached."""
+        return {w: self.workers[w].address for w in self.live}
+
+    def by_id(self) -> list[InstanceRecord]:
+        """All instances, the oldest first."""
+        return sorted(self.instances.values(), key=lambda i: i.id)
+
     def assignment(self, operator: str) -> list[InstanceRecord]:
         """The operator's instances, by key interval."""
         return sorted((i for i in self.instances.values() if i.operator == operator), key=lambda i: i.interval)
@@ -140,6 +150,15 @@ class Membership:
         load = Counter(dict.fromkeys(self.usable, 0))
         load.update(i.worker for i in self.instances.values() if i.worker in load)
         return load
+
+    def idlest_first(self, workers: Iterable[int]) -> list[int]:
+        """Some workers, by how many instances they have; among equals the lower id is first."""
+        load = self.load()
+        return sorted(workers, key=lambda w: (load[w], w))
+
+    def idlest(self, workers: Iterable[int]) -> int | None:
+        """Which of some workers has the fewest instances; None of none."""
+        return next(iter(self.idlest_first(workers)), None)
 
     @property
     def spares(self) -> list[int]:

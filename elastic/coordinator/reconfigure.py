@@ -232,9 +232,7 @@ class Reconfigurer:
         """A worker that reads checkpoints from the disk: not the one that is next in turn to run the successor."""
         members = self.members
         heirs = members.spares[:1]
-        load = members.load()
-        others = [w for w in members.usable if w not in heirs and w != old.worker] or members.live
-        return min(others, key=lambda w: (load[w], w), default=None)
+        return members.idlest([w for w in members.usable if w not in heirs and w != old.worker] or members.live)
 
     def _is_stateful(self, record: InstanceRecord) -> bool:
         return self.members.plan.operators[record.operator].kind == "keyed"

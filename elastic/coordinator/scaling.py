@@ -278,9 +278,7 @@ class Scaling:
             return spare
         if not late:
             return None  # one is being started
-        load = self._members.load()
-        others = [w for w in self._members.usable if w not in (old.holder, *places)]
-        return min(others, key=lambda w: (load[w], w), default=None)
+        return self._members.idlest(w for w in self._members.usable if w not in (old.holder, *places))
 
 
 def _width(interval: KeyInterval) -> int:

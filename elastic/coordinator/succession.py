@@ -53,8 +53,7 @@ class Succession:
         """What a worker has, by its own account: end what should not be there, begin what should."""
         members, epoch = self._members, self._reconfigurer.epoch
         running = set(message.instances)
-        addresses = {w: members.workers[w].address for w in members.live}
-        actions: list[object] = [Send(worker, Peers(epoch, addresses))]
+        actions: list[object] = [Send(worker, Peers(epoch, members.addresses))]
         procedures = self._reconfigurer.running.values()
         successors = {id for p in procedures for id, _ in p.successors}
         unknown = running - members.instances.keys() - successors

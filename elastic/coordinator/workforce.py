@@ -42,11 +42,10 @@ class Workforce:
         workers[event.worker] = Worker(event.worker, event.address, extra=event.extra)
         self.spawning = max(0, self.spawning - (not event.extra))
         self._false_starts = 0
-        live = self._members.live
-        addresses = {w: workers[w].address for w in live}
+        peers = Peers(epoch, self._members.addresses)
         return [
             Journal("worker", {"id": event.worker, "address": event.address}),
-            *(Send(w, Peers(epoch, addresses)) for w in live),
+            *(Send(w, peers) for w in self._members.live),
             Record("spare_started" if deployed else "joined", worker=event.worker),
         ]
 
