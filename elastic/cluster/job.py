@@ -182,6 +182,8 @@ class JobControl:
         while True:
             self._hub.wait(max(0.0, until - time.monotonic()))
             self._on_exits()
+            if self._progress.finished:
+                return self._progress
             for _, message in self._hub.receive():
                 self._on_message(message)
             if self._progress.finished or time.monotonic() >= until:
@@ -205,7 +207,16 @@ class JobControl:
     def _on_exits(self) -> None:
         assert self._processes is not None
         assert self._hub is not None
-        for exited in self._processes.poll():
+        exits = self._processes.poll()
+        if self._processes.orphaned and self._outcome is None:
+            log = self._directory / "processes" / "parent.log"
+            again = "go on with --resume" if self.TAKES_OVER else "run it again"
+            self._fail(
+                f"the process that had started the job's others was ended, and they with it (its last words, if any, "
+                f"are in {log}); what was committed stays: {again}"
+            )
+            return
+        for exited in exits:
             if exited.name in self._names:
                 number = self._names[exited.name]
                 self._alive.pop(number, None)
@@ -221,12 +232,15 @@ class JobControl:
         ):
             log = self._directory / "processes" / f"{COORDINATOR}.log"
             often = f", {MAX_TAKEOVERS + 1} times in {TAKEOVERS_WITHIN_S:g} s" if self.TAKES_OVER else ""
-            error = f"the coordinator was {reason}{often}; its last words are in {log}"
-            self._outcome = JobOutcome("failed", error)
-            self._progress = replace(self._progress, finished=True)
+            self._fail(f"the coordinator was {reason}{often}; its last words are in {log}")
             return
         self._takeovers.append(now)
         self._start_coordinator({"alive": self._alive, "resumed": False, "cause": f"the coordinator was {reason}"})
+
+    def _fail(self, error: str) -> None:
+        """The job has ended here, since there is no coordinator that could say so."""
+        self._outcome = JobOutcome("failed", error)
+        self._progress = replace(self._progress, finished=True)
 
     def owner_of(self, operator: str, instance: int) -> int | None:
         """Number of the worker that holds the instance now; None while it is being restored, or if there is none."""

@@ -20,6 +20,9 @@ from elastic.cluster.channel import Channel
 from elastic.cluster.parent import Configuration, Request
 from elastic.errors import ElasticError
 
+SOCKETS = "elastic-"
+"""With this begins the name of the directory, below the system's temporary one, that holds a job's sockets."""
+
 _CLOSING_S = 5.0
 _MEMORY = {
     # Fresh memory costs a page fault for each 4 KiB, which can take longer than what the kernels do with it: as huge
@@ -80,7 +83,7 @@ class LocalProcesses:
         """
         logs.mkdir(parents=True, exist_ok=True)
         self._logs = logs
-        self.directory = Path(tempfile.mkdtemp(prefix="elastic-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=SOCKETS))
         self.pids: dict[str, int] = {}
         self._running: set[str] = set()
         ours, theirs = socket.socketpair()
@@ -95,6 +98,11 @@ class LocalProcesses:
                 start_new_session=True,
             )
         self._channel.send(asdict(Configuration(str(self.directory), list(preload), fork)))
+
+    @property
+    def orphaned(self) -> bool:
+        """The parent has ended by itself, and all processes with it; seen by ``poll``."""
+        return self._channel.closed
 
     def fileno(self) -> int:
         """Readable when ``poll`` may have something to tell."""

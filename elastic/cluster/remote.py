@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from elastic.cluster.local import environment
+from elastic.cluster.local import SOCKETS, environment
 from elastic.errors import UserError
 from elastic.wire.control import (
     COORDINATOR,
@@ -55,6 +55,23 @@ def announce(directory: Path, coordinator: str) -> None:
 def withdraw(directory: Path) -> None:
     """The job that ran there has ended."""
     (directory / CONTACT).unlink(missing_ok=True)
+
+
+def tidy_up_after_the_dead(directory: Path) -> None:
+    """The sockets of a job that ran there are gone, though all of its processes were killed before they could do it.
+
+    For who holds the directory's lock, so that no command runs there any more.
+    """
+    try:
+        body: dict[str, Any] = json.loads((directory / CONTACT).read_text(encoding="utf-8"))
+        sockets = Path(body["coordinator"].removeprefix("ipc://")).parent
+        if sockets.name.startswith(SOCKETS):
+            for path in sockets.iterdir():
+                if path.is_socket():
+                    path.unlink(missing_ok=True)
+            sockets.rmdir()
+    except (OSError, ValueError, KeyError):
+        return
 
 
 def running(jobs: Path = JOBS) -> list[Contact]:

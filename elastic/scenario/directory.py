@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from elastic.cluster.remote import tidy_up_after_the_dead
 from elastic.errors import UserError
 
 MARKER = "job.lock"
@@ -39,6 +40,7 @@ def claimed_directory(directory: Path, *, resume: bool = False) -> Iterator[None
         raise UserError(f"job directory {directory} cannot be made: {error.strerror}; name another") from None
     try:
         _lock(marker, directory)
+        tidy_up_after_the_dead(directory)
         if not resume:
             _empty(directory)
         yield

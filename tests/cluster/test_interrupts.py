@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import sqlite3
+import sys
 from collections import defaultdict
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cluster.command import has_committed, left_over, our_processes, start, wait_for
@@ -113,3 +115,51 @@ def test_all_processes_end_when_the_command_is_killed(place: Path, job: str) -> 
 
     wait_for(lambda: not our_processes(place), "the end of all processes", 5.0)
     wait_for(lambda: not list((place / "tmp").iterdir()), "the end of the sockets' directory", 5.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells how far the import is")
+def test_an_interrupt_while_the_command_is_still_being_imported_ends_it_without_a_word(place: Path) -> None:
+    command = start(place, "job.py:endless")
+    maps = Path(f"/proc/{command.pid}/maps")
+    wait_for(lambda: "numpy" in maps.read_text(), "the import of NumPy")
+
+    command.send_signal(signal.SIGINT)
+
+    output, _ = command.communicate(timeout=5)
+    assert command.returncode in {-signal.SIGINT, 130}
+    assert output in {"", "interrupted\n"}
+    assert left_over(place) == []
+
+
+def test_a_job_whose_processes_have_lost_their_parent_fails_with_what_to_do_and_is_resumed(place: Path) -> None:
+    command = start(place, "job.py:bounded", "--plain")
+    wait_for(lambda: has_committed(place), "the first commit")
+
+    psutil.Process(command.pid).children()[0].kill()
+
+    output, _ = command.communicate(timeout=10)
+    assert command.returncode == 3
+    assert "Traceback" not in output
+    assert "what was committed stays: go on with --resume" in output
+    assert left_over(place) == []
+    resumed, _ = (again := start(place, "job.py:bounded", "--plain", "--resume")).communicate(timeout=60)
+    assert again.returncode == 0, resumed
+    assert sorted(v for values in rows_of(place).values() for v in values) == sorted(
+        n for key in range(8) for n in range(1, 376)
+    )
+
+
+def test_the_sockets_of_a_job_that_was_killed_with_all_its_processes_go_with_its_next_run(place: Path) -> None:
+    command = start(place, "job.py:bounded", "--plain")
+    wait_for(lambda: has_committed(place), "the first commit")
+    for process in our_processes(place):  # the parent before the others, so that nobody is left to tidy up
+        process.suspend()
+    for process in our_processes(place):
+        process.kill()
+    command.communicate()
+    assert list((place / "tmp").iterdir())
+
+    output, _ = (again := start(place, "job.py:bounded", "--plain", "--resume")).communicate(timeout=60)
+
+    assert again.returncode == 0, output
+    assert list((place / "tmp").iterdir()) == []
