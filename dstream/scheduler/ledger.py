@@ -55,8 +55,6 @@ class Ledger:
     """Facts of one job.
 
     Attributes:
-        epoch: Of this incarnation of the coordinator; commands carry it.
-        finish: The tick that ends the stream, and whether the input ended there; None until it is fixed.
         keep: By stage: how many intervals before the last safe one are read yet.
         held: Partitions that live somewhere, by stage and number.
         stage_of: By instance: its stage.
@@ -67,10 +65,8 @@ class Ledger:
 
     def __init__(self, plan: StreamPlan, epoch: int) -> None:
         self._plan = plan
-        self.epoch = epoch
-        self.members = Membership(plan)
+        self.members = Membership(plan, epoch=epoch)
         self.lineage, self.progress = Lineage(plan), Progress(plan)
-        self.finish: tuple[int, bool] | None = None
         self.keep = plan.keep_back()
         self.held: dict[tuple[int, int], Held] = {}
         self.stage_of: dict[int, int] = {}
@@ -78,6 +74,16 @@ class Ledger:
         self.news = News()
         self.disturbed = False
         self.now_s = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Of this incarnation of the coordinator; commands carry it."""
+        return self.members.epoch
+
+    @property
+    def finish(self) -> tuple[int, bool] | None:
+        """The tick that ends the stream, and whether the input ended there; None until it is fixed."""
+        return self.members.finish
 
     @property
     def plan(self) -> StreamPlan:

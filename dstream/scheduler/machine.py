@@ -68,7 +68,7 @@ class Scheduler:
         self.scaling, self.draining, self.oversight = NoScaling(), NoDraining(), None
         self.ended: EndJob | None = None
         self._force = Workforce(self.members, workers, spares)
-        self._ending = Ending(self.members, self._ledger)
+        self._ending = Ending(self.members)
         self._placement = Placement(self._ledger, self._ending)
         self._recovery = Recovery(self._ledger, self._placement)
         self._orders = Orders(self._ledger)
@@ -119,7 +119,7 @@ class Scheduler:
     # -- workers -------------------------------------------------------------------------------------------------------
 
     def _joined(self, event: WorkerJoined) -> list[object]:
-        if not (actions := self._force.join(event, self.epoch, deployed=self._deployed)):
+        if not (actions := self._force.join(event, deployed=self._deployed)):
             return []
         if self._deployed:
             return actions + self._placement.move(f"worker {event.worker} joined")  # what no worker was there for

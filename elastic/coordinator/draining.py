@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from elastic.coordinator.events import EndWorker, Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
-from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Reconfigurer
+from elastic.coordinator.placement import WAIT_FOR_SPARE_S
+from elastic.coordinator.reconfigure import Reconfigurer
 
 SURPLUS_S = 5.0
 """A spare that is one too many is ended after so long: what needed it may need it again."""
@@ -70,9 +71,8 @@ class Draining:
 
     def _move(self, record: InstanceRecord, now_s: float) -> list[object]:
         """Have an instance go on elsewhere."""
-        stateful = self._members.plan.operators[record.operator].kind == "keyed"
         busy = any(record in p.olds for p in self._reconfigurer.running.values())
-        if busy or not record.running or (stateful and not record.can_be_cut):
+        if busy or not record.running or (self._members.is_stateful(record) and not record.can_be_cut):
             return []
         place = self._place(record, late=now_s - self.since_s[record.worker] > WAIT_FOR_SPARE_S)
         if place is None:

@@ -5,28 +5,12 @@ The input ends by itself, or the user stops the job; either way nobody runs past
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from elastic.coordinator.events import EndJob, Journal, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.protocol import Drain, Exhausted, Finish, Finished, Freeze, Frozen, Send
 
 DRAIN_S = 1.0
 """A job that is stopped gets so long to commit what is complete."""
-
-
-class Course(Protocol):
-    """What is known of a job's end, and under which epoch it is told.
-
-    Attributes:
-        finish: The tick that ends the stream, and whether the input ended there; None until it is fixed.
-    """
-
-    finish: tuple[int, bool] | None
-
-    @property
-    def epoch(self) -> int:
-        """Of this incarnation of the coordinator."""
 
 
 class Ending:
@@ -36,8 +20,8 @@ class Ending:
         stopping: The user has asked for the end.
     """
 
-    def __init__(self, members: Membership, course: Course) -> None:
-        self._members, self._course = members, course
+    def __init__(self, members: Membership) -> None:
+        self._members = members
         self.stopping, self._drain_until_s = False, 0.0
 
     def stop(self, now_s: float, *, deployed: bool) -> list[object]:
@@ -72,11 +56,11 @@ class Ending:
 
     def told(self, record: InstanceRecord) -> list[object]:
         """What an instance that has just started must be told about the end, as far as it is known."""
-        kind, finish = self._members.plan.operators[record.operator].kind, self._course.finish
+        kind, finish = self._members.plan.operators[record.operator].kind, self._members.finish
         if kind == "source":
             return self._tell_source(record)
         if kind == "sink" and finish is not None and not finish[1]:
-            return [Send(record.worker, Drain(self._course.epoch, record.id, finish[0]))]
+            return [Send(record.worker, Drain(self._members.epoch, record.id, finish[0]))]
         return []
 
     @property
@@ -85,7 +69,7 @@ class Ending:
 
     def _frozen(self, record: InstanceRecord) -> list[object]:
         sources = self._members.of_kind("source")
-        if self._course.finish is not None:
+        if self._members.finish is not None:
             return self._tell_source(record)
         if any(s.frozen is None for s in sources):
             return []
@@ -93,21 +77,21 @@ class Ending:
 
     def _fix(self, tick: int) -> list[object]:
         """Fix the tick that ends the stream, once and for all instances."""
-        self._course.finish = (tick, not self.stopping)
+        self._members.finish = (tick, not self.stopping)
         actions: list[object] = [Journal("finish", {"tick": tick, "final": not self.stopping}), *self._tell_sources()]
         return actions + [c for sink in self._members.of_kind("sink") for c in self.told(sink)]
 
     def _finished(self) -> list[object]:
         if not all(s.finished for s in self._members.of_kind("sink")):
             return []
-        finish = self._course.finish
+        finish = self._members.finish
         return [Record("finished"), EndJob("done" if finish is None or finish[1] else "interrupted")]
 
     def _tell_sources(self) -> list[object]:
         return [c for source in self._members.of_kind("source") for c in self._tell_source(source)]
 
     def _tell_source(self, source: InstanceRecord) -> list[object]:
-        epoch, finish = self._course.epoch, self._course.finish
+        epoch, finish = self._members.epoch, self._members.finish
         if finish is not None:
             return [Send(source.worker, Finish(epoch, source.id, *finish))]
         if source.frozen is None and (self.stopping or self._exhausted):

@@ -7,6 +7,7 @@ in a room of its own; here is who is asked, and in which order.
 
 from __future__ import annotations
 
+from elastic.coordinator.deployment import Deployment
 from elastic.coordinator.draining import Draining
 from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import (
@@ -84,7 +85,7 @@ class Coordinator:
         self.reconfigurer = Reconfigurer(self.members)
         self.placement = Placement(self.members, self.reconfigurer, self._workforce)
         self.recovery = Recovery(self.members, self.reconfigurer)
-        self.ending = Ending(self.members, self.reconfigurer)
+        self.ending = Ending(self.members)
         self.scaling = Scaling(self.members, self.reconfigurer)
         self.draining = Draining(self.members, self.reconfigurer)
         self.oversight = Oversight(self.members, self.reconfigurer, self.scaling)
@@ -142,7 +143,7 @@ class Coordinator:
     def _progress(self, now_s: float) -> list[object]:
         """What has become possible, whatever it was waiting for."""
         actions = self.placement.progress(now_s)
-        if self.deployed and self.reconfigurer.finish is None and not self.ending.stopping:
+        if self.deployed and self.members.finish is None and not self.ending.stopping:
             actions += self.scaling.progress(now_s)
             idle = not (self._workforce.spawning or self.scaling.busy or self.reconfigurer.running)
             actions += self.draining.surplus(-self._lacking if idle else 0, now_s)
@@ -177,13 +178,13 @@ class Coordinator:
     # -- workers -------------------------------------------------------------------------------------------------------
 
     def _joined(self, event: WorkerJoined) -> list[object]:
-        if not (actions := self._workforce.join(event, self.epoch, deployed=self.deployed)):
+        if not (actions := self._workforce.join(event, deployed=self.deployed)):
             return []
         actions += self.recovery.protect_again()
         if not self.deployed and len(self.members.live) >= self._needed:
             self.deployed = True
-            actions += self.reconfigurer.deploy(self.members.live[: self._workforce.wanted])
-            actions += self._warnings()
+            workers = self.members.live[: self._workforce.wanted]
+            actions += Deployment(self.members).begin(workers, self._workforce.spares)
         return actions
 
     def _lost(self, event: WorkerLost, now_s: float) -> list[object]:
@@ -209,20 +210,6 @@ class Coordinator:
         extra = sum(self.members.workers[w].extra for w in usable)
         return max(self._workforce.wanted, in_use - extra) + extra + self._workforce.spares - len(usable)
 
-    def _warnings(self) -> list[object]:
-        """What this cluster cannot survive, said at the start."""
-        wanted, spares = self._workforce.wanted, self._workforce.spares
-        alone = wanted + spares < 2 and self.members.of_kind("keyed") and not self.members.has_disk
-        if not self.plan.settings.checkpoint_ticks:
-            text = "checkpoints are off: the loss of a worker with a stateful operator ends the job"
-        elif alone:
-            text = "one worker and no spare: a checkpoint has nowhere to go, and the loss of the worker ends the job"
-        elif spares == 0:
-            text = "no spare: the instances of a lost worker crowd onto the others"
-        else:
-            return []
-        return [Record("warning", cause=text)]
-
     # -- messages ------------------------------------------------------------------------------------------------------
 
     def _heard(self, worker: int, message: object, now_s: float) -> list[object]:
@@ -237,7 +224,7 @@ class Coordinator:
             case CutDone():
                 return self._cut_done(message, now_s)
             case Aligned() | AlignRefused():
-                return self.reconfigurer.on_align_answer(message)
+                return self.scaling.joining.heard(message)
             case Protected():
                 return self._protected(message)
             case Exhausted() | Frozen() | Finished():
@@ -282,7 +269,7 @@ class Coordinator:
         if record is None:
             return self.reconfigurer.on_restored(message.instance, message.tick)
         record.running, record.start_tick = True, message.tick
-        actions = self.reconfigurer.views_for(record)
+        actions = self.reconfigurer.orders.views_for(record)
         if record.cause and record.id not in self.reconfigurer.planned:
             text = f"{message.keys} keys at tick {message.tick}"
             actions.append(Record("restored", record.operator, record.index, record.worker, text))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from elastic.coordinator.events import Journal
 from elastic.keys import KeyInterval
 from elastic.plan import Plan
 
@@ -83,7 +84,13 @@ class InstanceRecord:
 
 @dataclass(slots=True)
 class Membership:
-    """Workers and assignments; plain facts, changed only by the coordinator's procedures."""
+    """Workers and assignments; plain facts, changed only by the coordinator's procedures.
+
+    Attributes:
+        versions: Of each operator's assignment; the newest.
+        epoch: Counts the coordinator's incarnations; commands carry it.
+        finish: The tick that ends the stream, and whether the input ended with it; None while that is open.
+    """
 
     plan: Plan
     workers: dict[int, Worker] = field(default_factory=dict)
@@ -92,6 +99,7 @@ class Membership:
     epoch: int = 1
     last_id: int = 0
     last_term: int = 0
+    finish: tuple[int, bool] | None = None
 
     def new_id(self) -> int:
         """An instance id that was never given out before."""
@@ -124,6 +132,19 @@ class Membership:
     def assignment(self, operator: str) -> list[InstanceRecord]:
         """The operator's instances, by key interval."""
         return sorted((i for i in self.instances.values() if i.operator == operator), key=lambda i: i.interval)
+
+    def journalled(self, operator: str) -> Journal:
+        """The operator's assignment, for the journal."""
+        instances = [
+            {"id": i.id, "index": i.index, "interval": list(i.interval), "worker": i.worker, "holder": i.holder}
+            for i in self.assignment(operator)
+        ]
+        body = {"operator": operator, "version": self.versions[operator], "instances": instances}
+        return Journal("assignment", body)
+
+    def is_stateful(self, record: InstanceRecord) -> bool:
+        """Whether it has state of its own, which its checkpoints carry; what others have, their log or target has."""
+        return self.plan.operators[record.operator].kind == "keyed"
 
     def measured(self, instance: int, loads: npt.NDArray[np.float32]) -> None:
         """So much of each of its key groups an instance had to do of late."""

@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from elastic.coordinator.membership import InstanceRecord, Worker
-from elastic.coordinator.reconfigure import Procedure
+from elastic.coordinator.procedure import Procedure
 from elastic.coordinator.scaling import Target
 from elastic.keys import KeyInterval
 
@@ -26,7 +26,7 @@ def facts_of(coordinator: Coordinator) -> Facts:
     """Everything that the coordinator's next incarnation must know."""
     members, reconfigurer = coordinator.members, coordinator.reconfigurer
     return {
-        "epoch": reconfigurer.epoch,
+        "epoch": members.epoch,
         "epoch_s": coordinator.plan.epoch_s,
         "since_s": coordinator.plan.since_s,
         "deployed": coordinator.deployed,
@@ -41,7 +41,7 @@ def facts_of(coordinator: Coordinator) -> Facts:
         "last_procedure": reconfigurer.last,
         "planned": sorted(reconfigurer.planned),
         "draining": [[worker, since_s] for worker, since_s in coordinator.draining.since_s.items()],
-        "finish": None if reconfigurer.finish is None else list(reconfigurer.finish),
+        "finish": None if members.finish is None else list(members.finish),
         "targets": {
             name: [target.instances, target.before, target.since_s]
             for name, target in coordinator.scaling.targets.items()
@@ -62,7 +62,7 @@ def recall(coordinator: Coordinator, facts: Facts) -> None:
     reconfigurer.last = facts["last_procedure"]
     reconfigurer.planned = set(facts["planned"])
     coordinator.draining.since_s = dict(facts["draining"])
-    reconfigurer.finish = None if facts["finish"] is None else (facts["finish"][0], facts["finish"][1])
+    members.finish = None if facts["finish"] is None else (facts["finish"][0], facts["finish"][1])
     for body in facts["procedures"]:
         procedure = _procedure_of(body, members.instances)
         reconfigurer.running[procedure.id] = procedure

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from elastic.coordinator.membership import Membership
-from elastic.coordinator.reconfigure import JOIN_DEADLINE_S, PATIENCE_S, WAIT_FOR_SPARE_S, Procedure, Reconfigurer
+from elastic.coordinator.procedure import Procedure
+from elastic.coordinator.reconfigure import Reconfigurer
 from elastic.coordinator.workforce import Workforce
+
+PATIENCE_S = 2.0
+"""So long the next checkpoint of an instance that is to be cut is waited for: what came since one is replayed."""
+
+JOIN_DEADLINE_S = 5.0
+"""A join that takes longer is called off: its instances take no checkpoint meanwhile."""
+
+WAIT_FOR_SPARE_S = 5.0
+"""A worker process is up in about half a second; past ten times that, lost instances crowd together instead."""
 
 
 class Placement:

@@ -11,7 +11,8 @@ from elastic.coordinator.cuts import cuttable
 from elastic.coordinator.events import EndJob, Record
 from elastic.coordinator.judgement import CrashLoops
 from elastic.coordinator.membership import InstanceRecord, Membership
-from elastic.coordinator.reconfigure import Procedure, Reconfigurer
+from elastic.coordinator.procedure import Procedure
+from elastic.coordinator.reconfigure import Reconfigurer
 from elastic.keys import KeyInterval
 
 
@@ -64,7 +65,7 @@ class Recovery:
         """
         members, plan = self._members, self._members.plan
         wanted = plan.settings.recovery_parts
-        stateful = plan.operators[record.operator].kind == "keyed" and plan.settings.checkpoint_ticks
+        stateful = members.is_stateful(record) and plan.settings.checkpoint_ticks
         if wanted < 2 or not stateful or not members.has_disk:
             return []
         whole = cuttable(plan, record)
@@ -97,7 +98,7 @@ class Recovery:
             return None
         actions = self._hold_again(record)
         record.part_at = None  # nothing lay there: tick 0 will do
-        return [*actions, self._reconfigurer.start(record)]
+        return [*actions, self._reconfigurer.orders.start(record)]
 
     def _hold_again(self, record: InstanceRecord) -> list[object]:
         gone = Record("checkpoint_lost", record.operator, record.index, record.worker, "its holder was lost")

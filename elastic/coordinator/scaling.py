@@ -16,8 +16,11 @@ from itertools import pairwise
 
 from elastic.coordinator.cuts import cuttable
 from elastic.coordinator.events import Journal, Record
+from elastic.coordinator.joining import Joining
 from elastic.coordinator.membership import InstanceRecord, Membership
-from elastic.coordinator.reconfigure import WAIT_FOR_SPARE_S, Procedure, Reconfigurer
+from elastic.coordinator.placement import WAIT_FOR_SPARE_S
+from elastic.coordinator.procedure import Procedure
+from elastic.coordinator.reconfigure import Reconfigurer
 from elastic.keys import KeyInterval
 from elastic.policies import OperatorLoad
 
@@ -47,11 +50,13 @@ class Scaling:
 
     Attributes:
         targets: By operator, what is being worked towards.
+        joining: Makes one instance of neighbours.
         lacks_worker: There is no worker for a part, since the only spare holds the checkpoint that is to be cut.
     """
 
     def __init__(self, members: Membership, reconfigurer: Reconfigurer) -> None:
         self._members, self._reconfigurer = members, reconfigurer
+        self.joining = Joining(members, reconfigurer)
         self.targets: dict[str, Target] = {}
         self.lacks_worker = False
         self._policy = members.plan.settings.scaling
@@ -227,7 +232,7 @@ class Scaling:
         if not self._is_ready(first) or not self._is_ready(second):
             return []
         cause = f"scaling {first.operator} in to {target.instances}"
-        return self._reconfigurer.begin_join((first, second), cause, now_s)
+        return self.joining.begin((first, second), cause, now_s)
 
     def _cut_next(self, instances: Sequence[InstanceRecord], target: Target, now_s: float) -> list[object]:
         """Cut the instances with most load, or with most key groups, into as many parts as are missing."""
@@ -252,7 +257,7 @@ class Scaling:
 
     def _is_ready(self, record: InstanceRecord) -> bool:
         """Whether what an instance could start again from is in place; a source's is in its log."""
-        return self._members.plan.operators[record.operator].kind != "keyed" or record.can_be_cut
+        return not self._members.is_stateful(record) or record.can_be_cut
 
     def _cut(self, old: InstanceRecord, count: int, target: Target, spares: list[int], now_s: float) -> list[object]:
         """Cut one instance; its first part stays where it is, the others go to spares, or to the idlest workers.

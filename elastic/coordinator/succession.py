@@ -10,7 +10,8 @@ from __future__ import annotations
 from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import Record, Recovered
 from elastic.coordinator.membership import Membership
-from elastic.coordinator.reconfigure import Procedure, Reconfigurer
+from elastic.coordinator.procedure import Procedure
+from elastic.coordinator.reconfigure import Reconfigurer
 from elastic.protocol import Peers, Rejoin, Release, Retire, Running, Send
 
 
@@ -22,7 +23,7 @@ class Succession:
 
     def begin(self, event: Recovered) -> list[object]:
         """Ask those who live for an account, and have them hold what they are to hold."""
-        members, epoch = self._members, self._reconfigurer.epoch
+        members, epoch = self._members, self._members.epoch
         actions: list[object] = [] if event.resumed else [Record("coordinator_recovered", cause=event.cause)]
         if event.resumed:
             actions.append(self._resume())
@@ -35,8 +36,8 @@ class Succession:
     def _resume(self) -> Record:
         """The job was stopped, or all of it was killed: what was to be its end is not, unless the input had ended."""
         self._ending.stopping = False
-        if self._reconfigurer.finish is not None and not self._reconfigurer.finish[1]:
-            self._reconfigurer.finish = None
+        if self._members.finish is not None and not self._members.finish[1]:
+            self._members.finish = None
         for record in self._members.instances.values():
             record.exhausted, record.frozen, record.finished = False, None, False
         return Record("job_resumed")
@@ -51,7 +52,7 @@ class Succession:
 
     def account(self, worker: int, message: Running) -> list[object]:
         """What a worker has, by its own account: end what should not be there, begin what should."""
-        members, epoch = self._members, self._reconfigurer.epoch
+        members, epoch = self._members, self._members.epoch
         running = set(message.instances)
         actions: list[object] = [Send(worker, Peers(epoch, members.addresses))]
         procedures = self._reconfigurer.running.values()
@@ -63,7 +64,7 @@ class Succession:
         needed |= successors | {old.id for p in procedures for old in p.olds}
         actions += [Send(worker, Release(epoch, id)) for id in sorted(set(message.held) - needed)]
         for procedure in [p for p in procedures if p.version]:
-            starts = self._reconfigurer.starts(procedure)
+            starts = self._reconfigurer.orders.restore(procedure)
             actions += [s for s in starts if s.worker == worker and s.message.instance not in running]
         for record in sorted(members.instances.values(), key=lambda i: i.id):
             if worker in (record.holder, record.second):
@@ -71,9 +72,9 @@ class Succession:
             if record.worker != worker:
                 continue
             if record.id not in running:
-                actions.append(self._reconfigurer.start(record))
+                actions.append(self._reconfigurer.orders.start(record))
                 continue
-            if members.plan.operators[record.operator].kind == "keyed":
+            if members.is_stateful(record):
                 actions.append(self._reconfigurer.holders.set_holder(record))
-            actions += [*self._reconfigurer.views_for(record), *self._ending.told(record)]
+            actions += [*self._reconfigurer.orders.views_for(record), *self._ending.told(record)]
         return actions

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from elastic.coordinator.events import EndJob, Record
 from elastic.coordinator.membership import InstanceRecord, Membership
-from elastic.coordinator.reconfigure import Procedure, Reconfigurer
+from elastic.coordinator.procedure import Procedure
+from elastic.coordinator.reconfigure import Reconfigurer
 from elastic.coordinator.scaling import Scaling
 from elastic.coordinator.standings import Whereabouts, name
 from elastic.units import format_count, format_duration

@@ -34,7 +34,7 @@ class Workforce:
         self._never: set[int] = set()
         self._false_starts = 0
 
-    def join(self, event: WorkerJoined, epoch: int, *, deployed: bool) -> list[object]:
+    def join(self, event: WorkerJoined, *, deployed: bool) -> list[object]:
         """A worker is there, and all know each other's addresses; nothing if it is known, or was given up."""
         workers = self._members.workers
         if event.worker in self._never or event.worker in workers:
@@ -42,7 +42,7 @@ class Workforce:
         workers[event.worker] = Worker(event.worker, event.address, extra=event.extra)
         self.spawning = max(0, self.spawning - (not event.extra))
         self._false_starts = 0
-        peers = Peers(epoch, self._members.addresses)
+        peers = Peers(self._members.epoch, self._members.addresses)
         return [
             Journal("worker", {"id": event.worker, "address": event.address}),
             *(Send(w, peers) for w in self._members.live),

@@ -11,7 +11,7 @@ from elastic.batch import Batch, rows
 from elastic.coordinator.judgement import MAX_DEATHS
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.membership import InstanceRecord, Membership
-from elastic.coordinator.reconfigure import Procedure
+from elastic.coordinator.procedure import Procedure
 from elastic.plan import Plan
 from elastic.testing.invariants import InvariantError, Watch
 from elastic.testing.story import Story

@@ -21,7 +21,7 @@ from elastic.coordinator.events import (
 )
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.membership import InstanceRecord
-from elastic.coordinator.reconfigure import JOIN_DEADLINE_S
+from elastic.coordinator.placement import JOIN_DEADLINE_S
 from elastic.keys import KeyInterval, tiles
 from elastic.plan import Settings
 from elastic.protocol import (
