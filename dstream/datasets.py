@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, TypeAlias
 
-from dstream.flow import Channel, Merging, merged, one, ordered, together
-from dstream.logic import Content, Given, Logic, LogicContext
-from elastic.batch import Column, Pairs, rows
+from dstream.flow import CHUNK_BYTES, Channel, Merging, Pipeline, Place, merged, one, ordered, together
+from dstream.logic import Content, Given, Logic, LogicContext, SourceLogic
+from elastic.batch import Batch, Column, Pairs, concat, rows, size_bytes
 from elastic.state.processing import StateTable, dict_keys
 
 ROWS, SNAPSHOT = "rows", "snapshot"
@@ -70,21 +70,17 @@ class DatasetLogic(Logic):
     """One partition of a stage: its dataset, and its channels one after the other."""
 
     def __init__(self, stage: StageLogic, context: LogicContext) -> None:
-        self._dataset, self._stage, self._context = stage.dataset(context), stage, context
+        self._dataset, self._stage = stage.dataset(context), stage
+        self._pipelines = pipelines_of(stage.channels, context)
         self._wanted = frozenset(channel.view for channel in stage.channels)
 
     def compute(self, given: Given) -> Sequence[Content]:
         views = self._dataset.compute(given, self._wanted)
         if given.interval % self._stage.every and not given.final:
             return tuple(() for _ in self._stage.channels)
-        runtime, partition = self._context.runtime, self._context.partition
-        return tuple(
-            channel.run(
-                views[channel.view], tick=given.through, partition=partition, low=runtime.interval.low,
-                key_groups=runtime.key_groups,
-            )
-            for channel in self._stage.channels
-        )  # fmt: skip
+        for channel, pipeline in zip(self._stage.channels, self._pipelines, strict=True):
+            pipeline.add(views[channel.view], given.through)
+        return tuple(pipeline.block(given.through) for pipeline in self._pipelines)
 
     def snapshot(self) -> StateTable | None:
         return self._dataset.snapshot()
@@ -94,6 +90,52 @@ class DatasetLogic(Logic):
 
     def __len__(self) -> int:
         return len(self._dataset)
+
+
+@dataclass(frozen=True)
+class SourceRows:
+    """A source's rows and the channels behind them; ``make`` gives the logic of one partition."""
+
+    channels: tuple[Channel, ...]
+
+    def make(self, context: LogicContext) -> SourceLogic:
+        """The logic of one partition."""
+        return SourceRowsLogic(pipelines_of(self.channels, context))
+
+
+class SourceRowsLogic(SourceLogic):
+    """One partition of a source: what it reads goes through all channels a chunk at a time."""
+
+    def __init__(self, pipelines: Sequence[Pipeline]) -> None:
+        self._pipelines = pipelines
+        self._read: list[Column] = []
+        self._read_bytes = 0
+
+    def feed(self, tick: int, batches: Sequence[Batch]) -> None:
+        columns = [batch.values for batch in batches if batch.values is not None]
+        self._read += columns
+        self._read_bytes += sum(map(size_bytes, columns))
+        if self._read_bytes >= CHUNK_BYTES // 2:
+            self._run(tick)
+
+    def take(self, given: Given) -> Sequence[Content]:
+        self._run(given.through)
+        return tuple(pipeline.block(given.through) for pipeline in self._pipelines)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._read_bytes + sum(pipeline.size_bytes for pipeline in self._pipelines)
+
+    def _run(self, tick: int) -> None:
+        column, self._read, self._read_bytes = concat(self._read) if self._read else [], [], 0
+        for pipeline in self._pipelines:
+            pipeline.add(column, tick)
+
+
+def pipelines_of(channels: Sequence[Channel], context: LogicContext) -> list[Pipeline]:
+    """An empty block for each channel of one partition."""
+    place = Place(context.partition, context.runtime.interval.low, context.runtime.key_groups)
+    return [Pipeline(channel, place) for channel in channels]
 
 
 def everything(given: Given) -> list[Content]:

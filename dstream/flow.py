@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from dstream.logic import Content
-from elastic.batch import Batch, Column, Pairs, columnar, concat, merge, rows, size_bytes, sorted_batch, take
+from elastic.batch import Batch, Column, Pairs, columnar, concat, rows, size_bytes, sorted_batch, take
 from elastic.errors import KeyTypeError
 from elastic.keys import groups_of, sort_order
 from elastic.operators.combine import combined
@@ -26,6 +26,9 @@ from elastic.state.processing import dict_keys
 
 CHUNK_BYTES = 4 << 20
 """Rows go through the pieces in chunks of about so much, which stay in the caches."""
+
+MERGE_ROWS = 1 << 18
+"""What chunks were merged to is merged again once it is so many rows."""
 
 Kind: TypeAlias = Literal[
     "map", "filter", "flat_map", "map_values", "flat_map_values", "map_partitions", "map_partitions_with_index",
@@ -77,46 +80,100 @@ class Channel:
     keyed: bool = False
     merging: Merging | None = None
 
-    def run(self, column: Column, *, tick: int, partition: int, low: int, key_groups: int) -> Content:
-        """The block: one batch, of the interval's last tick.
 
-        Args:
-            column: What the stage gave.
-            tick: The interval's last one.
-            partition: Number of the partition.
-            low: Its first key group, where rows go that have no key.
-            key_groups: Of the job.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which partition rows are in.
+
+    Attributes:
+        partition: Its number.
+        low: Its first key group, where rows go that have no key.
+        key_groups: Of the job.
+    """
+
+    partition: int
+    low: int
+    key_groups: int
+
+
+class Pipeline:
+    """A channel's block of an interval while it is made, piece by piece of what the stage gives.
+
+    Rows go through the pieces in chunks; values of one key are merged in each chunk, and chunks with one another once
+    they are many. What comes out depends on the rows and their order alone, if they are added in the same columns.
+    """
+
+    def __init__(self, channel: Channel, place: Place) -> None:
+        self._channel, self._place = channel, place
+        whole = next((n for n, piece in enumerate(channel.pieces) if piece.kind in WHOLE), len(channel.pieces))
+        self._by_chunk, self._at_once = channel.pieces[:whole], channel.pieces[whole:]
+        self._merges = channel.merging is not None and not self._at_once
+        self._parts: list[Column] = []
+        self._rows = self._merged_rows = 0
+
+    def add(self, column: Column, tick: int) -> None:
+        """Take rows in; errors name the tick.
+
+        Raises:
+            UserCodeError: A function of a piece raised, or gave what cannot be used.
         """
-        whole = any(piece.kind in WHOLE for piece in self.pieces)
-        parts = [
-            self._end(c, tick, low, key_groups)
-            for c in self._through(column, whole=whole, tick=tick, partition=partition)
-        ]
-        found = [part for part in parts if part is not None]
-        if not found:
-            return ()
-        batch = merge(found)
-        if self.merging is not None and len(found) > 1:
-            assert batch.keys is not None
-            assert batch.values is not None
-            batch = _keyed(merged(self.merging, batch.keys, batch.values, tick), key_groups, tick, self.merging.name)
-        return ((tick, batch),)
+        for chunk in chunks(column):
+            part = self._after(self._by_chunk, chunk, tick)
+            if not self._at_once:
+                part = self._paired(part, tick)
+            if len(part):
+                self._parts.append(part)
+                self._rows += len(part)
+        if (
+            self._channel.merging is not None
+            and not self._at_once
+            and self._rows >= max(MERGE_ROWS, 4 * self._merged_rows)
+        ):
+            self._merge(tick)
 
-    def _through(self, column: Column, *, whole: bool, tick: int, partition: int) -> Iterator[Column]:
-        for chunk in [column] if whole else chunks(column):
-            for piece in self.pieces:
-                chunk = apply(piece, chunk, tick=tick, partition=partition)  # noqa: PLW2901 (what becomes of it)
-            yield chunk
+    def block(self, tick: int) -> Content:
+        """The block of all that was added: one batch, of the interval's last tick. The next one begins.
 
-    def _end(self, column: Column, tick: int, low: int, key_groups: int) -> Batch | None:
-        if not len(column):
-            return None
-        if not self.keyed:
-            return Batch(np.full(len(column), low, np.uint16), None, column)
+        Raises:
+            UserCodeError: As ``add``; functions of whole partitions are called here.
+        """
+        if self._at_once:
+            column = self._after(self._at_once, concat(self._parts) if self._parts else [], tick)
+            self._parts = [self._paired(column, tick)]
+        elif self._merges and len(self._parts) > 1:
+            self._merge(tick)
+        column = concat(self._parts) if self._parts else []
+        self._parts, self._rows, self._merged_rows = [], 0, 0
+        return ((tick, self._batch(column, tick)),) if len(column) else ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of what was added."""
+        return sum(map(size_bytes, self._parts))
+
+    def _after(self, pieces: Sequence[Piece], column: Column, tick: int) -> Column:
+        for piece in pieces:
+            column = apply(piece, column, tick=tick, partition=self._place.partition)
+        return column
+
+    def _paired(self, column: Column, tick: int) -> Column:
+        """Keyed rows as pairs, values of one key merged if the channel says so."""
+        if not self._channel.keyed or not len(column):
+            return column
         pairs = as_pairs(column, tick)
-        if self.merging is not None:
-            pairs = merged(self.merging, pairs.keys, pairs.values, tick)
-        return _keyed(pairs, key_groups, tick, "a pair")
+        merging = self._channel.merging
+        return pairs if merging is None else merged(merging, pairs.keys, pairs.values, tick)
+
+    def _merge(self, tick: int) -> None:
+        self._parts = [self._paired(concat(self._parts), tick)]
+        self._rows = self._merged_rows = len(self._parts[0])
+
+    def _batch(self, column: Column, tick: int) -> Batch:
+        if not self._channel.keyed:
+            return Batch(np.full(len(column), self._place.low, np.uint16), None, column)
+        merging = self._channel.merging
+        name = "a pair" if merging is None else merging.name
+        return _keyed(as_pairs(column, tick), self._place.key_groups, tick, name)
 
 
 def chunks(column: Column) -> Iterator[Column]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Any
 
-from dstream.datasets import StageLogic
+from dstream.datasets import SourceRows, StageLogic
 from dstream.flow import Channel
 from dstream.local import clean_run
 from dstream.plan import Input, Kind, Stage, StreamPlan
@@ -157,8 +157,10 @@ class StreamGraph:
         stages: list[Stage] = []
         for draft in self.needed().drafts:
             partitions = self._partitions(draft, workers, settings, tasks, operators, stages)
-            logic = None
-            if draft.kind in {Kind.TASK, Kind.STATE}:
+            logic: Any = None
+            if draft.kind is Kind.SOURCE:
+                logic = SourceRows(tuple(draft.channels)).make
+            elif draft.kind is not Kind.SINK:
                 logic = StageLogic(draft.logic, tuple(draft.channels), draft.every).make
             stages.append(Stage(draft.id, draft.name, draft.kind, partitions, draft.inputs, logic))
         return StreamPlan(

@@ -50,9 +50,9 @@ class LocalRun:
         self._blocks = {k: b for k, b in self._blocks.items() if k[1] > number - self._keep[k[0]]}
 
     def _compute(self, stage: Stage, partition: int, given: Given) -> Sequence[Content]:
-        if stage.kind is Kind.SOURCE:
-            return [self._read(stage, partition, given.interval)]
         inputs = [self._input(i, stage, partition, given.interval) for i in stage.inputs]
+        if stage.kind is Kind.SOURCE:
+            inputs = [[[self._read(stage, partition, given.interval)]]]
         return self._logic_of(stage, partition).compute(
             Given(given.interval, given.after, given.through, given.final, inputs)
         )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
 from elastic.batch import Batch
@@ -64,6 +66,41 @@ class Logic(ABC):
     def __len__(self) -> int:
         """Number of keys held."""
         return 0
+
+
+class SourceLogic(Logic):
+    """What one partition of a source makes of what it reads: as it is read, so that little is left when it ends.
+
+    What comes out is a function of the columns and ticks that were fed, in their order: those that the input log names.
+    """
+
+    @abstractmethod
+    def feed(self, tick: int, batches: Sequence[Batch]) -> None:
+        """Take in what was read in a tick, which is after the one fed last.
+
+        Raises:
+            UserCodeError: User code raised; the object is unusable from then on.
+        """
+
+    @abstractmethod
+    def take(self, given: Given) -> Sequence[Content]:
+        """The blocks of all that was fed since the last call, by channel; what is given has no inputs.
+
+        Raises:
+            UserCodeError: User code raised; the object is unusable from then on.
+        """
+
+    @property
+    @abstractmethod
+    def size_bytes(self) -> int:
+        """Memory of what was fed and not taken."""
+
+    def compute(self, given: Given) -> Sequence[Content]:
+        """The same of an interval's rows that are read again: the one input is what the log names."""
+        ((content,),) = given.inputs[0]
+        for tick, same in groupby(content, key=itemgetter(0)):
+            self.feed(tick, [batch for _, batch in same])
+        return self.take(given)
 
 
 @dataclass(frozen=True, slots=True)

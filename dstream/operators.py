@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from dstream.logic import Content, Given, Logic, LogicContext
+from dstream.logic import Content, Given, Logic, LogicContext, SourceLogic
 from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
 from elastic.batch import Batch
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
@@ -26,7 +26,7 @@ class SourceChains:
 
     edges: tuple[Edge, ...]
 
-    def make(self, context: LogicContext) -> Logic:
+    def make(self, context: LogicContext) -> SourceLogic:
         """The logic of one partition."""
         return ChainLogic(_Edges(self.edges, context.runtime.key_groups))
 
@@ -64,22 +64,25 @@ class _Edges:
         return [[] for _ in self._chains]
 
 
-class ChainLogic(Logic):
-    """Rows of a source partition through the chains of its edges."""
+class ChainLogic(SourceLogic):
+    """Rows of a source partition through the chains of its edges, tick by tick."""
 
     def __init__(self, edges: _Edges) -> None:
         self._edges = edges
+        self._blocks = edges.blocks()
+        self._size_bytes = 0
 
-    def compute(self, given: Given) -> Sequence[Content]:
-        blocks = self._edges.blocks()
-        ((content,),) = given.inputs[0]
-        at: dict[int, list[Output]] = {}
-        for tick, batch in content:
-            assert batch.values is not None, "an input block carries its rows"
-            at.setdefault(tick, []).append(Output(batch.groups, batch.values))
-        for tick, outputs in at.items():
-            self._edges.run(tick, outputs, blocks)
+    def feed(self, tick: int, batches: Sequence[Batch]) -> None:
+        self._edges.run(tick, [Output(b.groups, b.values) for b in batches if b.values is not None], self._blocks)
+        self._size_bytes += sum(block[-1][1].size_bytes for block in self._blocks if block and block[-1][0] == tick)
+
+    def take(self, given: Given) -> Sequence[Content]:
+        blocks, self._blocks, self._size_bytes = self._blocks, self._edges.blocks(), 0
         return tuple(map(tuple, blocks))
+
+    @property
+    def size_bytes(self) -> int:
+        return self._size_bytes
 
 
 class KeyedLogic(Logic):
@@ -166,9 +169,7 @@ def stream_plan(
             Input(emits[e.producer], plan.outputs(e.producer).index(e), Reach.KEYS) for e in plan.inputs(name)
         )
         if operator.kind == "source":
-            count = len(operator.partitions)
-            source = add(operator, Kind.SOURCE, count)
-            emits[name] = add(operator, Kind.TASK, count, (Input(source, 0, Reach.SAME),), SourceChains(edges).make)
+            emits[name] = add(operator, Kind.SOURCE, len(operator.partitions), logic=SourceChains(edges).make)
         elif operator.kind == "keyed":
             count = min(partitions, plan.settings.key_groups)
             emits[name] = add(

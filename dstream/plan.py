@@ -23,7 +23,7 @@ class Kind(Enum):
     """How a stage's partitions come to be.
 
     Attributes:
-        SOURCE: From the input log: what a source partition read in the interval.
+        SOURCE: From what a source partition read in the interval, which the input log names; made while it is read.
         TASK: From the inputs alone; any worker can compute it.
         STATE: From the inputs and the state after the interval before, which stays on its worker.
         SINK: Like ``STATE``; what it holds is the target, and how far that is committed.
@@ -72,7 +72,7 @@ class Stage:
         id: Its place in ``StreamPlan.stages``, which is a topological order.
         operator: The operator of the plan that it belongs to; several stages may belong to one.
         partitions: How many tasks it has in each interval.
-        logic: ``make(context) -> Logic`` of ``dstream.logic``; unused for a source or a sink.
+        logic: ``make(context) -> Logic`` of ``dstream.logic``, for a source ``SourceLogic``; unused for a sink.
     """
 
     id: int

@@ -105,7 +105,11 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A source has closed an interval; its input block lies on this worker, and its lineage is the input log."""
+    """A source has closed an interval, whose lineage is the input log.
+
+    Attributes:
+        kept: Its blocks lie on this worker; not so where user code raised, and a task is to try again.
+    """
 
     instance: int
     interval: int
@@ -113,6 +117,7 @@ class Sealed:
     records: int
     size_bytes: int
     final: bool
+    kept: bool
 
 
 @dataclass(frozen=True, slots=True)

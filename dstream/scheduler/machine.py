@@ -206,7 +206,12 @@ class Scheduler:
         stage = ledger.stage_of[message.instance]
         ledger.closed[stage, record.index] = max(ledger.closed[stage, record.index], message.interval)
         ledger.open(message.interval)
-        ledger.locate(Name(stage, message.interval, record.index), worker)
+        name = Name(stage, message.interval, record.index)
+        if message.kept:
+            ledger.locate(name, worker)
+        else:
+            ledger.lineage.want(name)
+            ledger.news.everything = True
         if (interval := ledger.progress.intervals.get(message.interval)) is not None:
             interval.records += message.records
             interval.size_bytes += message.size_bytes

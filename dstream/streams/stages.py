@@ -79,10 +79,7 @@ class At:
 
 def source_at(context: Builds, source: Source, name: str, *, given: str | None = None) -> At:
     """Where a source's records are."""
-    read = context.graph.add(name, Kind.SOURCE, source, given=given)
-    inputs = [Input(read.id, 0, Reach.SAME)]
-    draft = context.graph.add(f"{read.name}-rows", Kind.TASK, plain(Union()), inputs, like=read.id)
-    return At(draft)
+    return At(context.graph.add(name, Kind.SOURCE, source, given=given))
 
 
 def wide(

@@ -7,6 +7,7 @@ as the elastic model's source driver is given its reader and log. The worker's s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from dstream.blocks import BlockStore, Name, Spill
 from dstream.logic import Content, content_rows, sliced
@@ -214,16 +215,15 @@ class TaskHost(Host):
         stage = self.stream_plan.stages[task.stage]
         if stage.kind is Kind.SINK:
             return self._give(gathering)
+        held = self._tasks.partition_for(task)
+        given = gathering.given()
         if stage.kind is Kind.SOURCE:
-            contents: Sequence[Content] = [
-                self._archive.read_again(stage.operator, task.partition, task.after, task.through)
-            ]
-        else:
-            held = self._tasks.partition_for(task)
-            contents = held.logic.compute(gathering.given())
-            if stage.kind is Kind.STATE:
-                held.done = task.interval
-                self._keep_state(task, held)
+            read = self._archive.read_again(stage.operator, task.partition, task.after, task.through)
+            given = replace(given, inputs=[[[read]]])
+        contents = held.logic.compute(given)
+        if stage.kind is Kind.STATE:
+            held.done = task.interval
+            self._keep_state(task, held)
         self.blocks.put(Name(task.stage, task.interval, task.partition), contents)
         busy_s = self._clock() - began
         done = TaskDone(

@@ -1,4 +1,7 @@
-"""A source under this model: what is read in the ticks of an interval becomes one immutable input block.
+"""A source under this model: what is read in the ticks of an interval becomes one immutable block.
+
+What follows the source is done to the rows while they are read. So when the interval ends, hardly anything is left to
+do before the shuffle, and rows need no room once they are counted.
 
 Everything about reading, ticks, rates and the input log is the elastic model's own source driver, so both models read
 the same log, tick for tick.
@@ -9,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dstream.blocks import BlockStore, Name
+from dstream.logic import Content, Given, LogicContext, SourceLogic, content_bytes
 from dstream.operators import source_batch
 from dstream.plan import Kind, StreamPlan
 from dstream.protocol import Sealed
 from elastic.batch import Batch
 from elastic.connectors.base import Chunk
+from elastic.errors import UserError
 from elastic.instance.source import SourceInstance, diverted
 from elastic.keys import KeyInterval
+from elastic.operators.base import ProcessorContext
 from elastic.protocol import Command, Start, Tell
 
 AHEAD = 3
@@ -36,7 +42,7 @@ class Receiver(SourceInstance):
         self.partition = start.index
         self.ends_at = start.final.tick if start.final is not None else None
         self._limit_bytes = plan.settings.memory_bytes // 8
-        self._rows: list[tuple[int, Batch]] = []
+        self._logic: SourceLogic | None = self._make_logic()  # None after an error, until the interval ends
         self._records = self._size_bytes = 0
         self._waiting: dict[int, int] = {}  # bytes, by interval with rows that is closed here and not done everywhere
         self._sealed = 0 if plan.batch else base // plan.interval_ticks
@@ -47,7 +53,8 @@ class Receiver(SourceInstance):
         """Whether reading must wait, since tasks are behind. Empty ticks may still be closed."""
         if self._plan.batch:
             return False
-        return self._size_bytes + sum(self._waiting.values()) > self._limit_bytes or len(self._waiting) > AHEAD
+        fed_bytes = 0 if self._logic is None else self._logic.size_bytes
+        return fed_bytes + sum(self._waiting.values()) > self._limit_bytes or len(self._waiting) > AHEAD
 
     @property
     def floor(self) -> int:
@@ -67,12 +74,11 @@ class Receiver(SourceInstance):
         commands = [c for i in range(self._sealed + 1, interval) for c in self._seal(i, self._plan.last_tick(i))]
         diverted(self.operator, tick, read, self.outputs.failures, divert=False)  # a plan that diverts is refused
         self.failures += [(tick, *taken) for taken in self.outputs.failures.take()]
-        for key_interval, chunk in read:
-            if len(chunk.rows):
-                batch = source_batch(key_interval.low, chunk.rows)
-                self._rows.append((tick, batch))
-                self._records += len(batch)
-                self._size_bytes += batch.size_bytes
+        batches = [source_batch(key_interval.low, chunk.rows) for key_interval, chunk in read if len(chunk.rows)]
+        if batches:
+            self._records += sum(map(len, batches))
+            self._size_bytes += sum(batch.size_bytes for batch in batches)
+            self._feed(tick, batches)
         self.tau, self.finished = tick, final
         ends = final or tick == self.ends_at
         if ends or (not self._plan.batch and tick == self._plan.last_tick(interval)):
@@ -84,12 +90,40 @@ class Receiver(SourceInstance):
         self._floor = max(self._floor, safe_tick)
         self._waiting = {i: size for i, size in self._waiting.items() if i > done}
 
+    def _make_logic(self) -> SourceLogic:
+        stage = self._plan.stages[self.stage]
+        interval = self._plan.key_interval(stage, self.partition)
+        runtime = ProcessorContext.of(self._plan, stage.operator, interval)
+        logic: SourceLogic = stage.logic(LogicContext(self.partition, runtime))
+        return logic
+
+    def _feed(self, tick: int, batches: Sequence[Batch]) -> None:
+        """Have the rows processed; where user code raises, a task does it again, with whatever retries there are."""
+        if self._logic is not None:
+            try:
+                self._logic.feed(tick, batches)
+            except UserError:
+                self._logic = None
+
     def _seal(self, interval: int, tick: int, *, final: bool = False) -> list[Command]:
         records, size_bytes = self._records, self._size_bytes
-        self._store.put(Name(self.stage, interval, self.partition), [tuple(self._rows)])
-        if size_bytes:
-            self._waiting[interval] = size_bytes
-        self._rows, self._records, self._size_bytes = [], 0, 0
+        contents = self._contents(interval, tick, final=final)
+        if contents is not None:
+            self._store.put(Name(self.stage, interval, self.partition), contents)
+        if records:
+            self._waiting[interval] = 0 if contents is None else content_bytes(contents)
+        self._records = self._size_bytes = 0
         self._sealed = interval
         self.records_in += records
-        return [Tell(Sealed(self.id, interval, tick, records, size_bytes, final))]
+        return [Tell(Sealed(self.id, interval, tick, records, size_bytes, final, contents is not None))]
+
+    def _contents(self, interval: int, tick: int, *, final: bool) -> Sequence[Content] | None:
+        """The blocks of the interval; None where user code raised."""
+        after = 0 if self._plan.batch else self._plan.last_tick(interval - 1)
+        try:
+            if self._logic is not None:
+                return self._logic.take(Given(interval, after, tick, final, ()))
+        except UserError:
+            pass
+        self._logic = self._make_logic()
+        return None
