@@ -6,18 +6,24 @@ function of the inputs of its intervals alone, so state can be computed again fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from dstream.datasets import ROWS, SNAPSHOT, Dataset, by_key, everything
-from dstream.flow import Merging, merged, one, ordered, together
-from dstream.logic import Given, LogicContext
-from elastic.batch import Column, Pairs, columnar, rows
+from dstream.flow import Merging, one, ordered, together
+from dstream.logic import Content, Given, LogicContext
+from dstream.merges import WindowValues, accumulator
+from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, rows
 from elastic.keys import groups_of
+from elastic.operators.aggregates import AggregateProcessor
+from elastic.operators.base import Output, TickInput
 from elastic.operators.failure import user_error
+from elastic.operators.integers import grown
+from elastic.operators.slots import KeySlots, SlotOrder
 from elastic.operators.snapshot import copied, freeze, thaw
 from elastic.state.processing import StateTable, dict_keys
 
@@ -73,25 +79,31 @@ class Running:
         return _Running(self.merging, context)
 
 
-class _Running(KeyedState):
+class _Running(Dataset):
+    """An aggregate as the elastic model has it, emitted after each interval."""
+
     def __init__(self, merging: Merging, context: LogicContext) -> None:
-        super().__init__(merging.name, context)
-        self._merging = merging
+        self._aggregate = AggregateProcessor(accumulator(merging), emit_ticks=1)
 
     def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
-        column = together(everything(given))
-        if not isinstance(column, Pairs):
-            return self.given([], wanted)
-        news = merged(self._merging, column.keys, column.values, given.through)
-        values, function = self.values, self._merging.function
-        keys = dict_keys(news.keys)
-        key = value = None
-        try:
-            for key, value in zip(keys, rows(news.values), strict=True):
-                values[key] = function(values[key], value) if key in values else value
-        except Exception as error:
-            raise user_error(self.name, given.through, value, error, key=key) from error
-        return self.given(keys, wanted)
+        slices = [(0, batch) for content in everything(given) for _, batch in content if len(batch)]
+        views = {ROWS: _column(self._aggregate.process(TickInput(given.through, slices, given.final)))}
+        if SNAPSHOT in wanted:
+            views[SNAPSHOT] = _column(self._aggregate.changed(-1))
+        return views
+
+    def snapshot(self) -> StateTable | None:
+        return self._aggregate.full()
+
+    def restore(self, table: StateTable) -> None:
+        self._aggregate.restore(table)
+
+    def __len__(self) -> int:
+        return len(self._aggregate)
+
+
+def _column(outputs: Sequence[Output]) -> Column:
+    return outputs[0].values if outputs else []
 
 
 @dataclass(frozen=True)
@@ -215,37 +227,84 @@ class Sliding:
         return _Sliding(self, context)
 
 
-class _Sliding(KeyedState):
-    """A value is (merged value, how many intervals of the window have the key)."""
+SPARE_SLOTS = 1000
+"""So many slots, and as many as there are keys, may be of keys that have left the window."""
+
+
+class _Sliding(Dataset):
+    """Keys have slots; a slot that no interval of the window has any more is given up once they are many."""
 
     def __init__(self, made_by: Sliding, context: LogicContext) -> None:
-        super().__init__(made_by.merging.name, context)
-        self._merging, self._inverse = made_by.merging, made_by.inverse
+        self._made_by, self._key_groups = made_by, context.runtime.key_groups
+        self._clear()
 
-    def shown(self, value: Any) -> Any:
-        return value[0]
+    def _clear(self) -> None:
+        self._slots = KeySlots()
+        self._order = SlotOrder(self._slots)
+        self._values = WindowValues(self._made_by.merging, self._made_by.inverse)
+        self._groups = np.empty(0, np.uint16)  # by slot, with room to grow
+        self._counts = np.empty(0, np.int64)  # the same: how many intervals of the window have the key
 
     def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
-        leaving, entering = (together(partitions) for partitions in given.inputs[0])
-        values, function, inverse = self.values, self._merging.function, self._inverse
-        key = value = None
-        try:
-            for key, value in _each(leaving):
-                merged_, count = values[key]
-                if count == 1:
-                    del values[key]
-                else:
-                    values[key] = (inverse(merged_, value), count - 1)
-            for key, value in _each(entering):
-                held = values.get(key)
-                values[key] = (value, 1) if held is None else (function(held[0], value), held[1] + 1)
-        except Exception as error:
-            raise user_error(self.name, given.through, value, error, key=key) from error
-        return self.given(list(values), wanted)
+        leaving, entering = given.inputs[0]
+        for batch in _batches(leaving):
+            self._leave(batch, given.through)
+        for batch in _batches(entering):
+            self._enter(batch, given.through)
+        present = np.flatnonzero(self._counts[: len(self._slots)])
+        if len(self._slots) > 2 * len(present) + SPARE_SLOTS:
+            self.restore(self._table(present))
+            present = np.arange(len(present))
+        if not len(present):
+            return {ROWS: [], SNAPSHOT: []}
+        slots = self._order.of(present, self._groups)
+        keys = self._slots.take(slots)
+        column = Pairs(one(keys), one(self._values.at(keys, slots)))
+        return {ROWS: column, SNAPSHOT: column}
+
+    def _leave(self, batch: Batch, tick: int) -> None:
+        assert batch.keys is not None
+        assert batch.values is not None
+        slots = self._slots.of(batch.keys)
+        self._counts[slots] -= 1
+        self._values.leave(slots, batch.keys, batch.values, tick)
+        self._values.clear(slots[self._counts[slots] == 0])
+
+    def _enter(self, batch: Batch, tick: int) -> None:
+        assert batch.keys is not None
+        assert batch.values is not None
+        slots = self._slots_of(batch.keys, batch.groups)
+        self._counts[slots] += 1
+        self._values.enter(slots, batch.keys, batch.values, tick)
+
+    def _slots_of(self, keys: Column, groups: Groups) -> Indices:
+        slots = self._slots.of(keys)
+        size = len(self._slots)
+        self._groups, self._counts = grown(self._groups, size), grown(self._counts, size)
+        self._values.grow(size)
+        self._groups[slots] = groups
+        return slots
+
+    def snapshot(self) -> StateTable | None:
+        return self._table(np.flatnonzero(self._counts[: len(self._slots)]))
+
+    def _table(self, slots: Indices) -> StateTable:
+        keys = self._slots.take(slots)
+        fields = {"value": self._values.table(keys, slots), "count": pa.array(self._counts[slots])}
+        return StateTable(self._groups[slots], keys, fields)
+
+    def restore(self, table: StateTable) -> None:
+        self._clear()
+        slots = self._slots_of(table.keys, table.groups)
+        self._counts[slots] = np.asarray(table.fields["count"])
+        self._values.put(slots, table.fields["value"])
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._counts[: len(self._slots)]))
 
 
-def _each(column: Column) -> Any:
-    return zip(dict_keys(column.keys), rows(column.values), strict=True) if isinstance(column, Pairs) else ()
+def _batches(contents: Sequence[Content]) -> list[Batch]:
+    return [batch for content in contents for _, batch in content if len(batch)]
 
 
 def _mine(pairs: tuple[tuple[Any, Any], ...], context: LogicContext) -> dict[Any, Any]:

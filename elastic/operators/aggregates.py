@@ -15,13 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from elastic.batch import Batch, Column, Groups, Indices, Pairs, joined
-from elastic.keys import sort_order
 from elastic.operators.accumulator import Accumulator
 from elastic.operators.accumulators import Counts, Extremes, Means, Sums
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
 from elastic.operators.folding import Foldings, Reductions
 from elastic.operators.integers import grown
-from elastic.operators.slots import KeySlots
+from elastic.operators.slots import KeySlots, SlotOrder
 from elastic.plan import Folding
 from elastic.state.processing import StateTable
 
@@ -85,8 +84,7 @@ class AggregateProcessor(Processor):
         self._slots = KeySlots()
         self._groups = np.empty(0, np.uint16)  # by slot, with room to grow
         self._changed = np.empty(0, np.int64)  # by slot, with room to grow: tick of the last change
-        self._rank = np.empty(0, np.int64)  # by slot, for the first keys: place in canonical order
-        self._unranked = 0  # slots sorted since the ranks were made, for want of a rank
+        self._order = SlotOrder(self._slots)
         self._latest = -1  # tick of the last change of any key
         self._saved = -1  # through this tick, changes are in a checkpoint
 
@@ -100,7 +98,7 @@ class AggregateProcessor(Processor):
         every = self._emit_ticks
         if not tick.final and (every == 0 or tick.tick % every):
             return []
-        return self._emitted((tick.tick - 1) // every * every if every else -1)
+        return self.changed((tick.tick - 1) // every * every if every else -1)
 
     def due_after(self, tick: int) -> int | None:
         """The next tick of emission if some key changed since the last one."""
@@ -155,24 +153,11 @@ class AggregateProcessor(Processor):
         self._values.grow(len(self._slots))
         self._groups[slots] = groups
 
-    def _emitted(self, after: int) -> list[Output]:
-        """Every key that changed after the tick, with its value now, in canonical order."""
+    def changed(self, after: int) -> list[Output]:
+        """Every key that changed after the tick, with its value now, in canonical order; all keys after tick -1."""
         slots = np.flatnonzero(self._changed[: len(self)] > after)
         if not len(slots):
             return []
-        slots = self._in_order(slots)
+        slots = self._order.of(slots, self._groups)
         keys = self._slots.take(slots)
         return [Output(self._groups[slots], Pairs(keys, self._values.results(keys, slots)), keys)]
-
-    def _in_order(self, slots: Indices) -> Indices:
-        """The slots in canonical order of their keys; sorting is saved where the ranks of all of them are known."""
-        if int(slots[-1]) >= len(self._rank):
-            self._unranked += len(slots)
-        if self._unranked > len(self):  # by now ranking all of them costs less than what was spent on sorting some
-            self._unranked, every = 0, np.arange(len(self))
-            self._rank = np.empty(len(self), np.int64)
-            self._rank[sort_order(self._groups[every], self._slots.take(every))] = every
-        if int(slots[-1]) < len(self._rank):
-            ordered: Indices = slots[np.argsort(self._rank[slots])]
-            return ordered
-        return slots[sort_order(self._groups[slots], self._slots.take(slots))]

@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elastic.batch import Column, Indices, columnar
+from elastic.batch import Column, Groups, Indices, columnar
 from elastic.hashing import number_values
-from elastic.keys import hash_column
+from elastic.keys import hash_column, sort_order
 from elastic.operators.integers import grown
 from elastic.state.processing import dict_keys
 
@@ -150,6 +150,29 @@ class KeySlots:
         text = pa.array([key for _, key in fresh], pa.string())
         slots = np.array([n for n, _ in fresh], np.int64)
         self._table = _Table(pa.concat_arrays([self._table.keys, text]), np.concatenate([self._table.slots, slots]))
+
+
+class SlotOrder:
+    """The canonical order of keys by slot; sorting is saved where the places of all of them are known."""
+
+    def __init__(self, slots: KeySlots) -> None:
+        self._slots = slots
+        self._rank = np.empty(0, np.int64)  # by slot, for the first keys: place in canonical order
+        self._unranked = 0  # slots sorted since the ranks were made, for want of a rank
+
+    def of(self, slots: Indices, groups: Groups) -> Indices:
+        """The slots, which ascend and are some, in canonical order of their keys; ``groups`` are by slot, of all."""
+        every = len(self._slots)
+        if int(slots[-1]) >= len(self._rank):
+            self._unranked += len(slots)
+        if self._unranked > every:  # by now ranking all of them costs less than what was spent on sorting some
+            self._unranked, all_slots = 0, np.arange(every)
+            self._rank = np.empty(every, np.int64)
+            self._rank[sort_order(groups[:every], self._slots.take(all_slots))] = all_slots
+        if int(slots[-1]) < len(self._rank):
+            ordered: Indices = slots[np.argsort(self._rank[slots])]
+            return ordered
+        return slots[sort_order(groups[slots], self._slots.take(slots))]
 
 
 class _Table:
