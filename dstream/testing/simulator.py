@@ -83,10 +83,8 @@ class SimulatedArchive(Archive):
         kept, self._kept = self._kept, []
         return kept
 
-    def load(self, stage: int, partition: int, interval: int) -> StateTable:
-        table = self._disk.versions[stage, partition, interval]
-        assert table is not None
-        return table
+    def load(self, stage: int, partition: int, interval: int) -> StateTable | None:
+        return self._disk.versions.get((stage, partition, interval))
 
     def keep_from(self, versions: Sequence[int]) -> None:
         for key in [k for k in self._disk.versions if k[2] < versions[k[0]]]:

@@ -18,8 +18,8 @@ class Archive(ABC):
         """Keep a version of state; returns at once, and ``news`` tells when it is kept."""
 
     @abstractmethod
-    def load(self, stage: int, partition: int, interval: int) -> StateTable:
-        """A version that was kept, by whatever worker."""
+    def load(self, stage: int, partition: int, interval: int) -> StateTable | None:
+        """A version that was kept, by whatever worker; None if it is needed no more and gone."""
 
     @abstractmethod
     def keep_from(self, versions: Sequence[int]) -> None:

@@ -63,8 +63,12 @@ class DiskArchive(Archive):
             kept.append(item)
         return kept
 
-    def load(self, stage: int, partition: int, interval: int) -> StateTable:
-        table: StateTable = self._codec.unpack(self._path(stage, partition, interval).read_bytes())
+    def load(self, stage: int, partition: int, interval: int) -> StateTable | None:
+        try:
+            data = self._path(stage, partition, interval).read_bytes()
+        except FileNotFoundError:
+            return None
+        table: StateTable = self._codec.unpack(data)
         return table
 
     def keep_from(self, versions: Sequence[int]) -> None:
