@@ -17,7 +17,7 @@ from elastic.plan import Plan
 READ_BYTES = 8 << 20
 
 ReadInput = Callable[[Stage, int, int], Content]
-"""The input block of a source's stage, by partition and interval."""
+"""What a source's stage read, by partition and interval."""
 
 
 class LocalRun:
@@ -126,7 +126,7 @@ def replay(plan: StreamPlan, logs: Mapping[tuple[str, int], Sequence[LogEntry]])
 
 
 def read_all(plan: StreamPlan, stage: Stage, partition: int) -> Content:
-    """All of a bounded source's partition, as one input block.
+    """All of a bounded source's partition.
 
     Raises:
         SourceError: It cannot be read.

@@ -189,5 +189,5 @@ def stream_plan(
 
 
 def source_batch(low: int, column: object) -> Batch:
-    """Rows of a source partition as a batch that is kept in an input block; ``low`` is its first key group."""
+    """Rows of a source partition as a batch; ``low`` is its first key group."""
     return Batch(np.full(len(column), low, np.uint16), None, column)  # type: ignore[arg-type]
