@@ -24,8 +24,12 @@ FACTS, FIGURES, CLOCK, ENDED = "facts", "figures", "clock", "ended"
 """Names under which is kept what another coordinator, or another run, needs."""
 
 
+class JournalError(UserError):
+    """What was decided cannot be written down any more, and so cannot be done either."""
+
+
 class JournalFile:
-    """A SQLite file of the job directory.
+    """A SQLite file of the job directory; whatever writes raises ``JournalError`` if the disk refuses.
 
     Args:
         path: Made if it is not there.
@@ -36,7 +40,11 @@ class JournalFile:
     """
 
     def __init__(self, path: Path, *, sync: bool = False) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise self._refused(error) from None
         try:
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, VERSION):
@@ -51,19 +59,22 @@ class JournalFile:
                 "CREATE TABLE IF NOT EXISTS newest (name TEXT PRIMARY KEY, value BLOB);"
                 f"PRAGMA user_version={VERSION};"
             )
+        except sqlite3.OperationalError as error:
+            self._connection.close()
+            raise self._refused(error) from None
         except sqlite3.DatabaseError as error:
             self._connection.close()
             raise UserError(f"{str(path)!r} cannot be used as a journal: {error}") from None
 
     def write(self, entry: Journal, at_s: float) -> None:
         """The entry survives the process when this returns."""
-        self._connection.execute(
+        self._write(
             "INSERT INTO journal (at_s, kind, body) VALUES (?, ?, ?)", (at_s, entry.kind, json.dumps(entry.body))
         )
 
     def record(self, event: JobEvent) -> None:
         """The event survives the process when this returns."""
-        self._connection.execute("INSERT INTO events (body) VALUES (?)", (json.dumps(asdict(event)),))
+        self._write("INSERT INTO events (body) VALUES (?)", (json.dumps(asdict(event)),))
 
     def events(self) -> list[JobEvent]:
         """All events so far."""
@@ -73,7 +84,7 @@ class JournalFile:
     def keep(self, name: str, value: Any) -> None:
         """The newest value of something; what JSON can express, or bytes."""
         stored = value if isinstance(value, bytes) else json.dumps(value)
-        self._connection.execute("INSERT OR REPLACE INTO newest VALUES (?, ?)", (name, stored))
+        self._write("INSERT OR REPLACE INTO newest VALUES (?, ?)", (name, stored))
 
     def newest(self, name: str) -> Any:
         """What was kept last under a name; None if nothing was."""
@@ -81,6 +92,15 @@ class JournalFile:
         if found is None or isinstance(found[0], bytes):
             return None if found is None else found[0]
         return json.loads(found[0])
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> None:
+        try:
+            self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: sqlite3.Error) -> JournalError:
+        return JournalError(f"cannot write the journal {str(self._path)!r}: {error}; see to that and resume the job")
 
     def close(self) -> None:
         """Release the file."""

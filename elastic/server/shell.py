@@ -28,13 +28,14 @@ from elastic.coordinator.events import (
     WorkerLost,
 )
 from elastic.coordinator.machine import STATE, Coordinator
+from elastic.errors import UserError
 from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
 from elastic.protocol import CaughtUp, Rejoin, Send, Started, Stuck
 from elastic.report import JobOutcome, Progress
 from elastic.server.clients import Clients
 from elastic.server.figures import Figures
-from elastic.server.journal import CLOCK, ENDED, FACTS, FIGURES, JOURNAL, JournalFile
+from elastic.server.journal import CLOCK, ENDED, FACTS, FIGURES, JOURNAL, JournalError, JournalFile
 from elastic.server.latency import LatencyTracker
 from elastic.server.loads import Loads
 from elastic.server.machine import MakeMachine
@@ -118,14 +119,14 @@ class Server:
         self._journal = JournalFile(Path(setup.directory) / JOURNAL, sync=plan.settings.disk == "sync")
         facts = None if takeover is None else self._journal.newest(FACTS)
         self._takeover = takeover
-        self._hub = Hub("coordinator", address, codec(messages))
-        self._hub.connect(COMMAND, command)
-        self._liveness = LivenessMonitor(plan.settings.heartbeat_ms)
-        self._hub.register(self._liveness.socket)
         same_clock = takeover is not None and not takeover.resumed
         self._clock = JobClock(self._journal.newest(CLOCK) if same_clock else None)
         self._journal.keep(CLOCK, self._clock.offset_s)
         self._journal.keep(ENDED, None)
+        self._hub = Hub("coordinator", address, codec(messages))
+        self._hub.connect(COMMAND, command)
+        self._liveness = LivenessMonitor(plan.settings.heartbeat_ms)
+        self._hub.register(self._liveness.socket)
         if facts is not None:
             since_s = facts["since_s"] if same_clock else self._clock()
             plan = replace(plan, epoch_s=facts["epoch_s"], since_s=since_s)
@@ -168,10 +169,20 @@ class Server:
                     self._handle(ClockTick())
                     self._measure()
                     self._tell_status()
+        except JournalError as error:
+            self._give_up(str(error))
         finally:
             self._journal.close()
             self._liveness.close()
             self._hub.close()
+
+    def _give_up(self, error: str) -> None:
+        """What cannot be journalled is not done: the job ends here, and another coordinator would get no further."""
+        now = self._clock()
+        outcome = pickle.dumps(self._figures.outcome(EndJob("failed", error), now))
+        progress = pickle.dumps(self._figures.progress(now, finished=True))
+        self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, progress, (), outcome))
+        hear_goodbye(self._hub)
 
     def _take_over(self, takeover: Takeover) -> None:
         """Go on where the coordinator before this one was: who runs is asked what he has, who waits says hello."""
@@ -383,10 +394,15 @@ def refuse(address: str, command: str, error: str) -> None:
     hub = Hub("coordinator", address, codec())
     hub.connect(COMMAND, command)
     hub.send(COMMAND, StatusReport(0.0, pickle.dumps(Progress(finished=True)), (), outcome))
+    hear_goodbye(hub)
+    hub.close()
+
+
+def hear_goodbye(hub: Hub) -> None:
+    """The command has heard what was said last, or there is nobody to hear it."""
     until = time.monotonic() + GOODBYE_S
     while time.monotonic() < until and not any(isinstance(m, Shutdown) for _, m in hub.receive()):
         hub.wait(max(0.0, until - time.monotonic()))
-    hub.close()
 
 
 def main(address: str, command: str, job: str, takeover: dict[str, Any] | None = None) -> None:
@@ -416,4 +432,9 @@ def coordinate(
     except (Exception, *ENDINGS) as error:  # noqa: BLE001 (a module of the user's may raise anything when it is imported)
         refuse(address, command, f"{CANNOT_LOAD}\n{user_trace(error).rstrip()}")
         return
-    Server(address, command, plan, setup, workers, spares, make_machine, messages, strategy, takeover).run()
+    try:
+        server = Server(address, command, plan, setup, workers, spares, make_machine, messages, strategy, takeover)
+    except UserError as error:  # of the journal
+        refuse(address, command, str(error))
+        return
+    server.run()

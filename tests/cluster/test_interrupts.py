@@ -163,3 +163,20 @@ def test_the_sockets_of_a_job_that_was_killed_with_all_its_processes_go_with_its
 
     assert again.returncode == 0, output
     assert list((place / "tmp").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there can another process be given a limit")
+def test_a_journal_that_cannot_be_written_ends_the_job_with_what_to_do_and_it_is_resumed(place: Path) -> None:
+    command = start(place, "job.py:bounded", "--plain")
+    wait_for(lambda: has_committed(place), "the first commit")
+    (coordinator,) = [p for p in psutil.Process(command.pid).children(recursive=True) if "coordin" in p.name()]
+
+    coordinator.rlimit(psutil.RLIMIT_FSIZE, (1, 1))  # as a full disk does, it refuses what would make a file larger
+
+    output, _ = command.communicate(timeout=10)
+    assert command.returncode == 3, output
+    assert "bounded: FAILED after" in output
+    assert "journal.sqlite': disk I/O error; see to that and resume the job" in output
+    assert "Traceback" not in output
+    resumed, _ = (again := start(place, "job.py:bounded", "--plain", "--resume")).communicate(timeout=60)
+    assert again.returncode == 0, resumed
