@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dstream.context import StreamingContext
+    from dstream.listeners import BatchInfo, OutputInfo, ReceiverInfo, StreamingListener
     from dstream.rdd import RDD
     from dstream.stream import DStream, StateStream
 
-__all__ = ["RDD", "DStream", "StateStream", "StreamingContext"]
+__all__ = [
+    "RDD", "BatchInfo", "DStream", "OutputInfo", "ReceiverInfo", "StateStream", "StreamingContext", "StreamingListener",
+]  # fmt: skip
 
 # Where each name lives; imported on first use, so that workers load what they need.
 _HOMES = {
     "RDD": "dstream.rdd",
+    "BatchInfo": "dstream.listeners",
+    "OutputInfo": "dstream.listeners",
+    "ReceiverInfo": "dstream.listeners",
+    "StreamingListener": "dstream.listeners",
     "DStream": "dstream.stream",
     "StateStream": "dstream.stream",
     "StreamingContext": "dstream.context",

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dstream.attended import AttendedJob
 from dstream.graph import StreamGraph
-from dstream.job import INTERVALS, StreamJob
+from dstream.history import JobWorkers
+from dstream.listeners import StreamingListener
 from dstream.model import TASKS_PER_WORKER, interval_ticks, with_whole_ticks
 from dstream.outputs import Callbacks
 from dstream.plan import StreamPlan
-from dstream.rdd import RDD, Batch, parallelize, rdd_of
+from dstream.queued import QueueSource
+from dstream.rdd import RDD, parallelize, rdd_of
+from dstream.running import Running
 from dstream.stream import DStream
 from dstream.streams.stages import source_at
+from dstream.streams.windows import whole_intervals
 from elastic.callables import add_query_room, caller, check_shippable, shortened
 from elastic.connectors import sources
 from elastic.connectors.base import Source
 from elastic.dashboard.launch import checked, launch, reported
-from elastic.errors import JobFailedError, QueryError
+from elastic.errors import QueryError
 from elastic.plan import Plan, Settings
-from elastic.report import JobOutcome, Report, report_of
+from elastic.report import Report
 from elastic.scenario.assemble import job_directory
-from elastic.scenario.directory import claimed_directory
 from elastic.scenario.runner import Run
-from elastic.scenario.verify import context_of
+from elastic.units import parse_duration_s
 
 add_query_room(__file__)
-
-POLL_S = 0.05
-STOP_S = 5.0
-"""A job that is stopped gets so long to commit what is complete; then it is ended."""
 
 
 class StreamingContext:
@@ -72,14 +71,9 @@ class StreamingContext:
         self._ticks = interval_ticks(self._section.interval, self._settings.tick_ms)
         self._directory = job_directory(name, None if directory is None else Path(directory))
         self.graph = StreamGraph(name)
-        self.outputs: Callbacks = Callbacks()
-        self._history = Batch()
-        self._job: StreamJob | None = None
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
-        self._ended = threading.Event()
-        self._outcome: JobOutcome | None = None
-        self._error: BaseException | None = None
+        self._workers = JobWorkers(self._cluster.workers, self._settings, self._section.retries)
+        self.outputs: Callbacks = Callbacks(self._workers)
+        self._running: Running | None = None
 
     def __repr__(self) -> str:
         return f"<StreamingContext {self.graph.name!r}: every {self.interval_ms}ms>"
@@ -127,15 +121,94 @@ class StreamingContext:
         """The lines that a TCP server sends."""
         return self.source(sources.tcp_lines(host, port))
 
+    def queue_stream(self, items: Iterable[Any], *, one_at_a_time: bool = True, default: Any = None) -> DStream:
+        """The stream of rows in memory: in each interval those of the next item, in order.
+
+        Args:
+            items: Iterables of rows, or RDDs. What is added to them later is not seen.
+            one_at_a_time: An item for each interval; if False, all of them are in one.
+            default: The rows of every interval after the last item; the input ends with that if None.
+
+        Raises:
+            QueryError: An item cannot be sent to the workers.
+        """
+        found = [_rows_of(item) for item in items]
+        found = found if one_at_a_time else [[row for item in found for row in item]]
+        return self.source(QueueSource(found, None if default is None else _rows_of(default)))
+
+    # -- several streams -----------------------------------------------------------------------------------------------
+
+    def union(self, *streams: DStream) -> DStream:
+        """The rows of all the streams.
+
+        Raises:
+            QueryError: There are none, or one belongs to another context.
+        """
+        if not streams:
+            raise QueryError(f"{caller()}: union() of no streams")
+        return streams[0].union(*streams[1:])
+
+    def transform(self, streams: Sequence[DStream], function: Callable[[list[DStream]], DStream]) -> DStream:
+        """What the function makes of the list of streams. It is called once, now, and holds for every interval.
+
+        Raises:
+            QueryError: It makes no stream.
+        """
+        if not streams:
+            raise QueryError(f"{caller()}: transform() of no streams")
+        return streams[0].transform(lambda _: function(list(streams)))
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, directory: str | Path) -> None:
+        """The job directory is this one: there state is checkpointed, and everything else of the job is too.
+
+        Raises:
+            QueryError: The program runs already.
+        """
+        self._refuse_started("checkpoint")
+        self._directory = job_directory(self.name, Path(directory))
+
+    def remember(self, time: str) -> None:
+        """Rows that reach this process can be used for so long: those given to ``foreach_rdd``, and for ``slice``.
+
+        Raises:
+            QueryError: It is no whole number of intervals, or the program runs already.
+        """
+        self._refuse_started("remember")
+        self.outputs.keep_ms = whole_intervals("remember", "time", time, self.interval_ms) * self.interval_ms
+
+    def add_listener(self, listener: StreamingListener) -> None:
+        """Has the listener told of intervals, outputs and receivers, in this process.
+
+        Raises:
+            QueryError: It is no listener, or the program runs already.
+        """
+        self._refuse_started("add_listener")
+        if not isinstance(listener, StreamingListener):
+            raise QueryError(f"{caller()}: add_listener() takes a dstream.StreamingListener, not {shortened(listener)}")
+        self.outputs.listeners.append(listener)
+
+    def on_interval(self, function: Callable[[Mapping[str, Any]], Any]) -> None:
+        """Calls the function in this process with the figures of every interval that is complete, in order.
+
+        They are those of a line of ``intervals.jsonl``.
+        """
+        self.outputs.on_interval.append(function)
+
+    def _refuse_started(self, call: str) -> None:
+        if self.graph.frozen:
+            raise QueryError(f"{caller()}: {call}() comes after start(); say so before")
+
     # -- datasets that are all there -----------------------------------------------------------------------------------
 
     def parallelize(self, rows: Iterable[Any]) -> RDD:
         """The RDD of rows in memory."""
-        return parallelize(rows, self._history)
+        return parallelize(rows, self._workers)
 
     def text_file(self, paths: Any) -> RDD:
         """The RDD of the lines of text files, read when an action needs them."""
-        return rdd_of(sources.text_files(paths), self._history)
+        return rdd_of(sources.text_files(paths), self._workers)
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -147,11 +220,12 @@ class StreamingContext:
             SourceError: There is nothing to read.
         """
         count = self._cluster.workers if workers is None else workers
-        return self.graph.plan(
+        plan = self.graph.plan(
             count, with_whole_ticks(self._settings, self._ticks), interval_ticks=self._ticks,
             checkpoint_intervals=self._section.checkpoint, tasks=self._section.tasks or TASKS_PER_WORKER * count,
             retries=self._section.retries, batch=batch,
         )  # fmt: skip
+        return replace(plan, heard=bool(self.outputs.listeners))
 
     def run(self, *, display: bool = True, verify: bool = False, batch: bool = False) -> Report:
         """Run the program until its input ends, and return the report. Blocks.
@@ -165,25 +239,15 @@ class StreamingContext:
             QueryError: The program is incomplete, or has been started before.
             JobFailedError: The job failed; what it committed stays.
             KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
+            Exception: What a function of ``foreach_rdd`` raised.
         """
-        if self.outputs.all or self.outputs.on_interval:
-            self.start(batch=batch)
-            self.await_termination()
-            assert self._outcome is not None
-            return report_of(self._outcome, scenario=self.name, model="dstream")
         self._begin()
         run = Run(
             name=self.name, query=_Program(self, batch=batch), directory=self._directory, model="dstream",
             workers=self._cluster.workers, spares=self._cluster.spares, settings=self._settings, verify=verify,
         )  # fmt: skip
-        return reported(launch(run, display="auto" if display else "none"))
-
-    def on_interval(self, function: Callable[[Mapping[str, Any]], Any]) -> None:
-        """Calls the function in this process with the figures of every interval that is complete, in order.
-
-        They are those of a line of ``intervals.jsonl``. Only after ``start``, or where ``run`` has functions to call.
-        """
-        self.outputs.on_interval.append(function)
+        start = self._attended if self.outputs.any else None
+        return reported(launch(run, display="auto" if display else "none", start=start))
 
     def start(self, *, batch: bool = False) -> None:
         """The program runs from now on, in processes of its own; returns at once.
@@ -194,46 +258,40 @@ class StreamingContext:
         """
         plan = self.plan(batch=batch)
         self._begin()
-        stack = contextlib.ExitStack()
-        try:
-            stack.enter_context(claimed_directory(self._directory, resume=False))
-            cluster = self._cluster
-            self._job = job = StreamJob(
+        cluster = self._cluster
+        self._running = Running(
+            lambda: self._attended(
                 plan, workers=cluster.workers, spares=cluster.spares, directory=self._directory, keep_log=False
-            )
-            stack.callback(job.close)
-            job.start()
-            figures = stack.enter_context((self._directory / INTERVALS).open("w+", encoding="utf-8"))
-            self.outputs.open(lambda operator: context_of(job.plan, operator, self._directory), figures)
-        except BaseException:
-            stack.close()
-            raise
-        self._thread = threading.Thread(target=self._watch, args=(job, stack), name=f"job {self.name}", daemon=True)
-        self._thread.start()
+            ),
+            self._directory,
+        )
 
-    def await_termination(self, timeout_s: float | None = None) -> bool:
+    def await_termination(self, timeout: str | float | None = None) -> bool:
         """Wait until the job has ended; whether it has.
+
+        Args:
+            timeout: How long to wait at most: such as ``"30s"``, or seconds. As long as it takes if None.
 
         Raises:
             JobFailedError: It failed; what it committed stays.
             Exception: What a function of ``foreach_rdd`` raised.
         """
-        if self._thread is None:
-            raise QueryError(f"{caller()}: await_termination() before start()")
-        if not self._ended.wait(timeout_s):
-            return False
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        if self._outcome is not None and self._outcome.status == "failed":
-            raise JobFailedError(self._outcome.error or "the job failed")
-        return True
+        timeout_s = parse_duration_s(timeout) if isinstance(timeout, str) else timeout
+        return self._started("await_termination").wait(timeout_s)
 
-    def stop(self) -> None:
-        """The job ends: what was read by now is processed and committed, and functions are called with it. Blocks."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
+    def stop(self, *, graceful: bool = True) -> None:
+        """The job ends. Blocks until it has.
+
+        Args:
+            graceful: What was read by now is processed and committed, and functions are called with it. Else all
+                processes are ended at once: what was committed stays, and nothing else.
+        """
+        self._started("stop").stop(graceful=graceful)
+
+    def _started(self, call: str) -> Running:
+        if self._running is None:
+            raise QueryError(f"{caller()}: {call}() before start()")
+        return self._running
 
     def _begin(self) -> None:
         if self.graph.frozen:
@@ -241,28 +299,12 @@ class StreamingContext:
         self.graph.check()
         self.graph.frozen = True
 
-    def _watch(self, job: StreamJob, stack: contextlib.ExitStack) -> None:
-        """Look on until the job has ended, and call users' functions with what was committed."""
-        try:
-            with stack:
-                self._outcome = self._until_ended(job)
-        except BaseException as error:  # noqa: BLE001 (raised by await_termination, in the thread that waits)
-            self._error = error
-        finally:
-            self._ended.set()
-
-    def _until_ended(self, job: StreamJob) -> JobOutcome:
-        told = False
-        while True:
-            progress = job.poll(POLL_S)
-            plan = job.plan
-            tick_s = plan.settings.tick_ms / 1000
-            self.outputs.call(lambda tick, plan=plan, tick_s=tick_s: plan.epoch_s + tick * tick_s)  # type: ignore[misc]
-            if progress.finished:
-                return job.outcome()
-            if self._stopping.is_set() and not told:
-                told = True
-                job.stop()
+    def _attended(
+        self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool = False
+    ) -> AttendedJob:
+        assert isinstance(plan, StreamPlan)
+        assert not resume
+        return AttendedJob(plan, self.outputs, workers=workers, spares=spares, directory=directory, keep_log=keep_log)
 
 
 class _Program:
@@ -279,3 +321,11 @@ class _Program:
     def plan(self, *, workers: int, settings: Settings) -> Plan:
         """The program as stages."""
         return self._context.plan(workers=workers, batch=self._batch)
+
+
+def _rows_of(item: Any) -> list[Any]:
+    if isinstance(item, RDD):
+        return item.collect()
+    if isinstance(item, Iterable) and not isinstance(item, str | bytes):
+        return list(item)
+    raise QueryError(f"{caller()}: queue_stream() takes lists of rows, or RDDs, not {shortened(item)}")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 from dstream.logic import Content, Given, Logic, LogicContext, sliced
 from dstream.operators import source_batch
 from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
 from elastic.batch import Batch, merge
-from elastic.connectors.base import LogEntry, read_again
+from elastic.connectors.base import LogEntry, Sink, SinkContext, read_again
 from elastic.connectors.input_log import read_log
+from elastic.keys import KeyInterval
 from elastic.operators.base import ProcessorContext
 from elastic.plan import Plan
 
@@ -125,17 +130,62 @@ def replay(plan: StreamPlan, logs: Mapping[tuple[str, int], Sequence[LogEntry]])
     return run.sinks
 
 
-def read_all(plan: StreamPlan, stage: Stage, partition: int) -> Content:
+class TooLargeError(Exception):
+    """There is more input than is to be read here."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many bytes of input may be read; any number if None."""
+
+    left: int | None
+
+    def spend(self, size_bytes: int) -> None:
+        """So many were read.
+
+        Raises:
+            TooLargeError: That was too much.
+        """
+        if self.left is not None:
+            self.left -= size_bytes
+            if self.left < 0:
+                raise TooLargeError
+
+
+def read_all(plan: StreamPlan, stage: Stage, partition: int, budget: Budget) -> Content:
     """All of a bounded source's partition.
 
     Raises:
         SourceError: It cannot be read.
+        TooLargeError: It is more than the budget.
     """
     reader = plan.operators[stage.operator].partitions[partition].open()
     low = plan.partition_interval(stage.operator, partition).low
     found: list[tuple[int, Batch]] = []
-    while not reader.finished and (chunk := reader.read(READ_BYTES)) is not None:
-        if len(chunk.rows):
-            found.append((1, source_batch(low, chunk.rows)))
-    reader.close()
+    try:
+        while not reader.finished and (chunk := reader.read(READ_BYTES)) is not None:
+            budget.spend(chunk.size_bytes)
+            if len(chunk.rows):
+                found.append((1, source_batch(low, chunk.rows)))
+    finally:
+        reader.close()
     return tuple(found)
+
+
+def write(sink: Sink, found: Sequence[tuple[int, Batch]], key_groups: int) -> None:
+    """All rows are in a sink's target, and what it displays is printed.
+
+    Raises:
+        SinkError: The target cannot be used.
+    """
+    with TemporaryDirectory(prefix="elastic-") as directory:
+        context = SinkContext(uuid4().hex, "rdd", sink.name, key_groups, 1, Path(directory))
+        sink.prepare(context)
+        writer = sink.open(context, KeyInterval(0, key_groups), 1)
+        try:
+            writer.commit(found, 1, final=True)
+        finally:
+            writer.close()
+            sink.finish(context)
+        display = sink.display(context)
+        sys.stdout.writelines(f"{line}\n" for line in (display() if display is not None else ()))

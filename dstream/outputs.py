@@ -1,96 +1,48 @@
-"""Outputs that end in the user's own process: functions that are called with each interval's rows."""
+"""What a program has called in the user's own process: functions of datasets, and listeners."""
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from dstream.rdd import RDD, parallelize
+from dstream.hand_over import HandOver
+from dstream.listeners import StreamingListener, tell
+from dstream.rdd import RDD, Workers
+from dstream.recordings import Recording, moment_s
 from dstream.stream import DStream
-from elastic import pickling
-from elastic.batch import Batch, rows
+from dstream.streams.base import at_of
+from dstream.streams.stages import At
 from elastic.callables import add_query_room, caller, describe, shortened
-from elastic.connectors.base import Sink, SinkContext, Writer
-from elastic.connectors.commit_log import CommitLog, CommitLogReader, log_path
+from elastic.connectors.base import SinkContext
 from elastic.errors import QueryError
-from elastic.keys import KeyInterval
 
 add_query_room(__file__)
 
 
-@dataclass(frozen=True)
-class HandOver(Sink):
-    """Rows are recorded in the job directory, interval by interval, for the process that started the job."""
-
-    name = "foreach_rdd"
-    parallel = False
-
-    def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
-        return HandOverWriter(context, interval, generation)
-
-    def contents(self, context: SinkContext) -> Any:
-        return [row for _, found in self.since(CommitLogReader(log_path(context, context.directory))) for row in found]
-
-    def expected(self, batches: Sequence[Batch]) -> Any:
-        return [row for batch in batches for row in rows(batch.values or [])]
-
-    def compare(self, expected: Any, contents: Any) -> tuple[int, int]:
-        """Missing and surplus rows; where as many are there, but others, all that is certain is one of each."""
-        if len(expected) == len(contents):
-            return (0, 0) if expected == contents else (1, 1)
-        return max(0, len(expected) - len(contents)), max(0, len(contents) - len(expected))
-
-    def since(self, reader: CommitLogReader) -> Iterator[tuple[int, list[Any]]]:
-        """(last tick of an interval, its rows), of all that was committed since the reader was read last."""
-        for entry in reader.read():
-            for tick, data in entry.payload:
-                yield tick, pickling.loads(bytes.fromhex(data))
-
-
-class HandOverWriter(Writer):
-    """One commit is one record."""
-
-    def __init__(self, context: SinkContext, interval: KeyInterval, generation: int) -> None:
-        self._log = CommitLog(log_path(context, context.directory), interval, generation, keep=True)
-
-    def committed(self) -> list[tuple[KeyInterval, int]]:
-        return self._log.committed()
-
-    def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
-        self._log.commit(through, [[tick, pickling.dumps(rows(batch.values or [])).hex()] for tick, batch in ticks])
-        return through
-
-    def close(self) -> None:
-        self._log.close()
-
-
-@dataclass(slots=True)
-class Callback:
-    """A user's function, and how far it was called.
-
-    Attributes:
-        operator: Name of the sink that hands rows over.
-        timed: Whether it takes the interval's time too.
-    """
-
-    operator: str
-    function: Callable[..., Any]
-    timed: bool
-    sink: HandOver
-    reader: CommitLogReader | None = None
-
-
 @dataclass(eq=False)
 class Callbacks:
-    """All functions of one program that are called in the user's process."""
+    """All that is called for one program, or kept for it.
 
-    all: list[Callback] = field(default_factory=list)
+    Attributes:
+        keep_ms: How long datasets can be used; until the function returns if None.
+    """
+
+    workers: Workers | None = None
+    keep_ms: int | None = None
+    recordings: list[Recording] = field(default_factory=list)
     on_interval: list[Callable[[Mapping[str, Any]], Any]] = field(default_factory=list)
-    _figures: TextIO | None = None
-    _line: str = ""
+    listeners: list[StreamingListener] = field(default_factory=list)
+    _recorded: list[tuple[At, Recording]] = field(default_factory=list)
+    _figures: Lines | None = None
+    _news: Lines | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to call or to keep."""
+        return bool(self.recordings or self.on_interval or self.listeners)
 
     def add(self, stream: DStream, function: Any, name: str | None) -> None:
         """Have the function called with each interval's rows.
@@ -100,37 +52,80 @@ class Callbacks:
         """
         if not callable(function):
             raise QueryError(f"{caller()}: foreach_rdd() takes a function, not {shortened(function)}")
-        sink = HandOver()
-        stream.save(sink, name=name)
-        self.all.append(Callback(stream.context.graph.drafts[-1].name, function, _arguments(function) == 2, sink))
+        timed = _arguments(function) == 2
+        self._record(stream, HandOver(), name, function=function, timed=timed)
 
-    def open(self, context_of: Callable[[str], SinkContext], figures: TextIO) -> None:
+    def remember(self, stream: DStream, keep_ms: int | None, name: str | None) -> None:
+        """Keep what the stream has for so long, for ``slice``; for as long as the program says if None."""
+        if keep_ms is None and self.keep_ms is None:
+            raise QueryError(
+                f"{caller()}: remember() for how long? Write remember('5m'), or call context.remember before"
+            )
+        recording = self._record(stream, HandOver("remember"), name, keep_ms=keep_ms)
+        self._recorded.append((at_of(stream), recording))
+
+    def _record(self, stream: DStream, sink: HandOver, name: str | None, **options: Any) -> Recording:
+        stream.save(sink, name=name)
+        context = stream.context
+        recording = Recording(context.graph.drafts[-1].name, sink, context.interval_ms, workers=self.workers, **options)
+        self.recordings.append(recording)
+        return recording
+
+    def slice(self, stream: DStream, begin: Any, end: Any) -> list[RDD]:
+        """The datasets of the stream's intervals that ended between two moments, both included.
+
+        A moment inside an interval stands for the end of the one before.
+
+        Raises:
+            QueryError: The stream is not remembered, the moments are none, or rows are forgotten.
+        """
+        begin_s, end_s = moment_s("slice", "begin", begin), moment_s("slice", "end", end)
+        recording = next((r for at, r in self._recorded if at is at_of(stream)), None)
+        if recording is None:
+            raise QueryError(
+                f"{caller()}: slice() of a stream that is not remembered; call remember('5m') on it before start()"
+            )
+        return recording.between(begin_s, end_s)
+
+    # -- while the job runs --------------------------------------------------------------------------------------------
+
+    def open(self, context_of: Callable[[str], SinkContext], figures: TextIO, news: TextIO) -> None:
         """The job is about to start.
 
         Args:
             context_of: Gives the identity of a sink.
             figures: Gets a line for each interval that is complete.
+            news: Gets a line for everything that listeners are told.
         """
-        self._figures = figures
-        for callback in self.all:
-            context = context_of(callback.operator)
-            callback.reader = CommitLogReader(log_path(context, context.directory))
+        self._figures, self._news = Lines(figures), Lines(news)
+        for recording in self.recordings:
+            recording.keep_ms = self.keep_ms if recording.keep_ms is None else recording.keep_ms
+            recording.open(context_of(recording.operator))
 
-    def call(self, time_of: Callable[[int], float]) -> None:
-        """Call every function with what was committed since; what it raises goes to the caller."""
-        for callback in self.all:
-            assert callback.reader is not None
-            for tick, found in callback.sink.since(callback.reader):
-                rdd: RDD = parallelize(found)
-                callback.function(*((time_of(tick), rdd) if callback.timed else (rdd,)))
-        for told in self._intervals():
+    def call(self, epoch_s: float) -> None:
+        """Call everything with what has happened since; what it raises goes to the caller."""
+        assert self._figures is not None
+        assert self._news is not None
+        for recording in self.recordings:
+            recording.read(epoch_s)
+        for told in self._figures.read():
             for function in self.on_interval:
                 function(told)
+        for note in self._news.read():
+            for listener in self.listeners:
+                tell(listener, note)
 
-    def _intervals(self) -> Iterator[Mapping[str, Any]]:
-        """Figures of the intervals that were written down since; a line may still be under way."""
-        assert self._figures is not None
-        *whole, self._line = (self._line + self._figures.read()).split("\n")
+
+@dataclass(slots=True)
+class Lines:
+    """JSON lines of a file that grows; the last one may still be under way."""
+
+    file: TextIO
+    _part: str = ""
+
+    def read(self) -> Iterator[Mapping[str, Any]]:
+        """Those that are complete since the last call."""
+        *whole, self._part = (self._part + self.file.read()).split("\n")
         yield from map(json.loads, whole)
 
 

@@ -93,6 +93,7 @@ class StreamPlan(Plan):
         checkpoint_intervals: State is checkpointed after every so many intervals.
         batch: All input is one interval, however long it takes to read.
         retries: How often a task is tried again after an error in user code.
+        heard: There are listeners, to be told what happens.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -100,6 +101,7 @@ class StreamPlan(Plan):
     checkpoint_intervals: int = 10
     batch: bool = False
     retries: int = 3
+    heard: bool = False
 
     def interval_of(self, tick: int) -> int:
         """The interval that a tick lies in; ticks and intervals count from 1."""

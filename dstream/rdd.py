@@ -1,25 +1,29 @@
-"""Datasets that are all there: static data to join a stream with, and the same program over history.
+"""Datasets that are all there: static data to join a stream with, an interval's rows, the same program over history.
 
-An RDD is computed in this process, by the same stages that a stream's intervals are.
+An RDD is a description until an action asks for it. A small one is then computed in this process, by the same stages
+that a stream's intervals are; a large one by the workers of its context, as a job of one interval.
 """
 
 from __future__ import annotations
 
+import heapq
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
 
 from dstream.datasets import Bounded
 from dstream.graph import StreamGraph
-from dstream.local import LocalRun, read_all
+from dstream.local import Budget, LocalRun, TooLargeError, read_all, write
 from dstream.plan import Input, Kind, Reach
 from dstream.streams.by_key import ByKeySteps
 from dstream.streams.joins import JoinSteps
 from dstream.streams.rows import RowSteps
 from dstream.streams.stages import At, all_in_one, checked_merging, counted, source_at
-from elastic.batch import rows
-from elastic.callables import add_query_room, caller, shortened
+from elastic.batch import Batch, rows
+from elastic.callables import add_query_room, caller, check_function, check_shippable, shortened
 from elastic.connectors import sources
 from elastic.connectors.base import Sink, SinkContext, Source, Writer
 from elastic.errors import QueryError
@@ -30,12 +34,30 @@ add_query_room(__file__)
 
 PARTITIONS = 4
 
+LOCAL_BYTES = 16 << 20
+"""More input than this is given to workers: starting them takes a second, in which one core does about so much."""
+
+
+class Workers(Protocol):
+    """Where RDDs are computed that are too large for this process."""
+
+    def rows(self, graph: StreamGraph) -> list[Any]:
+        """What the graph's only output gets."""
+
+    def save(self, graph: StreamGraph) -> None:
+        """What the graph's only output gets is in its target."""
+
 
 @dataclass(eq=False)
-class Batch:
-    """Where RDDs belong that can be joined with one another: one graph of stages, and one interval."""
+class History:
+    """Where an RDD belongs: a graph of stages, and one interval.
 
-    graph: StreamGraph = field(default_factory=lambda: StreamGraph("batch"))
+    Attributes:
+        workers: Who computes what is large; this process if None.
+    """
+
+    workers: Workers | None = None
+    graph: StreamGraph = field(default_factory=lambda: StreamGraph("rdd"))
     interval_ms: int = 1000
     key_groups: int = KEY_GROUPS
     outputs: Any = None
@@ -54,40 +76,47 @@ class _Collect(Sink):
 class RDD(RowSteps["RDD"], ByKeySteps["RDD"], JoinSteps["RDD"], Bounded):
     """An immutable dataset in partitions: the methods of a stream that need no time, and actions that give results."""
 
+    _context: History
+
     def _new(self, at: At) -> RDD:
         return RDD(self._context, at)
 
     def _mine(self, call: str, other: Any) -> At:
-        """Where the other's rows come from; if it belongs to another batch, they are those that it has now."""
+        """Where the other's rows come from; if it belongs elsewhere, its stages are taken over."""
         if not isinstance(other, RDD):
             raise QueryError(f"{caller()}: {call}() of an RDD takes an RDD, not {shortened(other)}")
         if other._context is self._context:
             return other._at
-        return source_at(self._context, sources.from_list(other.collect()), "rdd")
+        return _adopted(self._context.graph, other)
 
     # -- actions -------------------------------------------------------------------------------------------------------
 
     def collect(self) -> list[Any]:
-        """All rows: partition after partition, those that were shuffled in canonical order of their keys."""
-        graph = StreamGraph("batch")
-        mine = graph.adopt([self._at.draft], self._context.graph)
-        at = replace(self._at, draft=mine[self._at.draft.id])
-        graph.add("collect", Kind.SINK, _Collect(), [Input(*at.feed(keyed=False), Reach.KEYS)])
-        plan = graph.plan(
-            PARTITIONS, Settings(), interval_ticks=1, checkpoint_intervals=1, tasks=PARTITIONS, batch=True
-        )
-        run = LocalRun(plan, lambda stage, partition, _: read_all(plan, stage, partition))
-        run.interval(1, 0, 1, final=True)
-        (found,) = run.sinks.values()
-        return [row for _, batch in found for row in rows(batch.values or [])]
+        """All rows: partition after partition, those that were shuffled in canonical order of their keys.
+
+        Raises:
+            SourceError: The input cannot be read.
+            UserCodeError: A function raised.
+            JobFailedError: The same, where workers compute it.
+        """
+        graph = self._ending(_Collect())
+        try:
+            return [row for _, batch in _computed(graph, self._context) for row in rows(batch.values or [])]
+        except TooLargeError:
+            assert self._context.workers is not None, "nothing is too large for a process that is alone"
+            return self._context.workers.rows(graph)
 
     def take(self, count: int) -> list[Any]:
-        """The first rows."""
-        return self.collect()[:count]
+        """The first rows, in the order of ``collect``."""
+        first = self._at.then("map_partitions", "take()", partial(_first, count))
+        return self._new(first).collect()[:count]
 
     def top(self, count: int, key: Callable[[Any], Any] | None = None) -> list[Any]:
-        """The largest rows, largest first."""
-        return sorted(self.collect(), key=key, reverse=True)[:count]
+        """The largest rows, largest first; ``key`` gives what they are compared by."""
+        if key is not None:
+            check_function("top", key)
+        largest = self._at.then("map_partitions", "top()", partial(_largest, count, key))
+        return heapq.nlargest(count, self._new(largest).collect(), key=key)
 
     def count(self) -> int:
         """How many rows there are."""
@@ -113,21 +142,78 @@ class RDD(RowSteps["RDD"], ByKeySteps["RDD"], JoinSteps["RDD"], Bounded):
         """How many pairs each key has."""
         return dict(self.map_values(_one).reduce_by_key(operator.add).collect())
 
+    def save(self, sink: Sink) -> None:
+        """All rows go to a sink of ``elastic.sinks``; they are there when this returns.
+
+        Raises:
+            QueryError: Not a sink.
+            SinkError: The target cannot be used.
+        """
+        if not isinstance(sink, Sink):
+            raise QueryError(
+                f"{caller()}: save() takes one of elastic.sinks, such as sinks.json_lines('out'), not {shortened(sink)}"
+            )
+        check_shippable(f"sink {sink.name!r}", sink)
+        graph = self._ending(sink)
+        try:
+            found = _computed(graph, self._context)
+        except TooLargeError:
+            assert self._context.workers is not None, "nothing is too large for a process that is alone"
+            self._context.workers.save(graph)
+        else:
+            write(sink, found, self._context.key_groups)
+
     def _merged(self, call: str, function: Any) -> list[Any]:
         """The one row that all rows are merged to, if there are any."""
         return self._new(all_in_one(self._context, self._at, checked_merging(call, function))).collect()
+
+    def _ending(self, sink: Sink) -> StreamGraph:
+        """What leads to this dataset, and nothing else."""
+        graph = StreamGraph("rdd")
+        at = _adopted(graph, self)
+        graph.add(sink.name, Kind.SINK, sink, [Input(*at.feed(keyed=False), Reach.KEYS)])
+        return graph
+
+
+def _adopted(graph: StreamGraph, rdd: RDD) -> At:
+    """Where an RDD's rows are in another graph, which has all of its stages from then on."""
+    draft = rdd._at.draft
+    return replace(rdd._at, draft=graph.adopt([draft], rdd._context.graph)[draft.id])
+
+
+def _computed(graph: StreamGraph, history: History) -> list[tuple[int, Batch]]:
+    """What the only output gets, computed here.
+
+    Raises:
+        TooLargeError: There are workers for so much.
+    """
+    settings = Settings(key_groups=history.key_groups)
+    plan = graph.plan(PARTITIONS, settings, interval_ticks=1, checkpoint_intervals=1, tasks=PARTITIONS, batch=True)
+    budget = Budget(None if history.workers is None else LOCAL_BYTES)
+    run = LocalRun(plan, lambda stage, partition, _: read_all(plan, stage, partition, budget))
+    run.interval(1, 0, 1, final=True)
+    (found,) = run.sinks.values()
+    return found
 
 
 def _one(_: Any) -> int:
     return 1
 
 
-def rdd_of(source: Source, batch: Batch | None = None) -> RDD:
+def _first(count: int, found: Iterator[Any]) -> list[Any]:
+    return list(islice(found, count))
+
+
+def _largest(count: int, key: Any, found: Iterable[Any]) -> list[Any]:
+    return heapq.nlargest(count, found, key=key)
+
+
+def rdd_of(source: Source, workers: Workers | None = None) -> RDD:
     """The RDD of all that a bounded source has."""
-    batch = batch or Batch()
-    return RDD(batch, source_at(batch, source, source.name))
+    history = History(workers)
+    return RDD(history, source_at(history, source, source.name))
 
 
-def parallelize(rows: Iterable[Any], batch: Batch | None = None) -> RDD:
+def parallelize(found: Iterable[Any], workers: Workers | None = None) -> RDD:
     """The RDD of rows in memory."""
-    return rdd_of(sources.from_list(rows), batch)
+    return rdd_of(sources.from_list(found), workers)

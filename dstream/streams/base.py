@@ -35,3 +35,8 @@ class Steps(ABC, Generic[S]):
         Raises:
             QueryError: It is no such thing, or belongs elsewhere.
         """
+
+
+def at_of(steps: Steps[Any]) -> At:
+    """Where the rows of a stream or an RDD come from."""
+    return steps._at  # noqa: SLF001 (of the same class)

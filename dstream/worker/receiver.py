@@ -16,6 +16,7 @@ from dstream.logic import Content, Given, LogicContext, SourceLogic, content_byt
 from dstream.operators import source_batch
 from dstream.plan import Kind, StreamPlan
 from dstream.protocol import Sealed
+from dstream.queued import QueueSource
 from elastic.batch import Batch
 from elastic.connectors.base import Chunk
 from elastic.errors import UserError
@@ -46,13 +47,20 @@ class Receiver(SourceInstance):
         self._records = self._size_bytes = 0
         self._waiting: dict[int, int] = {}  # bytes, by interval with rows that is closed here and not done everywhere
         self._sealed = 0 if plan.batch else base // plan.interval_ticks
+        self._one_each = isinstance(plan.operators[start.operator].logic, QueueSource)
+        self._has_read = False  # in the interval that is under way
         self._floor = base
 
     @property
     def full(self) -> bool:
-        """Whether reading must wait, since tasks are behind. Empty ticks may still be closed."""
+        """Whether reading must wait: tasks are behind, or a queue has given the interval's item.
+
+        Empty ticks may still be closed.
+        """
         if self._plan.batch:
             return False
+        if self._one_each and self._has_read:
+            return True
         fed_bytes = 0 if self._logic is None else self._logic.size_bytes
         return fed_bytes + sum(self._waiting.values()) > self._limit_bytes or len(self._waiting) > AHEAD
 
@@ -74,6 +82,7 @@ class Receiver(SourceInstance):
         commands = [c for i in range(self._sealed + 1, interval) for c in self._seal(i, self._plan.last_tick(i))]
         diverted(self.operator, tick, read, self.outputs.failures, divert=False)  # a plan that diverts is refused
         self.failures += [(tick, *taken) for taken in self.outputs.failures.take()]
+        self._has_read = self._has_read or bool(read)
         batches = [source_batch(key_interval.low, chunk.rows) for key_interval, chunk in read if len(chunk.rows)]
         if batches:
             self._records += sum(map(len, batches))
@@ -112,7 +121,7 @@ class Receiver(SourceInstance):
             self._store.put(Name(self.stage, interval, self.partition), contents)
         if records:
             self._waiting[interval] = 0 if contents is None else content_bytes(contents)
-        self._records = self._size_bytes = 0
+        self._records, self._size_bytes, self._has_read = 0, 0, False
         self._sealed = interval
         self.records_in += records
         return [Tell(Sealed(self.id, interval, tick, records, size_bytes, final, contents is not None))]

@@ -28,7 +28,17 @@ class StdoutSink(Sink):
     parallel = False  # one order of lines
 
     def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
-        return StdoutWriter(context, interval, generation)
+        return StdoutWriter(self, context, interval, generation)
+
+    def lines(self, batch: Batch) -> Iterator[str]:
+        """The rows as text: a tuple's fields between tabs, anything else as ``str`` of it."""
+        assert batch.values is not None, "a sink's input carries its rows"
+        for row in rows(batch.values):
+            yield "\t".join(map(str, row)) if isinstance(row, tuple) else str(row)
+
+    def lines_of(self, tick: int, batch: Batch, tick_ms: int) -> Iterator[str]:
+        """What is printed of a tick's rows."""
+        return self.lines(batch)
 
     def display(self, context: SinkContext) -> Callable[[], Sequence[str]]:
         path = log_path(context, context.directory)
@@ -53,7 +63,7 @@ class StdoutSink(Sink):
         return Counter(line for entry in reader.read() for line in entry.payload) if reader.complete else None
 
     def expected(self, batches: Sequence[Batch]) -> Any:
-        return Counter(line for batch in batches for line in lines(batch))
+        return Counter(line for batch in batches for line in self.lines(batch))
 
     def compare(self, expected: Any, contents: Any) -> tuple[int, int]:
         return (expected - contents).total(), (contents - expected).total()
@@ -62,7 +72,8 @@ class StdoutSink(Sink):
 class StdoutWriter(Writer):
     """Records lines in the job directory: a tick and its lines are one append."""
 
-    def __init__(self, context: SinkContext, interval: KeyInterval, generation: int) -> None:
+    def __init__(self, sink: StdoutSink, context: SinkContext, interval: KeyInterval, generation: int) -> None:
+        self._sink, self._tick_ms = sink, context.tick_ms
         self._log = CommitLog(log_path(context, context.directory), interval, generation, keep=True)
         self._through = min(tick for _, tick in self._log.committed())
         self._progress_ticks = progress_ticks(context.tick_ms)
@@ -73,7 +84,8 @@ class StdoutWriter(Writer):
     def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
         if not ticks and through < self._through + self._progress_ticks and not final:
             return self._through
-        self._log.commit(through, [line for _, batch in ticks for line in lines(batch)])
+        lines = [line for tick, batch in ticks for line in self._sink.lines_of(tick, batch, self._tick_ms)]
+        self._log.commit(through, lines)
         self._through = through
         return through
 
@@ -95,10 +107,3 @@ def _marked(mark: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return segment, offset
-
-
-def lines(batch: Batch) -> Iterator[str]:
-    """The rows as text: a tuple's fields between tabs, anything else as ``str`` of it."""
-    assert batch.values is not None, "a sink's input carries its rows"
-    for row in rows(batch.values):
-        yield "\t".join(map(str, row)) if isinstance(row, tuple) else str(row)

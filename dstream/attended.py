@@ -1,0 +1,49 @@
+"""A job whose process of origin is called with what it commits: functions, listeners, rows that are remembered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+from dstream.job import INTERVALS, NEWS, StreamJob
+from dstream.outputs import Callbacks
+from dstream.plan import StreamPlan
+from elastic.report import Progress
+from elastic.scenario.verify import context_of
+
+
+class AttendedJob(StreamJob):
+    """A job that calls a program's functions whenever it is looked at.
+
+    Args:
+        outputs: What is called.
+    """
+
+    def __init__(
+        self, plan: StreamPlan, outputs: Callbacks, *, workers: int, spares: int, directory: Path, keep_log: bool
+    ) -> None:
+        super().__init__(plan, workers=workers, spares=spares, directory=directory, keep_log=keep_log)
+        self._outputs = outputs
+        self._files: list[TextIO] = []
+
+    def start(self) -> None:
+        """The processes are started."""
+        self._files += [(self._directory / name).open("a+", encoding="utf-8") for name in (INTERVALS, NEWS)]
+        self._outputs.open(lambda operator: context_of(self.plan, operator, self._directory), *self._files)
+        super().start()
+
+    def poll(self, timeout_s: float) -> Progress:
+        """The newest progress; functions were called with everything up to it.
+
+        Raises:
+            Exception: What a function raised.
+        """
+        progress = super().poll(timeout_s)
+        self._outputs.call(self.plan.epoch_s)
+        return progress
+
+    def close(self) -> None:
+        """Nothing of the job is left."""
+        super().close()
+        for file in self._files:
+            file.close()

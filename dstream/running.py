@@ -1,0 +1,92 @@
+"""A job that runs beside the program that started it: looked after by a thread, waited for and stopped by others."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from elastic.cluster.job import JobControl
+from elastic.errors import JobFailedError
+from elastic.report import JobOutcome
+from elastic.scenario.directory import claimed_directory
+from elastic.scenario.printing import Printer
+
+POLL_S = 0.05
+
+
+class Running:
+    """One job, from its start to its end.
+
+    Args:
+        make: Gives the job, not yet started.
+        directory: The job directory, which belongs to this job from now on.
+
+    Raises:
+        UserError: A source or sink cannot be used, or another job runs in the directory.
+    """
+
+    def __init__(self, make: Callable[[], JobControl], directory: Path) -> None:
+        self._stopping, self._ended = threading.Event(), threading.Event()
+        self._graceful = True
+        self._outcome: JobOutcome | None = None
+        self._error: BaseException | None = None
+        stack = contextlib.ExitStack()
+        try:
+            stack.enter_context(claimed_directory(directory, resume=False))
+            self._job = make()
+            stack.callback(self._job.close)
+            self._job.start()
+        except BaseException:
+            stack.close()
+            raise
+        self._printer = Printer(self._job.plan, directory)
+        self._thread = threading.Thread(target=self._watch, args=(stack,), name=f"job {directory.name}", daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Whether the job has ended, after so long at most.
+
+        Raises:
+            JobFailedError: It failed.
+            Exception: What was called by it raised.
+        """
+        if not self._ended.wait(timeout_s):
+            return False
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        if self._outcome is not None and self._outcome.status == "failed":
+            raise JobFailedError(self._outcome.error or "the job failed")
+        return True
+
+    def stop(self, *, graceful: bool) -> None:
+        """The job has ended: after what was read has been committed, or at once."""
+        self._graceful = self._graceful and graceful
+        self._stopping.set()
+        if threading.current_thread() is not self._thread:  # a function that it calls stops the job after itself
+            self._thread.join()
+
+    def _watch(self, stack: contextlib.ExitStack) -> None:
+        try:
+            with stack:
+                self._outcome = self._until_ended()
+        except BaseException as error:  # noqa: BLE001 (raised by wait, in the thread that waits)
+            self._error = error
+        finally:
+            self._ended.set()
+
+    def _until_ended(self) -> JobOutcome:
+        told = False
+        while True:
+            progress = self._job.poll(POLL_S)
+            self._printer.print()
+            if progress.finished:
+                return self._job.outcome()
+            if self._stopping.is_set() and not self._graceful:
+                self._job.abort()
+                return self._job.outcome()
+            if self._stopping.is_set() and not told:
+                told = True
+                self._job.stop()
