@@ -216,9 +216,14 @@ class StreamingContext:
         """The program as stages; sources look at their input.
 
         Raises:
-            QueryError: The program is incomplete.
+            QueryError: The program is incomplete; or it has functions to call, and is not run by this object.
             SourceError: There is nothing to read.
         """
+        if settings is not None and self.outputs.any:
+            raise QueryError(
+                f"job {self.name!r} calls functions in the process that started it (foreach_rdd, remember, listeners); "
+                "run it from a script, with context.run() or context.start()"
+            )
         count = self._cluster.workers if workers is None else workers
         plan = self.graph.plan(
             count, with_whole_ticks(self._settings, self._ticks), interval_ticks=self._ticks,

@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 import elastic
+from dstream import RDD, BatchInfo, DStream, OutputInfo, ReceiverInfo, StateStream, StreamingContext, StreamingListener
 from elastic import (
     KeyedStream,
     ListState,
@@ -175,6 +176,20 @@ def test_every_fault_of_a_simulation_is_in_the_reference() -> None:
     told = _table(_text("testing.md").partition("## What can fail")[2].partition("## ")[0])
 
     assert set(told) == set(FAULTS)
+
+
+@pytest.mark.parametrize("kind", [StreamingContext, DStream, StateStream, RDD, StreamingListener])
+def test_every_method_of_the_streaming_api_is_in_its_reference(kind: type) -> None:
+    page = _text("dstream.md")
+    own = {"context", "interval_ms", "key_groups", "model", "name"}  # what methods of streams look at
+    names = {name for name in dir(kind) if not name.startswith("_") and inspect.isfunction(getattr(kind, name))}
+
+    assert {name for name in names - own if not re.search(rf"`(?:[\w.]*\.)?{name}(?:\(|`)", page)} == set()
+
+
+@pytest.mark.parametrize("kind", [BatchInfo, OutputInfo, ReceiverInfo])
+def test_every_field_of_what_listeners_are_told_is_in_the_reference(kind: Any) -> None:
+    assert {f.name for f in fields(kind)} <= set(re.findall(r"`(\w+)`", _text("dstream.md")))
 
 
 # -- scenarios ---------------------------------------------------------------------------------------------------------
