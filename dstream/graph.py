@@ -140,7 +140,7 @@ class StreamGraph:
             )
             mine[draft.id] = copy
             for number in sorted(read[draft.id]):
-                channels[draft.id, number] = copy.channel(draft.channels[number]) if draft.channels else number
+                channels[draft.id, number] = copy.channel(draft.channels[number])
         return mine
 
     def plan(
