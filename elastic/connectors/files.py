@@ -20,6 +20,10 @@ from elastic.errors import QueryError, SourceError
 SPLIT_FROM_BYTES = 64 << 10
 """Smaller files are read whole by one instance: cutting them evens out nothing that anyone could measure."""
 
+SNAP = 16
+"""A cut that would fall within a sixteenth of a share from where a file begins falls there: parts may then differ by an
+eighth, and none has a few lines of one file after all of another, whose times would be out of order."""
+
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 
@@ -158,8 +162,9 @@ def cut(files: Sequence[Segment], count: int) -> list[tuple[Segment, ...]]:
         if f == len(files):  # there is nothing to read at all
             return total
         file = files[f]
-        if file.end - file.start < SPLIT_FROM_BYTES:
-            return min(starts[f], starts[f + 1], key=lambda border: abs(border - target))
+        near = min(starts[f], starts[f + 1], key=lambda border: abs(border - target))
+        if file.end - file.start < SPLIT_FROM_BYTES or abs(near - target) * count * SNAP <= total:
+            return near
         return starts[f] + _next_line(file, target - starts[f])
 
     def run(low: int, high: int) -> Iterator[Segment]:
@@ -169,7 +174,7 @@ def cut(files: Sequence[Segment], count: int) -> list[tuple[Segment, ...]]:
                 within = files[f].start - starts[f]
                 yield Segment(files[f].path, start + within, end + within)
 
-    borders = [border(total * i // count) for i in range(1, count)]  # ascending, as every step above keeps order
+    borders = list(accumulate((border(total * i // count) for i in range(1, count)), max))  # a line may span many
     return [tuple(run(low, high)) for low, high in pairwise([0, *borders, total])]
 
 

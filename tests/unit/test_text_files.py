@@ -90,6 +90,15 @@ def test_a_large_file_is_cut_between_lines_into_parts_of_equal_size(tmp_path: Pa
     assert [len(part) for part in parts] == [12_500] * 4
 
 
+def test_files_of_about_one_size_are_not_cut_where_each_can_be_a_part(tmp_path: Path) -> None:
+    for i in range(4):
+        write(tmp_path / f"{i}.txt", f"{i:07d}\n" * (20_000 + 300 * i))
+
+    parts = [lines_of(p.open()) for p in text_files(f"{tmp_path}/*.txt").partitions(4)]
+
+    assert [set(part) for part in parts] == [{f"{i:07d}"} for i in range(4)]
+
+
 def test_small_files_are_not_cut(tmp_path: Path) -> None:
     for i in range(10):
         write(tmp_path / f"{i}.txt", f"{i}\n" * 1000)
