@@ -205,8 +205,11 @@ def merge(batches: Sequence[Batch]) -> Batch:
     return sorted_batch(whole.groups, whole.keys, whole.values, partial=whole.partial, times=whole.times)
 
 
-def carried(batches: Sequence[Batch | None], marks: Marks = ()) -> Batch | None:
-    """What an edge carries of one tick: the rows of the batches, merged, and all marks; None for neither."""
+def carried(batches: Sequence[Batch | None], marks: Marks = (), held: Marks = ()) -> Batch | None:
+    """What an edge carries of one tick: the rows of the batches, merged, and all marks; None for neither.
+
+    Marks of the same origin become the furthest of them, but not further than ``held`` says.
+    """
     given = [b for b in batches if b is not None]
     full = [b for b in given if len(b)]
     furthest: dict[int, int] = {}
@@ -215,6 +218,7 @@ def carried(batches: Sequence[Batch | None], marks: Marks = ()) -> Batch | None:
     whole = merge(full) if full else None
     if not furthest:
         return whole
+    furthest |= {origin: min(time_us, furthest[origin]) for origin, time_us in held if origin in furthest}
     every = tuple(sorted(furthest.items()))
     return Batch(NO_GROUPS, None, None, marks=every) if whole is None else replace(whole, marks=every)
 

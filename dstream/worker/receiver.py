@@ -10,6 +10,7 @@ the same log, tick for tick.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from dstream.blocks import BlockStore, Name
 from dstream.logic import Content, Given, LogicContext, SourceLogic, content_bytes
@@ -20,6 +21,7 @@ from dstream.queued import QueueSource
 from elastic.batch import Batch
 from elastic.connectors.base import Chunk
 from elastic.errors import UserError
+from elastic.instance.ahead import Held
 from elastic.instance.source import SourceInstance, diverted
 from elastic.keys import KeyInterval
 from elastic.operators.base import ProcessorContext
@@ -75,8 +77,9 @@ class Receiver(SourceInstance):
         return None if self._plan.batch else self._plan.last_tick(self._plan.interval_of(self.tau + 1))
 
     def emit(
-        self, tick: int, read: Sequence[tuple[KeyInterval, Chunk]], *, final: bool = False, serve: bool = True
-    ) -> list[Command]:
+        self, tick: int, read: Sequence[tuple[KeyInterval, Chunk]], held: Held = MappingProxyType({}), *,
+        final: bool = False, serve: bool = True,
+    ) -> list[Command]:  # fmt: skip
         """Add a tick to its interval's block; intervals that end with it or before it are sealed."""
         interval = self._plan.interval_of(tick)
         commands = [c for i in range(self._sealed + 1, interval) for c in self._seal(i, self._plan.last_tick(i))]

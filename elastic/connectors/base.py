@@ -135,6 +135,14 @@ class Reader(ABC):
             SourceError: The input is gone or has changed.
         """
 
+    def ahead(self) -> Sequence[tuple[Position, Column]]:
+        """Where event time may begin again later in the partition, such as with another file; ascending positions.
+
+        With each comes the first record after it, or the first few. Until a place is reached, the partition's watermark
+        does not pass the event time of its first record. The same for every reader of the partition.
+        """
+        return ()
+
     def recall(self, kept: bytes) -> Column | Chunk:
         """The same of a chunk from what the log kept of it; for a source that cannot be read again."""
         raise NotImplementedError

@@ -27,6 +27,9 @@ InvalidRecord: TypeAlias = Literal["fail", "skip", "divert"]
 READ_AT_MOST_BYTES = 1 << 30
 """The offsets of an Arrow string column have 31 bits."""
 
+PEEKED_BYTES, PEEKED_LINES = 4096, 16
+"""So much is looked at of a file that is ahead: enough for a first record with a time, after a few lines without."""
+
 SHOWN_CHARACTERS = 120
 """So much of a malformed line is shown."""
 
@@ -170,6 +173,20 @@ class LineReader(Reader):
             start = piece.end
         chunk = self._parsed(pieces, end)
         return chunk if chunk.malformed else chunk.rows
+
+    def ahead(self) -> list[tuple[Position, Column]]:
+        """Where the files after the first begin; of what is repeated, where it does so for the last time."""
+        last_time = self._end - self._starts[-1]
+        starts = [last_time + start for start in self._starts[:-1]]
+        return [(start, self._first_records(start)) for start in starts if start]
+
+    def _first_records(self, position: int) -> Column:
+        """The first few lines at a position where a file begins."""
+        piece, cut_off = self._piece(position, PEEKED_BYTES)
+        if cut_off:
+            whole = piece.text.rfind(b"\n") + 1
+            piece = piece.head(whole) if whole else self._long_line(position, PEEKED_BYTES)
+        return self._format.parse(first_lines([piece], PEEKED_LINES)[0].text).rows
 
     def close(self) -> None:
         """Close the file that is open, if any."""

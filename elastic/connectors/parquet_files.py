@@ -109,6 +109,7 @@ class ParquetReader(Reader):
     """Reads one partition; what is read again has a place in the files of its own."""
 
     def __init__(self, partition: ParquetPartition) -> None:
+        self._groups = partition.groups
         self._rows = partition.repeat * sum(group.rows for group in partition.groups)
         self._live, self._again = _Cursor(partition), _Cursor(partition)
         self._row_bytes = 64.0  # running mean
@@ -135,6 +136,14 @@ class ParquetReader(Reader):
         assert isinstance(start, int)
         assert isinstance(end, int)
         return self._again.rows(start, end)
+
+    def ahead(self) -> list[tuple[Position, Column]]:
+        """Where the files after the first begin; of what is repeated, where it does so for the last time."""
+        groups = self._groups
+        before = list(accumulate((group.rows for group in groups), initial=0))
+        begins = [n for n, group in enumerate(groups) if not n or groups[n - 1].path != group.path]
+        starts = [self._rows - before[-1] + before[n] for n in begins]
+        return [(start, self._again.rows(start, start + 1)) for start in starts if start]
 
     def close(self) -> None:
         self._live.close()

@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import TypeAlias
 
 from elastic.connectors.base import Chunk, LogEntry, Reader, SourceLog, read_again
+from elastic.instance.ahead import Ahead, Held
 from elastic.instance.source import CHUNK_BYTES, SourceInstance
 from elastic.keys import KeyInterval
 from elastic.operators.failure import ENDINGS, ending_error
@@ -112,6 +113,7 @@ class SourceDriver:
         self._taken = [
             self._due(max(feed.log.last.read_time_s, plan.since_s) if feed.log.last else clock()) for feed in feeds
         ]
+        self._ahead = Ahead(plan, instance.operator, ((feed.interval.low, feed.reader) for feed in feeds))
         self._closed_s = 0.0
         self._finish = finish
         self._frozen = self._told_frozen = False
@@ -159,7 +161,7 @@ class SourceDriver:
         tick, same = found
         self._mark(same)  # again: the predecessor may have died before it could report it
         read = [(feed.interval, chunk) for feed, entry in same for chunk in read_again(feed.reader, entry)]
-        return self.instance.emit(tick, read, final=any(entry.final for _, entry in same))
+        return self.instance.emit(tick, read, self._held(same), final=any(entry.final for _, entry in same))
 
     def _mark(self, read: list[tuple[PartitionFeed, LogEntry]]) -> None:
         for feed, e in read:
@@ -286,7 +288,11 @@ class SourceDriver:
         self._closed_s = now
         self._mark([(feed, entry) for feed, (entry, _) in zip(self._feeds, read, strict=True)])
         chunks = [(feed.interval, c) for feed, (_, each) in zip(self._feeds, read, strict=True) for c in each]
-        return self.instance.emit(tick, chunks)
+        held = self._held([(feed, entry) for feed, (entry, _) in zip(self._feeds, read, strict=True)])
+        return self.instance.emit(tick, chunks, held)
+
+    def _held(self, read: list[tuple[PartitionFeed, LogEntry]]) -> Held:
+        return self._ahead.held((feed.interval.low, entry.start) for feed, entry in read)
 
     def _adapt(self, size_bytes: int, spent_s: float) -> None:
         """Without a rate, let the reading of a tick take as long as its work may."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
+from elastic.batch import Marks
 from elastic.operators.base import Output
 from elastic.operators.failure import Failures
 from elastic.operators.stateless import Memo, chains
@@ -47,8 +49,12 @@ class Outputs:
 
     # -- what the instance emits ---------------------------------------------------------------------------------------
 
-    def emit(self, tick: int, outputs: Sequence[Output]) -> list[Command]:
+    def emit(
+        self, tick: int, outputs: Sequence[Output], held: Mapping[int, Marks] = MappingProxyType({})
+    ) -> list[Command]:
         """Run the chains over a tick's outputs, each in one piece or several, and keep the result as buffer state.
+
+        ``held`` says, by edge, how far the marks of a source's partitions may go.
 
         Raises:
             UserCodeError: A function of a chain raised. Nothing was kept for the edge concerned.
@@ -59,7 +65,9 @@ class Outputs:
             passed = tick <= self.buffers[edge].floor  # a replay of what every consumer is past
             if passed and not chain.counts:
                 continue
-            batch = chain.run([piece for piece in pieces if piece[0].name == chain.output or piece[0].marks], tick)
+            batch = chain.run(
+                [piece for piece in pieces if piece[0].name == chain.output or piece[0].marks], tick, held.get(edge, ())
+            )
             if passed:
                 continue
             if batch is not None:

@@ -7,12 +7,14 @@ has seen of a tick, a successor reads the same from the log.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from elastic.batch import Column, concat, size_bytes
 from elastic.connectors.base import Chunk
+from elastic.instance.ahead import Held
 from elastic.instance.group_load import GroupLoad
 from elastic.instance.outputs import Outputs
 from elastic.keys import KeyInterval
@@ -84,9 +86,12 @@ class SourceInstance:
         return self.outputs.next_wanted(self.tau)
 
     def emit(
-        self, tick: int, read: Sequence[tuple[KeyInterval, Chunk]], *, final: bool = False, serve: bool = True
-    ) -> list[Command]:
+        self, tick: int, read: Sequence[tuple[KeyInterval, Chunk]], held: Held = MappingProxyType({}), *,
+        final: bool = False, serve: bool = True,
+    ) -> list[Command]:  # fmt: skip
         """Close ``tick`` with the chunks that were read, in the partitions' order.
+
+        ``held`` says, by edge, how far the partitions' marks may go.
 
         Raises:
             UserCodeError: A function of a chain raised.
@@ -96,7 +101,7 @@ class SourceInstance:
         outputs += diverted(self.operator, tick, read, self.outputs.failures, divert=self._diverts)
         commands: list[Command] = []
         if outputs or self.outputs.start < tick:
-            commands += self.outputs.emit(tick, outputs)
+            commands += self.outputs.emit(tick, outputs, held)
             self.failures += [(tick, *taken) for taken in self.outputs.failures.take()]
         self.tau, self.finished = tick, final
         if serve:

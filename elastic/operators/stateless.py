@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from elastic.batch import Batch, Column, Pairs, Times, carried, columnar, rows, sorted_batch
+from elastic.batch import Batch, Column, Marks, Pairs, Times, carried, columnar, rows, sorted_batch
 from elastic.errors import KeyTypeError
 from elastic.keys import groups_of, key_group
 from elastic.operators.base import Output
@@ -68,12 +68,13 @@ class Chain:
         self._key_groups = key_groups
         self._tracked = tracked or not edge.keyed or edge.event_time is not None
 
-    def run(self, pieces: Sequence[tuple[Output, Memo]], tick: int) -> Batch | None:
+    def run(self, pieces: Sequence[tuple[Output, Memo]], tick: int, held: Marks = ()) -> Batch | None:
         """What the edge carries of a tick, sorted by key group; None for nothing.
 
         Args:
             pieces: What the producer emitted, in one piece or several, each with its memo.
             tick: When.
+            held: How far the marks of some source partitions may go.
 
         Raises:
             UserCodeError: A function of the user's raised, or returned what its step cannot use.
@@ -86,7 +87,7 @@ class Chain:
         if self._edge.event_time is None and not found:
             return None
         marks = tuple(mark for output, _ in pieces for mark in output.marks) if self._edge.event_time else ()
-        whole = carried(found, marks)
+        whole = carried(found, marks, held)
         return spread(whole, tick, self._key_groups) if whole is not None and self._edge.route == "spread" else whole
 
     def _piece(self, output: Output, memo: Memo, tick: int, combine: Combine | None) -> Batch | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from elastic.batch import Batch, concat
+from elastic.batch import Batch, Marks, concat
 from elastic.connectors.base import Chunk, LogEntry, Reader, read_again
 from elastic.connectors.input_log import read_log
+from elastic.instance.ahead import Ahead, Held
 from elastic.instance.source import diverted
 from elastic.keys import KeyInterval
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
@@ -68,15 +69,15 @@ class ReferenceRun:
     def replay(self, logs: Logs) -> dict[str, list[tuple[int, Batch]]]:
         """Process all that is logged, and what is due between; returns ``sinks``."""
         tau = 0
-        for tick, sources, final in self._ticks(logs):
+        for tick, sources, held, final in self._ticks(logs):
             while (due := self._due_after(tau, tick)) is not None:
-                self._process(due, {}, final=False)
+                self._process(due, {}, {}, final=False)
                 tau = due
-            self._process(tick, sources, final=final)
+            self._process(tick, sources, held, final=final)
             tau = tick
         return self.sinks
 
-    def _ticks(self, logs: Logs) -> Iterator[tuple[int, dict[str, list[Output]], bool]]:
+    def _ticks(self, logs: Logs) -> Iterator[tuple[int, dict[str, list[Output]], Held, bool]]:
         """Every tick with rows, the last of each run of empty ones, and the final one, with what the sources read."""
         readers: dict[tuple[str, int], Reader] = {}
         at: dict[int, list[tuple[tuple[str, int], LogEntry]]] = {}
@@ -85,18 +86,29 @@ class ReferenceRun:
             for entry in entries:
                 at.setdefault(entry.tick, []).append((source, entry))
         try:
+            ahead = {name: self._ahead(name, readers) for name in {name for name, _ in readers}}
             for tick in sorted(at):
                 read: dict[str, list[tuple[KeyInterval, Chunk]]] = {}
+                held: dict[int, Marks] = {}
                 for (name, n), entry in sorted(at[tick], key=lambda item: item[0]):
                     if entry.end != entry.start:
                         interval = self._plan.partition_interval(name, n)
                         chunks = read_again(readers[name, n], entry)
                         read.setdefault(name, []).extend((interval, chunk) for chunk in chunks)
                 outputs = {name: self._read(name, tick, chunks) for name, chunks in read.items()}
-                yield tick, outputs, any(entry.final for _, entry in at[tick])
+                for name in read:
+                    held |= ahead[name].held((self._group(name, n), e.start) for (of, n), e in at[tick] if of == name)
+                yield tick, outputs, held, any(entry.final for _, entry in at[tick])
         finally:
             for reader in readers.values():
                 reader.close()
+
+    def _ahead(self, source: str, readers: Mapping[tuple[str, int], Reader]) -> Ahead:
+        mine = ((self._group(source, n), reader) for (of, n), reader in readers.items() if of == source)
+        return Ahead(self._plan, source, mine)
+
+    def _group(self, source: str, partition: int) -> int:
+        return self._plan.partition_interval(source, partition).low
 
     def _read(self, source: str, tick: int, read: Sequence[tuple[KeyInterval, Chunk]]) -> list[Output]:
         """What a source emits of the chunks of a tick."""
@@ -112,13 +124,14 @@ class ReferenceRun:
         due = [d for p in self._processors.values() if (d := p.due_after(tau)) is not None and d < before]
         return min(due, default=None)
 
-    def _process(self, tick: int, sources: Mapping[str, Sequence[Output]], *, final: bool) -> None:
+    def _process(self, tick: int, sources: Mapping[str, Sequence[Output]], held: Held, *, final: bool) -> None:
         arrived: dict[str, list[tuple[int, int, Batch]]] = {name: [] for name in self._plan.operators}
         for name, operator in self._plan.operators.items():
             outputs = self._outputs_of(name, operator, tick, sources, arrived[name], final=final)
             pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups) or o.marks]
             for edge in self._plan.outputs(name):
-                batch = self._chains[edge.id].run([p for p in pieces if p[0].name == edge.output or p[0].marks], tick)
+                given = [p for p in pieces if p[0].name == edge.output or p[0].marks]
+                batch = self._chains[edge.id].run(given, tick, held.get(edge.id, ()))
                 if batch is not None:
                     arrived[edge.consumer].append((edge.input, edge.id, batch))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from collections import Counter
@@ -86,4 +87,21 @@ def test_windows_and_timers_are_right_after_a_kill_at_a_random_moment(
     windowed, reminders = expected()
     assert rows_in(tmp_path, "SELECT key, start, value FROM windows") == windowed
     assert rows_in(tmp_path, "SELECT page, round(time, 6), count FROM reminders") == reminders
+    assert not outcome.failures, "no row is late"
+
+
+def test_no_row_is_late_because_another_file_of_the_same_hour_was_read_before(tmp_path: Path) -> None:
+    """Six logs of one time on two workers, each of which reads three of them one after the other."""
+    for n in range(6):
+        lines = [json.dumps(click) for click in CLICKS[n::6]]
+        (tmp_path / f"server-{n}.jsonl").write_text("\n".join(lines))
+    query = Query("logs")
+    timed = query.source(sources.json_lines(f"{tmp_path}/*.jsonl", rate="9k/s")).event_time(field("at"), slack="3s")
+    counted = timed.key_by(field("page")).window(windows.sliding("4s", "1s")).count(name="windows")
+    counted.sink(sinks.sqlite(tmp_path / "clicks.db", table="windows"))
+
+    outcome = drive(query, tmp_path, kill_owner("json_lines", 1, after_records=7_000), workers=2, checkpoint_ms=300)
+
+    assert outcome.status == "done", outcome.error
+    assert rows_in(tmp_path, "SELECT key, start, value FROM windows") == expected()[0]
     assert not outcome.failures, "no row is late"
