@@ -65,10 +65,13 @@ class StreamingContext:
     ) -> None:  # fmt: skip
         cluster = {"workers": workers, "spares": spares, "memory": memory}
         section = {"interval": interval, "checkpoint": checkpoint, "tasks": tasks, "retries": retries}
-        given = checked(cluster, settings, section)
-        self._cluster, self._section = given.cluster, given.dstream
-        self._settings: Settings = given.elastic.settings(given.cluster.memory)
-        self._ticks = interval_ticks(self._section.interval, self._settings.tick_ms)
+        try:
+            given = checked(cluster, settings, section)
+            self._cluster, self._section = given.cluster, given.dstream
+            self._settings: Settings = given.elastic.settings(given.cluster.memory)
+            self._ticks = interval_ticks(self._section.interval, self._settings.tick_ms)
+        except QueryError as error:
+            raise QueryError(f"{caller()}: {str(error).replace('run(', 'StreamingContext(', 1)}") from None
         self._directory = job_directory(name, None if directory is None else Path(directory))
         self.graph = StreamGraph(name)
         self._workers = JobWorkers(self._cluster.workers, self._settings, self._section.retries)
@@ -166,7 +169,7 @@ class StreamingContext:
         Raises:
             QueryError: The program runs already.
         """
-        self._refuse_started("checkpoint")
+        self.graph.refuse_started("checkpoint")
         self._directory = job_directory(self.name, Path(directory))
 
     def remember(self, time: str) -> None:
@@ -175,7 +178,7 @@ class StreamingContext:
         Raises:
             QueryError: It is no whole number of intervals, or the program runs already.
         """
-        self._refuse_started("remember")
+        self.graph.refuse_started("remember")
         self.outputs.keep_ms = whole_intervals("remember", "time", time, self.interval_ms) * self.interval_ms
 
     def add_listener(self, listener: StreamingListener) -> None:
@@ -184,7 +187,7 @@ class StreamingContext:
         Raises:
             QueryError: It is no listener, or the program runs already.
         """
-        self._refuse_started("add_listener")
+        self.graph.refuse_started("add_listener")
         if not isinstance(listener, StreamingListener):
             raise QueryError(f"{caller()}: add_listener() takes a dstream.StreamingListener, not {shortened(listener)}")
         self.outputs.listeners.append(listener)
@@ -195,10 +198,6 @@ class StreamingContext:
         They are those of a line of ``intervals.jsonl``.
         """
         self.outputs.on_interval.append(function)
-
-    def _refuse_started(self, call: str) -> None:
-        if self.graph.frozen:
-            raise QueryError(f"{caller()}: {call}() comes after start(); say so before")
 
     # -- datasets that are all there -----------------------------------------------------------------------------------
 

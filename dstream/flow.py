@@ -160,8 +160,7 @@ class Pipeline:
         """Keyed rows as pairs, values of one key merged if the channel says so."""
         if not self._channel.keyed or not len(column):
             return column
-        pairs = as_pairs(column, tick)
-        merging = self._channel.merging
+        pairs, merging = as_pairs(column, tick, self._step), self._channel.merging
         return pairs if merging is None else merged(merging, pairs.keys, pairs.values, tick)
 
     def _merge(self, tick: int) -> None:
@@ -171,9 +170,12 @@ class Pipeline:
     def _batch(self, column: Column, tick: int) -> Batch:
         if not self._channel.keyed:
             return Batch(np.full(len(column), self._place.low, np.uint16), None, column)
-        merging = self._channel.merging
-        name = "a pair" if merging is None else merging.name
-        return _keyed(as_pairs(column, tick), self._place.key_groups, tick, name)
+        return _keyed(as_pairs(column, tick, self._step), self._place.key_groups, tick, self._step)
+
+    @property
+    def _step(self) -> str:
+        """What errors call the step that needs pairs."""
+        return "a pair" if self._channel.merging is None else self._channel.merging.name
 
 
 def chunks(column: Column) -> Iterator[Column]:

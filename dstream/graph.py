@@ -86,8 +86,7 @@ class StreamGraph:
         Raises:
             QueryError: The program runs already, or the name that was given is taken.
         """
-        if self.frozen:
-            raise QueryError(f"{caller()}: {name}() comes after start(); build all of the program before it is started")
+        self.refuse_started(name)
         if given is not None:
             check_name("an operator", given)
             if given in self._names:
@@ -95,6 +94,15 @@ class StreamGraph:
         draft = Draft(len(self.drafts), self.unique(given or name), kind, logic, tuple(inputs), like, every, tasks)
         self.drafts.append(draft)
         return draft
+
+    def refuse_started(self, call: str) -> None:
+        """Return if the program does not run yet.
+
+        Raises:
+            QueryError: It does.
+        """
+        if self.frozen:
+            raise QueryError(f"{caller()}: {call}() comes after start(); build all of the program before it is started")
 
     @property
     def reads_input(self) -> bool:

@@ -6,12 +6,13 @@ streams whose rows are ``(key, value)`` tuples; methods that need pairs say so w
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from dstream.datasets import SNAPSHOT, Bounded, How
-from dstream.flow import Merging, as_pairs
+from dstream.flow import Merging
 from dstream.state import Running, Tracking, Updating
 from dstream.streams.by_key import ByKeySteps
 from dstream.streams.joins import JoinSteps, joined_with
@@ -40,6 +41,7 @@ class DStream(
 
     def transform(self, function: Callable[[DStream], DStream]) -> DStream:
         """What the function makes of this stream. It is called once, now: what it writes holds for every interval."""
+        check_built("transform", function, "the stream", 1)
         made = function(self)
         if not isinstance(made, DStream):
             raise QueryError(f"{caller()}: transform() got {shortened(made)} from its function; return a stream")
@@ -48,6 +50,7 @@ class DStream(
     def transform_with(self, function: Callable[[DStream, DStream], DStream], other: DStream) -> DStream:
         """The same with two streams."""
         self._mine("transform_with", other)
+        check_built("transform_with", function, "both streams", 2)
         return self.transform(lambda stream: function(stream, other))
 
     def count(self) -> DStream:
@@ -81,7 +84,10 @@ class DStream(
         """
         check_function("update_state_by_key", update, called="values and state", arguments=2)
         pairs = tuple(initial)
-        as_pairs(list(pairs), 0, "initial")
+        if (wrong := next((p for p in pairs if not isinstance(p, tuple | list) or len(p) != 2), None)) is not None:
+            raise QueryError(
+                f"{caller()}: update_state_by_key(initial=…) takes (key, state) pairs, and there is {shortened(wrong)}"
+            )
         check_shippable("initial", pairs)
         label = f"update_state_by_key({describe(update)})"
         return self._stateful(
@@ -137,3 +143,20 @@ class StateStream(DStream):
     def snapshots(self) -> DStream:
         """All keys with their state, after each interval."""
         return self._new(replace(self._at, view=SNAPSHOT))
+
+
+def check_built(call: str, function: Any, given: str, count: int) -> None:
+    """Return if a function that makes streams of streams takes so many.
+
+    Raises:
+        QueryError: It is none, or takes others.
+    """
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except ValueError:  # a built-in without a signature
+        pass
+    except TypeError:
+        raise QueryError(
+            f"{caller()}: {call}() calls its function with {given}, once, when the program is written; "
+            f"{describe(function)} takes others"
+        ) from None

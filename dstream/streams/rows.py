@@ -45,11 +45,13 @@ class RowSteps(Steps[S]):
 
     def glom(self) -> S:
         """One row per partition: the list of its rows."""
+        self._context.graph.refuse_started("glom")
         return self._new(self._at.then("map_partitions", "glom()", _glom))
 
     def _step(
         self, kind: PieceKind, function: Any, *, keeps_keys: bool = False, one_row: bool = True, arguments: int = 1
     ) -> S:
+        self._context.graph.refuse_started(kind)
         check_function(kind, function, one_row=one_row, arguments=arguments)
         return self._new(self._at.then(kind, f"{kind}({describe(function)})", function, keeps_keys=keeps_keys))
 

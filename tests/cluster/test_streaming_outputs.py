@@ -238,3 +238,46 @@ def test_a_function_that_raises_on_workers_is_shown_with_the_users_line() -> Non
     with pytest.raises(JobFailedError, match="ZeroDivisionError") as caught:
         numbers.map(lambda n: 1 // (n - 7)).count()
     assert "test_streaming_outputs.py" in str(caught.value)
+
+
+def test_a_file_that_vanishes_after_it_was_listed_ends_the_job_with_its_name_and_what_was_committed_stays(
+    tmp_path: Path,
+) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("".join(f"{name} {n}\n" for n in range(1000)))
+    context = StreamingContext("100ms", workers=1, directory=tmp_path / "job", partitions=1)
+    lines = context.text_files(str(tmp_path / "*.txt"), rate="2k/s")
+    lines.save(sinks.json_lines(tmp_path / "out", commit="100ms"))
+    context.start()
+    (tmp_path / "b.txt").unlink()  # the worker reads a.txt for half a second before
+
+    with pytest.raises(JobFailedError, match=r"b\.txt"):
+        context.await_termination("60s")
+    found = [
+        json.loads(line)
+        for part in sorted((tmp_path / "out").glob("*.jsonl"))
+        for line in part.read_text().splitlines()
+    ]
+    assert found == [f"a {n}" for n in range(len(found))]
+    assert found
+
+
+def test_what_was_committed_before_a_state_function_raised_stays(tmp_path: Path) -> None:
+    context = StreamingContext("100ms", workers=2, directory=tmp_path / "job", retries=1, checkpoint=2)
+    numbers = context.queue_stream([[("a", n)] for n in range(12)])
+    seen: list[Any] = []
+    numbers.update_state_by_key(no_nine).foreach_rdd(lambda found: seen.extend(found.collect()))
+    context.start()
+
+    with pytest.raises(JobFailedError, match="nine is right out") as caught:
+        context.await_termination("60s")
+    assert "test_streaming_outputs.py" in str(caught.value)
+    assert "no_nine" in str(caught.value)
+    assert seen == [("a", sum(range(n + 1))) for n in range(len(seen))]
+    assert 1 <= len(seen) <= 9
+
+
+def no_nine(values: list[int], state: int | None) -> int:
+    if 9 in values:
+        raise ValueError("nine is right out")
+    return (state or 0) + sum(values)
