@@ -14,6 +14,7 @@ from elastic.keys import KeyInterval
 from elastic.operators.snapshot import thaw
 from elastic.server.journal import FACTS, JOURNAL, JournalFile
 from elastic.state.checkpoint import Checkpoint
+from elastic.state.folding import folded
 from elastic.state.processing import StateTable, cut_table, dict_keys
 from elastic.units import format_count, format_size
 from elastic.worker.checkpoint_files import CheckpointFiles
@@ -83,7 +84,7 @@ def read_state(job: str, operator: str | None = None) -> list[InstanceState]:
         if body["term"] and operator in (None, body["operator"]):  # only keyed instances have holders
             state = InstanceState(body["operator"], body["index"], interval)
             if checkpoint is not None:
-                table = None if checkpoint.state is None else cut_table(checkpoint.state, interval)
+                table = None if checkpoint.state is None else cut_table(folded(checkpoint.state), interval)
                 state = InstanceState(state.operator, state.index, interval, checkpoint.tick, table, size_bytes)
             found.append(state)
     if operator is not None and not found:

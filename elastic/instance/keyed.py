@@ -39,6 +39,7 @@ from elastic.protocol import (
     Want,
 )
 from elastic.state.checkpoint import Checkpoint
+from elastic.state.folding import folded
 
 UNPROTECTED_ACK_TICKS = 50
 """Without checkpoints producers may trim at once; they are told so this often."""
@@ -86,7 +87,7 @@ class KeyedInstance:
         if checkpoint is not None and checkpoint.common is not None:
             self.processor.restore_common(checkpoint.common)
         if checkpoint is not None and checkpoint.state is not None:
-            self.processor.restore(checkpoint.state)
+            self.processor.restore(folded(checkpoint.state))
         self.inputs = make_inputs(plan, start, worker)
         self._producers_of = {e.id: e.producer for e in plan.edges}
         buffers = {} if checkpoint is None else checkpoint.buffers

@@ -6,8 +6,9 @@ not told to hold, and stops holding for an instance in the same step as it cuts,
 neither be stored nor acknowledged (invariant 9).
 
 Where the job keeps checkpoints on the disk too, a checkpoint is acknowledged once it lies there, and a worker that is
-told to cut what it does not hold takes it from there. The disk itself is the shell's: it is asked with ``Persist``,
-``Load`` and ``Forget``.
+told to cut what it does not hold takes it from there. What was folded in memory replaces what it was folded from there
+too, so nothing is read and folded a second time. The disk itself is the shell's: it is asked with ``Persist``, ``Load``
+and ``Forget``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from elastic.protocol import (
     Tell,
 )
 from elastic.state.checkpoint import Checkpoint, fold_checkpoint, join_checkpoints, partition_checkpoint
-from elastic.state.folding import FoldingTable
+from elastic.state.folding import FoldingTable, folded
 from elastic.state.spill import Spill, SpilledBatch, spilled
 
 
@@ -46,16 +47,19 @@ class Held:
         fresh: Nothing was ever acknowledged before it was held here, so an empty copy means tick 0.
         newest: The newest checkpoint, all of it but the state; None before the first.
         state: Its processing state; None where nothing was ever written.
+        term: Under which it is written to the disk; None where another holder does that.
     """
 
     fresh: bool
     newest: Checkpoint | None = None
     state: FoldingTable | None = None
+    term: int | None = None
+    _begun: Checkpoint | None = None  # the newest one when the fold under way began
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint | None, *, fresh: bool) -> Held:
+    def of(cls, checkpoint: Checkpoint | None, *, fresh: bool, term: int | None = None) -> Held:
         """What is kept of a full checkpoint, or of none."""
-        held = cls(fresh)
+        held = cls(fresh, term=term)
         if checkpoint is not None:
             held.keep(checkpoint)
         return held
@@ -81,7 +85,7 @@ class Held:
         if state is not None and self.state is None:
             self.state = FoldingTable(state)
         elif state is not None and self.state is not None:
-            self.state.add(state)
+            self.state.add(folded(state))  # a delta's is one table
 
     @property
     def buffer_bytes(self) -> int:
@@ -100,11 +104,23 @@ class Held:
         self.newest = replace(self.newest, buffers=buffers)
         return freed
 
-    def fold(self) -> Checkpoint | None:
-        """The newest checkpoint as a full one."""
+    def fold_some(self) -> tuple[bool, Checkpoint | None]:
+        """Fold a piece of the deltas if they are heavy; whether they were, and with the last piece what they make."""
+        if self.state is None or not self.state.is_heavy:
+            return False, None
+        if not self.state.is_folding:
+            self._begun = self.newest
+        self.state.fold_some()
+        if self.state.is_folding or self._begun is None:
+            return True, None
+        begun, self._begun = self._begun, None
+        return True, replace(begun, state=replace(self.state.layers(), deltas=()))
+
+    def full(self) -> Checkpoint | None:
+        """The newest checkpoint as a full one, whose state may be folded yet."""
         if self.newest is None or self.state is None:
             return self.newest
-        return replace(self.newest, state=self.state.whole())
+        return replace(self.newest, state=self.state.layers())
 
 
 def newest(chain: Sequence[Checkpoint]) -> Checkpoint | None:
@@ -117,7 +133,7 @@ def newest(chain: Sequence[Checkpoint]) -> Checkpoint | None:
     for checkpoint in chain:
         if checkpoint.base is None or checkpoint.base == held.tick:
             held.keep(checkpoint)
-    return held.fold()
+    return held.full()
 
 
 @dataclass(slots=True)
@@ -187,6 +203,7 @@ class BackupStore:
         if held is None or (checkpoint.base is not None and checkpoint.base != held.tick):
             return [Send(message.worker, StoreRefused(message.instance, checkpoint.tick))]
         held.keep(checkpoint)
+        held.term = None if message.second else message.term
         stored = Send(message.worker, Stored(message.instance, checkpoint.tick))
         commands: list[Command] = [stored]
         if not message.second:
@@ -226,12 +243,23 @@ class BackupStore:
             if excess_bytes > 0:
                 excess_bytes -= held.spill(spill, excess_bytes)
 
-    def tidy(self) -> bool:
+    @property
+    def is_pressing(self) -> bool:
+        """Whether folding cannot wait until there is nothing better to do."""
+        return any(held.state is not None and held.state.is_pressing for held in self._held.values())
+
+    def tidy(self) -> tuple[bool, list[Command]]:
         """Fold a piece of some instance's deltas, if they outweigh what they change; whether there was such a one.
 
-        A host calls it when it has nothing better to do.
+        A host calls it when it has nothing better to do. What has been folded replaces what lies on the disk.
         """
-        return any(held.state is not None and held.state.fold_some() for held in self._held.values())
+        for instance, held in self._held.items():
+            worked, whole = held.fold_some()
+            if whole is not None and held.term is not None and self._disk:
+                return True, [Persist(instance, held.term, whole, compact=True)]
+            if worked:
+                return True, []
+        return False, []
 
     def on_cut(self, message: Cut) -> list[Command]:
         """Fence the instance and keep one part per successor; the same reconfigure again gives the same answer."""
@@ -250,7 +278,7 @@ class BackupStore:
             self._loading[message.reconfigure] = message
             return [Load(message.reconfigure, message.instance, message.term)]
         fresh = held is not None and held.fresh
-        return self._cut(message, None if held is None else held.fold(), fresh=fresh)
+        return self._cut(message, None if held is None else held.full(), fresh=fresh)
 
     def on_loaded(self, reconfigure: int, instance: int, checkpoint: Checkpoint | None) -> list[Command]:
         """What lay on the disk of an instance that is to be cut; None if there was nothing."""
@@ -278,7 +306,7 @@ class BackupStore:
         done = CutDone(order.reconfigure, 0 if whole is None else whole.tick, lost, _keys(whole))
         written: list[Command] = []
         for (successor, _), part in zip(order.parts, parts, strict=True):
-            self._held[successor] = Held.of(part, fresh=whole is None and not lost)
+            self._held[successor] = Held.of(part, fresh=whole is None and not lost, term=order.term)
             if part is not None and self._disk:
                 written.append(Persist(successor, order.term, part, compact=True))
         if len(written) < 2:
@@ -299,7 +327,7 @@ class BackupStore:
         for instance, worker in message.sources:
             if worker == message.holder:
                 held = self._held.get(instance)
-                asked += self._joined(instance, None if held is None else held.fold())
+                asked += self._joined(instance, None if held is None else held.full())
             else:
                 asked.append(Send(worker, Fetch(instance, message.holder)))
         return asked
@@ -326,13 +354,13 @@ class BackupStore:
             return [Tell(done)]
         joined = join_checkpoints(whole)
         done = CutDone(order.reconfigure, order.tick, lost, _keys(joined))
-        self._held[order.successor] = Held.of(joined, fresh=False)
+        self._held[order.successor] = Held.of(joined, fresh=False, term=order.term)
         return self._written(order.successor, order.term, joined, Tell(done))
 
     def on_fetch(self, message: Fetch) -> list[Command]:
-        """Hand out the newest checkpoint of an instance, whole; no answer if it was cut meanwhile: a zombie asks."""
+        """Hand out an instance's newest checkpoint, as a full one; no answer if it was cut meanwhile: a zombie asks."""
         held = self._held.get(message.instance)
-        return [] if held is None else [Send(message.worker, Part(message.instance, held.fold()))]
+        return [] if held is None else [Send(message.worker, Part(message.instance, held.full()))]
 
 
 def _keys(checkpoint: Checkpoint | None) -> int:

@@ -15,7 +15,8 @@ import numpy as np
 from elastic.batch import Batch, carried
 from elastic.keys import KeyInterval
 from elastic.report import FailedRecords, added
-from elastic.state.processing import StateTable, cut_table, fold, join_tables
+from elastic.state.folding import Layers, cut_state, folded, join_states
+from elastic.state.processing import StateTable, fold
 from elastic.state.spill import loaded
 
 BufferEntries = tuple[tuple[int, Batch], ...]
@@ -43,7 +44,7 @@ class Checkpoint:
     Attributes:
         tick: τ: every input is consumed through it.
         base: The tick of the checkpoint that this delta builds on; None for a full one.
-        state: Processing state; None where nothing was ever written.
+        state: Processing state; None where nothing was ever written. That of a full one may be folded yet.
         buffers: Buffer state by edge id.
         final: The stream ended with ``tick``, and what was pending then is in ``buffers``.
         common: Processing state that belongs to no key and is the same in every instance at ``tick``, always whole.
@@ -52,7 +53,7 @@ class Checkpoint:
 
     tick: int
     base: int | None
-    state: StateTable | None
+    state: StateTable | Layers | None
     buffers: Mapping[int, BufferCheckpoint]
     final: bool = False
     common: Any = None
@@ -84,7 +85,7 @@ def fold_checkpoint(base: Checkpoint, deltas: Sequence[Checkpoint]) -> Checkpoin
             old = buffers[edge].entries if edge in buffers else ()
             kept = tuple(entry for entry in old if entry[0] > new.floor)
             buffers[edge] = replace(new, entries=kept + new.entries)
-    tables = [c.state for c in (base, *deltas) if c.state is not None]
+    tables = [folded(c.state) for c in (base, *deltas) if c.state is not None]
     state = fold(tables[0], tables[1:]) if tables else None
     newest = deltas[-1] if deltas else base
     return Checkpoint(tick, base.base, state, buffers, newest.final, newest.common, newest.failures)
@@ -106,7 +107,7 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
         raise BaseMismatchError("a delta cannot be cut; fold it into its base first")
     parts = []
     for n, interval in enumerate(intervals):
-        state = None if checkpoint.state is None else cut_table(checkpoint.state, interval)
+        state = None if checkpoint.state is None else cut_state(checkpoint.state, interval)
         empty = {edge: replace(buffer, entries=()) for edge, buffer in checkpoint.buffers.items()}
         whole, failures = (checkpoint.buffers, checkpoint.failures) if n == 0 else (empty, ())
         parts.append(replace(checkpoint, state=state, buffers=whole, failures=failures))
@@ -136,6 +137,6 @@ def join_checkpoints(parts: Sequence[Checkpoint]) -> Checkpoint:
         merged = ((tick, carried(ticked[tick])) for tick in sorted(ticked))
         entries = tuple((tick, batch) for tick, batch in merged if batch is not None)
         buffers[edge] = BufferCheckpoint(floor, acked, entries)
-    state = join_tables(states) if states else None
+    state = join_states(states) if states else None
     final, failures = all(part.final for part in parts), added(f for part in parts for f in part.failures)
     return Checkpoint(parts[0].tick, None, state, buffers, final, parts[0].common, failures)

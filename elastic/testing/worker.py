@@ -180,7 +180,7 @@ class SimulatedWorker:
             if driver.wakes_at <= self._machine.clock():
                 self._execute(self._guarded(id, driver.step))
         self._execute(self.host.relieve())
-        self.host.backups.tidy()
+        self._execute(self.host.backups.tidy()[1])
         self._watch.worked(self.host)
         if busy:
             self.work_soon()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from elastic.protocol import MESSAGES
 from elastic.report import FailedRecords
 from elastic.state.checkpoint import BufferCheckpoint, Checkpoint
+from elastic.state.folding import Layers
 from elastic.wire.codec import Codec
 
 COORDINATOR = "coordinator"
@@ -258,4 +259,4 @@ CONTROL: tuple[type, ...] = (
 
 def codec(messages: Iterable[type] = ()) -> Codec:
     """The codec of all processes of one user's job; ``messages`` are those of its execution model beside the core's."""
-    return Codec((*MESSAGES, Checkpoint, BufferCheckpoint, FailedRecords, *CONTROL, *messages), trusted=True)
+    return Codec((*MESSAGES, Checkpoint, BufferCheckpoint, Layers, FailedRecords, *CONTROL, *messages), trusted=True)

@@ -4,6 +4,8 @@ A folder for each instance, a file for each checkpoint, named after the term of 
 what it builds on: ``3-1200-full``, ``3-1300-1200``. A file appears whole or not at all. Whoever takes an instance over
 first leaves its own term behind as a fence, then reads; a writer first leaves its file, then looks for fences. So of
 two that do it at once, either the reader sees the file or the writer sees the fence (invariant 9).
+
+Files do not become ever more, since a holder that has folded deltas in memory writes what that gave in their place.
 """
 
 from __future__ import annotations
@@ -23,12 +25,10 @@ from elastic.protocol import MESSAGES
 from elastic.report import FailedRecords
 from elastic.state.backup import newest
 from elastic.state.checkpoint import BufferCheckpoint, Checkpoint
+from elastic.state.folding import Layers
 from elastic.wire.codec import Codec, Frame
 
 FORMAT = b"elastic checkpoint 1\n"
-MAX_DELTAS = 256
-"""However small they are, each is a file that is read when the instance is restored."""
-
 _LENGTH = struct.Struct("<Q")
 _FENCE = "fence-"
 
@@ -61,7 +61,7 @@ class CheckpointFiles:
 
     def __init__(self, directory: Path, *, sync: bool = False) -> None:
         self._directory, self._sync = directory, sync
-        self._codec = Codec((*MESSAGES, Checkpoint, BufferCheckpoint, FailedRecords), trusted=True)
+        self._codec = Codec((*MESSAGES, Checkpoint, BufferCheckpoint, Layers, FailedRecords), trusted=True)
 
     def write(self, instance: int, term: int, checkpoint: Checkpoint, *, compact: bool = False) -> None:
         """The checkpoint is there for whoever needs it.
@@ -103,7 +103,7 @@ class CheckpointFiles:
             ) from None
 
     def read(self, instance: int, term: int | None = None) -> Checkpoint | None:
-        """The newest checkpoint, whole; None if there is none.
+        """The newest checkpoint, as a full one whose state may be folded yet; None if there is none.
 
         Args:
             instance: Whose it is.
@@ -130,21 +130,6 @@ class CheckpointFiles:
             if found is not None and (best is None or found.tick > best.tick):
                 best = found
         return best
-
-    def fold(self, instance: int, term: int) -> None:
-        """Fold the deltas of a term once they outweigh what they build on, so that files do not become ever more.
-
-        Raises:
-            FencedError: The instance was taken over under a higher term.
-            SinkError: The disk does not let itself be written.
-        """
-        chain = [f for f in _files(self._directory / str(instance)) if f.term == term]
-        deltas = [f.path.stat().st_size for f in chain if f.base is not None]
-        full = sum(f.path.stat().st_size for f in chain if f.base is None)
-        if len(deltas) > MAX_DELTAS or (len(deltas) > 1 and sum(deltas) >= full):
-            whole = self.read(instance)
-            if whole is not None:
-                self.write(instance, term, whole, compact=True)
 
     def remove(self, instance: int) -> None:
         """The instance's checkpoints are gone."""

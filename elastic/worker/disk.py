@@ -62,7 +62,6 @@ class DiskThread:
                     case Persist(instance, term, checkpoint):
                         self._files.write(instance, term, checkpoint, compact=command.compact)
                         self._answer(Persisted(instance, term, checkpoint.tick))
-                        self._files.fold(instance, term)
                     case Load(reconfigure, instance):
                         found = self._files.read(instance, command.term)
                         self._answer(Loaded(reconfigure, instance, found))

@@ -198,8 +198,10 @@ class Worker:
             repaired = {id: driver.repaired for id, driver in self._drivers.items()}
             self._hub.send(COORDINATOR, self._statistics.report(self._host, repaired, now))
             self._hub.send(COORDINATOR, Standings(self._host.standings()))
-        if not busy:
-            busy = self._host.backups.tidy()
+        if not busy or self._host.backups.is_pressing:
+            folded, commands = self._host.backups.tidy()
+            self._execute(commands)
+            busy |= folded
         return busy or bool(self._local)
 
     def _step_instances(self, host: Host) -> bool:

@@ -24,6 +24,7 @@ from elastic.operators.base import (
     ValueState,
 )
 from elastic.state.checkpoint import Checkpoint, fold_checkpoint, join_checkpoints, partition_checkpoint
+from elastic.state.folding import folded
 from tests.property.test_operators import ALL, GROUPS, cuts
 
 Tick = tuple[list[tuple[int, str]], list[tuple[int, int]]]  # broadcast rows by emitting group, rows with keys
@@ -63,7 +64,7 @@ def restored(checkpoint: Checkpoint, interval: KeyInterval) -> Processor:
     processor = instance(interval)
     assert checkpoint.state is not None
     processor.restore_common(checkpoint.common)
-    processor.restore(checkpoint.state)
+    processor.restore(folded(checkpoint.state))
     return processor
 
 

@@ -19,6 +19,7 @@ from elastic.state.checkpoint import (
     join_checkpoints,
     partition_checkpoint,
 )
+from elastic.state.folding import folded
 from elastic.state.processing import StateTable
 
 GROUPS = 16
@@ -42,8 +43,8 @@ def checkpoints(draw: st.DrawFn) -> Checkpoint:
 
 def content(checkpoint: Checkpoint) -> Any:
     """Everything in it, in a form that can be compared."""
-    state = checkpoint.state
-    assert state is not None
+    assert checkpoint.state is not None
+    state = folded(checkpoint.state)
     table = sorted(zip(state.groups.tolist(), rows(state.keys), rows(state.fields["value"]), strict=True))
     buffers = {
         edge: (b.floor, b.acked.tolist(), [(t, e.groups.tolist(), rows(e.values or [])) for t, e in b.entries])

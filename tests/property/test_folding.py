@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elastic.batch import rows
+from elastic.keys import KeyInterval
 from elastic.state import folding
-from elastic.state.folding import FoldingTable
-from elastic.state.processing import StateTable, fold
+from elastic.state.folding import FoldingTable, cut_state, folded, join_states
+from elastic.state.processing import StateTable, cut_table, fold
 
 GROUPS = 6
 KEYS = st.integers(0, 30)
@@ -50,16 +51,18 @@ def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         max_size=12,
     ),
+    at=st.integers(1, GROUPS - 1),
 )
 def test_however_deltas_and_folding_take_turns_the_whole_is_what_one_fold_gives(
-    *, typed: bool, base: dict[int, int], steps: list[Any]
+    *, typed: bool, base: dict[int, int], steps: list[Any], at: int
 ) -> None:
+    """So does what it is cut into, and what these parts are joined to again, without anybody folding it."""
     first = table(base, set(), typed=typed)
     expected, held = StateTable(first.groups, first.keys, first.fields), FoldingTable(first)
 
     for step in steps:
         if step is None:
-            assert content(held.whole()) == content(expected)
+            assert content(folded(held.layers())) == content(expected)
         elif isinstance(step, int):
             for _ in range(step):
                 held.fold_some()
@@ -68,6 +71,11 @@ def test_however_deltas_and_folding_take_turns_the_whole_is_what_one_fold_gives(
             expected = fold(expected, [delta])
             held.add(delta)
 
+    layers, halves = held.layers(), (KeyInterval(0, at), KeyInterval(at, GROUPS))
+    assert content(folded(layers)) == content(expected)
+    parts = [cut_state(layers, half) for half in halves]
+    assert [content(folded(part)) for part in parts] == [content(cut_table(expected, half)) for half in halves]
+    assert content(folded(join_states(parts))) == content(expected)
     assert content(held.whole()) == content(expected)
 
 

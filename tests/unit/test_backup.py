@@ -15,6 +15,7 @@ from elastic.protocol import (
     Hold,
     Join,
     Part,
+    Persist,
     Release,
     Send,
     Store,
@@ -24,6 +25,7 @@ from elastic.protocol import (
 )
 from elastic.state.backup import BackupStore
 from elastic.state.checkpoint import Checkpoint
+from elastic.state.folding import folded
 from elastic.state.processing import StateTable
 
 OWNER = 2
@@ -44,7 +46,8 @@ def checkpoint(tick: int, base: int | None, **values: int) -> Checkpoint:
 def contents(part: Checkpoint | None) -> dict[str, int]:
     assert part is not None
     assert part.state is not None
-    return dict(zip(rows(part.state.keys), rows(part.state.fields["value"]), strict=True))
+    state = folded(part.state)
+    return dict(zip(rows(state.keys), rows(state.fields["value"]), strict=True))
 
 
 def answers(commands: list[Command]) -> list[object]:
@@ -175,15 +178,39 @@ def test_what_is_released_is_gone(store: BackupStore) -> None:
 
 def test_deltas_that_outweigh_their_base_are_folded_when_there_is_time(store: BackupStore) -> None:
     before = store.size_bytes
-    while store.tidy():
+    while store.tidy()[0]:
         pass
     store.on_store(Store(5, OWNER, checkpoint(30, 20, a=4, b=4, c=4)))
     store.on_store(Store(5, OWNER, checkpoint(40, 30, a=6, b=6, c=6)))
 
-    assert store.tidy()
-    assert not store.tidy()
+    assert store.tidy() == (True, [])
+    assert store.tidy() == (False, [])
     assert store.size_bytes <= before
     assert contents(fetched(store, 5)) == {"a": 6, "b": 6, "c": 6}
+
+
+def test_what_was_folded_takes_the_place_of_what_lay_on_the_disk_before_whatever_came_meanwhile() -> None:
+    store = BackupStore(disk=True)
+    store.on_hold(Hold(1, 5, fresh=True))
+    store.on_store(Store(5, OWNER, checkpoint(10, None, a=1, b=2, c=3), term=7))
+    store.on_store(Store(5, OWNER, checkpoint(20, 10, a=4, b=4, c=4), term=7))
+    store.on_store(Store(5, OWNER, checkpoint(30, 20, a=6, b=6), term=7))
+
+    _, written = store.tidy()
+
+    (persist,) = written
+    assert isinstance(persist, Persist)
+    assert (persist.instance, persist.term, persist.checkpoint.tick, persist.compact) == (5, 7, 30, True)
+    assert contents(persist.checkpoint) == {"a": 6, "b": 6, "c": 4}
+
+
+def test_the_second_holder_leaves_the_disk_to_the_first() -> None:
+    store = BackupStore(disk=True)
+    store.on_hold(Hold(1, 5, fresh=True))
+    for tick, base in ((10, None), (20, 10), (30, 20)):
+        store.on_store(Store(5, OWNER, checkpoint(tick, base, a=tick), term=7, second=True))
+
+    assert store.tidy() == (True, [])
 
 
 def test_checkpoints_of_neighbours_are_joined_once_those_of_other_holders_have_come() -> None:

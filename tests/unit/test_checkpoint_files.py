@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from elastic.batch import Batch, rows
 from elastic.errors import FencedError, SinkError, UserError
 from elastic.state.checkpoint import BufferCheckpoint, Checkpoint
+from elastic.state.folding import Layers, folded
 from elastic.state.processing import StateTable
 from elastic.worker.checkpoint_files import CheckpointFiles
 
@@ -24,7 +26,8 @@ def checkpoint(tick: int, base: int | None = None, **values: object) -> Checkpoi
 def contents(found: Checkpoint | None) -> tuple[int, dict[object, object]]:
     assert found is not None
     assert found.state is not None
-    return found.tick, dict(zip(rows(found.state.keys), rows(found.state.fields["value"]), strict=True))
+    state = folded(found.state)
+    return found.tick, dict(zip(rows(state.keys), rows(state.fields["value"]), strict=True))
 
 
 @pytest.fixture
@@ -86,16 +89,21 @@ def test_a_full_checkpoint_makes_those_before_it_superfluous(files: CheckpointFi
     assert contents(files.read(7)) == (30, {"a": 3})
 
 
-def test_deltas_that_outweigh_their_base_are_folded(files: CheckpointFiles, tmp_path: Path) -> None:
+def test_a_full_checkpoint_may_come_after_deltas_that_it_does_not_have_and_be_folded_yet(
+    files: CheckpointFiles, tmp_path: Path
+) -> None:
+    """A holder folds while deltas go on coming."""
     files.write(7, 1, checkpoint(10, a=1, b=2))
     files.write(7, 1, checkpoint(20, 10, a=2))
-    files.fold(7, 1)
-    assert len(list((tmp_path / "checkpoints" / "7").iterdir())) == 2
-    files.write(7, 1, checkpoint(30, 20, a=3))
-    files.fold(7, 1)
+    files.write(7, 1, checkpoint(30, 20, b=3))
+    full = checkpoint(20)
+    (base, delta) = (checkpoint(20, a=1, b=2).state, checkpoint(20, a=2).state)
+    assert isinstance(base, StateTable)
+    assert isinstance(delta, StateTable)
+    files.write(7, 1, replace(full, state=Layers((base,), (delta,))), compact=True)
 
-    assert [p.name for p in (tmp_path / "checkpoints" / "7").iterdir()] == ["1-30-full"]
-    assert contents(files.read(7)) == (30, {"a": 3, "b": 2})
+    assert sorted(p.name for p in (tmp_path / "checkpoints" / "7").iterdir()) == ["1-20-full", "1-30-20"]
+    assert contents(files.read(7)) == (30, {"a": 2, "b": 3})
 
 
 def test_what_nobody_needs_is_removed(files: CheckpointFiles) -> None:

@@ -28,6 +28,7 @@ FLOORS = [
     "elastic.policies",
     "elastic.plan",
     "elastic.state.processing",
+    "elastic.state.folding",
     "elastic.state.spill",
     "elastic.state.checkpoint",
     "elastic.operators",
