@@ -31,7 +31,7 @@ from elastic.coordinator.membership import Membership
 from elastic.coordinator.memory import Facts, facts_of, recall
 from elastic.coordinator.oversight import Oversight
 from elastic.coordinator.placement import Placement
-from elastic.coordinator.reconfigure import Reconfigurer
+from elastic.coordinator.reconfigure import Reconfigurer, restored
 from elastic.coordinator.recovery import Recovery
 from elastic.coordinator.scaling import Scaling
 from elastic.coordinator.succession import Succession
@@ -267,12 +267,11 @@ class Coordinator:
         if message.cause:
             self.oversight.undertakings.restored(message.cause, message.keys, now_s)
         if record is None:
-            return self.reconfigurer.on_restored(message.instance, message.tick)
+            return self.reconfigurer.on_restored(message)
         record.running, record.start_tick = True, message.tick
         actions = self.reconfigurer.orders.views_for(record)
         if record.cause and record.id not in self.reconfigurer.planned:
-            text = f"{message.keys} keys at tick {message.tick}"
-            actions.append(Record("restored", record.operator, record.index, record.worker, text))
+            actions.append(restored(record, message))
         actions += self.ending.told(record)
         if not self.announced and all(i.running for i in self.members.instances.values()):
             self.announced = True
@@ -285,7 +284,7 @@ class Coordinator:
 
     def _cut_done(self, message: CutDone, now_s: float) -> list[object]:
         waiting = self.reconfigurer.running.get(message.reconfigure)
-        if waiting is not None and not waiting.cut:
+        if waiting is not None and not waiting.at_hand:
             self.oversight.undertakings.cut(waiting.cause, message.keys, now_s)
         procedure = self.reconfigurer.on_cut_done(message)
         return self.recovery.nothing_to_cut(procedure) if procedure is not None and message.lost else []

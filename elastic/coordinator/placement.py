@@ -38,28 +38,41 @@ class Placement:
         return actions
 
     def _carry_split_on(self, procedure: Procedure, now_s: float) -> list[object]:
-        """Have the parts restored once they are cut; if the old instance has died by then, they take over at once."""
+        """Have the parts restored once they are cut, also while they are being written to the disk.
+
+        The old instance, if it lives, goes on until all of them are; otherwise they take over once they are stored.
+        """
         if procedure.joined and now_s - procedure.since_s > JOIN_DEADLINE_S:
             return self._reconfigurer.abort(procedure)
         if not procedure.cut and procedure.patient and now_s - procedure.since_s > PATIENCE_S:
             procedure.patient = False
             return self._reconfigurer.cut(procedure)
-        if not procedure.cut or procedure.version:
+        if not (procedure.cut or procedure.at_hand):
             return []
-        if procedure.joined or not self._members.workers[procedure.old.worker].lost:
+        if not procedure.joined and self._members.workers[procedure.old.worker].lost:
+            return self._take_over(procedure)
+        if not procedure.version:
             return self._reconfigurer.prepare(procedure)
-        return self._take_over(procedure)
+        return self._reconfigurer.commit(procedure) if procedure.is_complete else []
 
     def _take_over(self, procedure: Procedure) -> list[object]:
         """Parts whose workers were lost too go to the idlest that live; if none does, they wait."""
         usable = self._members.usable
         choice = [w for w in usable if w != procedure.at] or usable
-        if not choice:
+        homeless = [id for id, worker in procedure.places.items() if self._members.workers[worker].lost]
+        if homeless and not choice:
             return []
-        for successor, worker in procedure.places.items():
-            if self._members.workers[worker].lost:
-                procedure.places[successor] = self._members.idlest_first(choice)[0]
-        return self._reconfigurer.commit(procedure)
+        for successor in homeless:
+            procedure.places[successor] = self._members.idlest_first(choice)[0]
+            procedure.restored.pop(successor, None)
+        if procedure.cut and not procedure.version:
+            return self._reconfigurer.commit(procedure)
+        if not procedure.version:
+            return self._reconfigurer.prepare(procedure)
+        starts: list[object] = [
+            s for s in self._reconfigurer.orders.restore(procedure) if s.message.instance in homeless
+        ]
+        return [*starts, *self._reconfigurer.commit(procedure)] if procedure.cut else starts
 
     def _place(self, procedure: Procedure, now_s: float) -> int | None:
         """A worker for the successor: its neighbours' heir, else a spare, else after a while the idlest.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from elastic.coordinator.membership import InstanceRecord
 from elastic.keys import KeyInterval
+from elastic.protocol import Started
 
 
 @dataclass(slots=True)
@@ -16,13 +17,14 @@ class Procedure:
         old: The instance that is replaced.
         successors: (id, interval) of the new ones.
         cut: Where its checkpoint lies is known: cut, or nothing to cut.
+        at_hand: The parts can be restored, though they may not be stored yet.
         at: The worker where it is cut or joined, and the parts lie; None if there is nothing to cut, or nobody yet.
         term: Under which the parts are held.
         origin: The instance whose checkpoint on the disk the one successor can be made from again.
         since_s: When it began, for its deadline.
         places: The worker of each successor, where they are to restore before the old instance is replaced.
         version: Of the successors that restore; above that of the old instance.
-        restored: Which of them have, and at which tick.
+        restored: What those of them have said that have.
         patient: The checkpoint to be cut is the next one, not the newest.
         joined: Instances that are to become one, the old one among them; none if it is only replaced or cut.
         align: The tick at which they all checkpoint; 0 while their positions are being asked for.
@@ -36,6 +38,7 @@ class Procedure:
     cause: str
     since_s: float
     cut: bool = False
+    at_hand: bool = False
     at: int | None = None
     term: int = 0
     origin: int | None = None
@@ -43,7 +46,7 @@ class Procedure:
     places: dict[int, int] = field(default_factory=dict)
     version: int = 0
     patient: bool = False
-    restored: dict[int, int] = field(default_factory=dict)
+    restored: dict[int, Started] = field(default_factory=dict)
     joined: tuple[InstanceRecord, ...] = ()
     align: int = 0
     positions: dict[int, int] = field(default_factory=dict)
@@ -53,6 +56,11 @@ class Procedure:
     def scales(self) -> bool:
         """Whether what it replaces was alive when it began: it scales out or in."""
         return bool(self.places)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all successors have restored parts that are stored."""
+        return self.cut and len(self.restored) == len(self.successors)
 
     @property
     def low(self) -> int:

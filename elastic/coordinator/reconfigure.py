@@ -20,13 +20,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from elastic.coordinator.events import Journal
+from elastic.coordinator.events import Journal, Record
 from elastic.coordinator.holders import Holders
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.coordinator.orders import Orders
 from elastic.coordinator.procedure import Procedure
 from elastic.keys import KeyInterval
-from elastic.protocol import Cut, CutDone, Release, Retire, Send
+from elastic.protocol import Cut, CutDone, Release, Retire, Send, Started
 
 
 class Reconfigurer:
@@ -103,7 +103,8 @@ class Reconfigurer:
         Returns whether there can be one. If no worker lives to read it, the procedure waits for the next.
         """
         old, members = procedure.old, self._members
-        procedure.term, procedure.cut, procedure.at = members.new_term(), False, None
+        procedure.term, procedure.at = members.new_term(), None
+        procedure.cut = procedure.at_hand = False
         if not members.is_stateful(old):
             procedure.cut = True
             return True
@@ -141,7 +142,8 @@ class Reconfigurer:
         """The parts lie at the holder; returns the procedure unless it is over already."""
         procedure = self.running.get(message.reconfigure)
         if procedure is not None:
-            procedure.cut, procedure.tick = True, message.tick
+            procedure.at_hand, procedure.tick = True, message.tick
+            procedure.cut = procedure.cut or message.stored
         return procedure
 
     def cut_at_former(self, procedure: Procedure) -> list[object]:
@@ -149,7 +151,7 @@ class Reconfigurer:
         old = procedure.old
         if not self.holders.fall_back(old):
             return []
-        procedure.cut, procedure.at = False, old.holder
+        procedure.cut, procedure.at_hand, procedure.at = False, False, old.holder
         return self.cut(procedure)
 
     def prepare(self, procedure: Procedure) -> list[object]:
@@ -157,13 +159,13 @@ class Reconfigurer:
         procedure.version = self._members.versions[procedure.old.operator] + 1
         return list(self.orders.restore(procedure))
 
-    def on_restored(self, instance: int, tick: int) -> list[object]:
-        """A successor has its part; the last of them brings the switch."""
-        procedure = next((p for p in self.running.values() if instance in p.places), None)
+    def on_restored(self, message: Started) -> list[object]:
+        """A successor has its part; the last of them brings the switch, if all parts are stored."""
+        procedure = next((p for p in self.running.values() if message.instance in p.places), None)
         if procedure is None:
             return []
-        procedure.restored[instance] = tick
-        return self.commit(procedure) if len(procedure.restored) == len(procedure.successors) else []
+        procedure.restored[message.instance] = message
+        return self.commit(procedure) if procedure.is_complete else []
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -171,7 +173,9 @@ class Reconfigurer:
         """Call scaling off: the old instances have all the state, and back it up anew."""
         del self.running[procedure.id]
         members = self._members
-        actions: list[object] = [Journal("aborted", {"id": procedure.id})]
+        actions: list[object] = [
+            Journal("aborted", {"id": procedure.id, "cause": procedure.cause, "new": len(procedure.successors)})
+        ]
         actions += [
             Send(worker, Retire(members.epoch, id))
             for id, worker in procedure.places.items()
@@ -206,6 +210,7 @@ class Reconfigurer:
             told += self.orders.views_for(record) if procedure.version else [self.orders.start(record)]
         return [
             members.journalled(old.operator),
+            *(restored(r, procedure.restored[r.id]) for r in fresh if r.running and members.is_lost(old.worker)),
             *(told + retired if members.is_stateful(old) else retired + told),  # a log or target has one writer
             *(
                 Send(replaced.holder, Release(members.epoch, replaced.id, gone=True))
@@ -242,7 +247,8 @@ class Reconfigurer:
             holder=part_at, part_at=part_at, protected=part_at is not None,
             fresh=old.fresh and not procedure.joined, cause=procedure.cause, term=procedure.term,
             origin=origin, origin_at=None if origin is None or part_at is None else origin_at,
-            running=id in procedure.restored, start_tick=procedure.restored.get(id),
+            running=id in procedure.restored,
+            start_tick=procedure.restored[id].tick if id in procedure.restored else None,
         )  # fmt: skip
 
     # -- copies --------------------------------------------------------------------------------------------------------
@@ -259,6 +265,12 @@ class Reconfigurer:
     def on_protected(self, record: InstanceRecord, holder: int) -> list[object]:
         """An instance's first own checkpoint is stored."""
         return self.holders.on_protected(record, holder, {p.origin for p in self.running.values()})
+
+
+def restored(record: InstanceRecord, message: Started) -> Record:
+    """The event that an instance which replaces a lost one has its state."""
+    text = f"{message.keys} keys at tick {message.tick}"
+    return Record("restored", record.operator, record.index, record.worker, text)
 
 
 def _joined_loads(records: Sequence[InstanceRecord]) -> npt.NDArray[np.float32] | None:

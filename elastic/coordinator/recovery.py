@@ -34,19 +34,28 @@ class Recovery:
 
     def _steps(self, lost: int, cause: str, now_s: float) -> Iterator[object]:
         fewer = self._reconfigurer.holders.promote(lost)
-        yield from self._settle_splits(lost, fewer)
+        yield from self._settle_splits(lost, fewer, now_s)
         yield from self._replace_instances(lost, cause, now_s)
         yield from self._cut_elsewhere(lost, cause)
         yield from self._mend(lost, fewer, cause, now_s)
 
-    def _settle_splits(self, lost: int, fewer: set[int]) -> Iterator[object]:
-        """Scale outs that a loss concerns: off while the old instance lives; else they have become recoveries."""
+    def _settle_splits(self, lost: int, fewer: set[int], now_s: float) -> Iterator[object]:
+        """Scale outs that a loss concerns: off while the old instance lives; else they have become recoveries.
+
+        Of these, one whose parts are lost before they were stored begins again with new successors: those that have
+        restored a part may be ahead of what is cut now.
+        """
         for procedure in [p for p in self._reconfigurer.running.values() if p.scales]:
             if procedure.joined or not self._members.workers[procedure.old.worker].lost:
                 if lost in procedure.workers or any(old.id in fewer for old in procedure.joined):
                     yield from self._reconfigurer.abort(procedure)
             elif procedure.cut:
                 yield from self._reconfigurer.commit(procedure)
+            elif procedure.version and procedure.at == lost:
+                old = procedure.old
+                yield from self._reconfigurer.abort(procedure)
+                begun = self._reconfigurer.begin(old, procedure.cause, now_s, self._parts(old))
+                yield from [self.state_lost(old, procedure.cause)] if begun is None else begun
 
     def _replace_instances(self, lost: int, cause: str, now_s: float) -> Iterator[object]:
         """What ran on the worker is to run elsewhere."""

@@ -122,12 +122,20 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class CutDone:
-    """The parts, of so many keys, lie at the holder. ``lost``: it should have had a checkpoint and has none."""
+    """The parts lie at the holder, or what was joined does.
+
+    Attributes:
+        lost: It should have had a checkpoint and has none.
+        keys: Of the checkpoint, as far as they are known before it is folded.
+        stored: On every medium that the job promises to survive. What is not yet may be restored, but not take over:
+            should the holder be lost, another checkpoint is cut.
+    """
 
     reconfigure: int
     tick: int
     lost: bool
     keys: int = 0
+    stored: bool = True
 
 
 @dataclass(frozen=True, slots=True)

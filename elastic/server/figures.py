@@ -111,6 +111,7 @@ class Figures:
     _last_commit_s: float = 0.0
     _unsent: int = 0
     _past_stalls: tuple[Stall, ...] = ()
+    _ready: dict[int, Started] = field(default_factory=dict)  # instances that have their state, and no interval yet
     _failed: FailureCounts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -147,10 +148,12 @@ class Figures:
         """A worker was lost, and the coordinator knows since now."""
         self.recoveries.failed(cause, failed_s, now_s)
 
-    def journalled(self, entry: Journal) -> None:
-        """A procedure began because of a loss; or an assignment changed."""
+    def journalled(self, entry: Journal, now_s: float) -> None:
+        """A procedure began because of a loss, or was called off; or an assignment changed."""
         if entry.kind == "reconfigure":
             self.recoveries.replacing(entry.body["cause"], len(entry.body["new"]))
+        if entry.kind == "aborted":
+            self.recoveries.called_off(entry.body["cause"], entry.body["new"])
         if entry.kind == "finish" and entry.body["final"]:
             self.latency.end(entry.body["tick"])
         if entry.kind == "scaled":
@@ -165,10 +168,17 @@ class Figures:
         for record in self.members.instances.values():
             self._indices[record.id] = (record.operator, record.index)
             self._causes[record.id] = record.cause
+        self._count_restored(now_s)
 
     def started(self, message: Started, now_s: float) -> None:
-        """An instance runs."""
+        """An instance runs, or would if it was assigned its interval."""
         if message.cause:
+            self._ready[message.instance] = message
+            self._count_restored(now_s)
+
+    def _count_restored(self, now_s: float) -> None:
+        for id in self._ready.keys() & self.members.instances.keys():
+            message = self._ready.pop(id)
             self.recoveries.restored(message.cause, message.keys, now_s)
 
     def caught_up(self, message: CaughtUp) -> None:

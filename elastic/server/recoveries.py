@@ -61,6 +61,12 @@ class Recoveries:
             recovery.replaces += 1
             recovery.waits_for += successors
 
+    def called_off(self, cause: str, successors: int) -> None:
+        """What was to replace an instance is not to any more."""
+        if (recovery := self.all.get(cause)) is not None:
+            recovery.replaces -= 1
+            recovery.waits_for -= successors
+
     def restored(self, cause: str, keys: int, at_s: float) -> None:
         """A successor runs."""
         if (recovery := self.all.get(cause)) is not None:

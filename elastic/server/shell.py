@@ -335,7 +335,7 @@ class Server:
                     self._journal.keep(FACTS, action.body)
                 case Journal():
                     self._journal.write(action, now)
-                    self._figures.journalled(action)
+                    self._figures.journalled(action, now)
                 case Record():
                     self._figures.record(action, now)
                 case SpawnWorker():

@@ -293,8 +293,8 @@ class BackupStore:
     def _cut(self, order: Cut, whole: Checkpoint | None, *, fresh: bool) -> list[Command]:
         """Hold the parts of a checkpoint for the successors; they start at tick 0 if there never was one.
 
-        Several parts must be of one checkpoint, also if one of them is needed again: so the answer waits until they
-        lie on the disk. A single one can be made anew from what it was made from.
+        Several parts must be of one checkpoint, also if one of them is needed again: so they count only once they lie
+        on the disk, but may be restored before. A single one can be made anew from what it was made from.
         """
         self._held.pop(order.instance, None)
         self._fences[order.instance] = order.term
@@ -314,7 +314,7 @@ class BackupStore:
             return [Tell(done), *written]
         assert whole is not None
         self._unwritten[order.parts[-1][0], order.term, whole.tick] = Tell(done)
-        return written
+        return [Tell(replace(done, stored=False)), *written]
 
     def on_join(self, message: Join) -> list[Command]:
         """Join the checkpoints of several instances, with those that other workers hold once they have come."""
@@ -355,7 +355,8 @@ class BackupStore:
         joined = join_checkpoints(whole)
         done = CutDone(order.reconfigure, order.tick, lost, _keys(joined))
         self._held[order.successor] = Held.of(joined, fresh=False, term=order.term)
-        return self._written(order.successor, order.term, joined, Tell(done))
+        early: list[Command] = [Tell(replace(done, stored=False))] if self._disk else []
+        return early + self._written(order.successor, order.term, joined, Tell(done))
 
     def on_fetch(self, message: Fetch) -> list[Command]:
         """Hand out an instance's newest checkpoint, as a full one; no answer if it was cut meanwhile: a zombie asks."""
