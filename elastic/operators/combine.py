@@ -25,6 +25,9 @@ WORTH_IT = 0.75
 """Share of different keys among the rows above which it costs more than it saves; counts gain their columns anyway."""
 
 
+COMPARED_PANES = 6
+"""Among so few panes a row's is found sooner by comparing than by dividing, which takes NumPy 6 ns."""
+
 _CODED = (
     pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary,
     pa.types.is_integer, pa.types.is_boolean, pa.types.is_float64,
@@ -179,13 +182,11 @@ def counted_by_pane(keys: Column, times: Times, panes: ByPane) -> PaneCounts:
     Raises:
         KeyTypeError: A key is not even hashable.
     """
-    numbers = (times - panes.offset_us) // panes.pane_us
-    first = int(numbers.min())
-    numbers -= first
-    span = int(numbers.max()) + 1
+    first = (int(times.min()) - panes.offset_us) // panes.pane_us
+    span = (int(times.max()) - panes.offset_us) // panes.pane_us - first + 1
     if _has_codes(keys):
         encoded = keys.dictionary_encode(null_encoding="encode")  # type: ignore[union-attr]
-        different, codes = encoded.dictionary, np.asarray(encoded.indices).astype(np.int64)
+        different, codes = encoded.dictionary, np.asarray(encoded.indices)
     else:
         each = dict_keys(keys)
         try:
@@ -194,6 +195,11 @@ def counted_by_pane(keys: Column, times: Times, panes: ByPane) -> PaneCounts:
             list(map(key_group, each))  # what is not hashable is no key either, and is refused here
             raise
         different, codes = columnar(list(slots)), np.fromiter(map(slots.__getitem__, each), np.int64, len(each))
+    first_us = first * panes.pane_us + panes.offset_us
+    if span == 1:
+        counts = np.bincount(codes, minlength=len(different))
+        return PaneCounts(different, np.full(len(different), first_us), pa.array(counts, pa.int64()))
+    codes, numbers = codes.astype(np.int64, copy=False), _pane_numbers(times, first_us, panes.pane_us, span)
     if len(different) * span <= 4 * len(codes):
         every = np.bincount(codes * span + numbers)
         found = np.flatnonzero(every)
@@ -209,6 +215,16 @@ def counted_by_pane(keys: Column, times: Times, panes: ByPane) -> PaneCounts:
         return PaneCounts(take(different, codes), starts, pa.array(counts, pa.int64()))
     starts = (found % span + first) * panes.pane_us + panes.offset_us
     return PaneCounts(take(different, found // span), starts, pa.array(counts, pa.int64()))
+
+
+def _pane_numbers(times: Times, first_us: int, pane_us: int, span: int) -> npt.NDArray[np.int64]:
+    """Which pane each row is in, counted from the one that begins at ``first_us``."""
+    if span > COMPARED_PANES:
+        return (times - first_us) // pane_us
+    numbers = np.zeros(len(times), np.int64)
+    for number in range(1, span):
+        numbers += times >= first_us + number * pane_us
+    return numbers
 
 
 def _has_codes(keys: Column) -> bool:

@@ -131,8 +131,10 @@ def _whole(numbers: np.ndarray[Any, Any], unit: Unit) -> Times | None:
 
 
 def _real(numbers: np.ndarray[Any, Any], unit: Unit) -> Times | None:
-    scaled = np.rint(numbers * US_PER[unit])
-    return scaled.astype(np.int64) if bool(np.all(np.abs(scaled) < 2.0**62)) else None  # false for nan, too
+    scaled = numbers * US_PER[unit]
+    np.rint(scaled, out=scaled)
+    in_range = scaled.min() > -(2.0**62) and scaled.max() < 2.0**62  # false for nan, too
+    return scaled.astype(np.int64) if in_range else None
 
 
 def _cast(column: pa.Array) -> Times | None:
