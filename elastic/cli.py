@@ -77,7 +77,7 @@ def _validate(options: argparse.Namespace) -> int:
             found.append(str(error))
             continue
         print(f"{target}: valid: {', '.join(f'{o.name} x {o.parallelism}' for o in plan.operators.values())}")
-        for warning in warnings(run):
+        for warning in warnings(run, plan):
             print(f"{target}: warning: {warning}")
     return _fail("\n".join(found), BAD_USAGE) if found else 0
 

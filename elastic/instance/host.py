@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from elastic.errors import UserError
+from elastic.errors import SinkError, UserError
 from elastic.instance.keyed import KeyedInstance
 from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
@@ -307,6 +307,8 @@ class Host:
         tick = getattr(error, "tick", None) or (found.tau if found else 0)
         nameless = found is not None and type(error) is UserError  # the others say themselves where they were
         text = f"operator {operator!r} failed after tick {tick}: {error}" if nameless else str(error)
+        if isinstance(found, SinkInstance) and isinstance(error, SinkError):
+            text = f"sink {operator!r}: {error}"
         return self.end(Failed(id, operator, tick, text))
 
     def end(self, word: Failed | Fenced) -> list[Command]:

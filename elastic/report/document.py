@@ -98,8 +98,9 @@ class Report:
         plain: dict[str, Any] = _plain(self)
         return {"schema": plain.pop("schema"), **plain}
 
-    def write(self, path: Path) -> None:
+    def write(self, path: str | os.PathLike[str]) -> None:
         """The file at ``path`` holds the report, whole: it is renamed into place."""
+        path = Path(path)
         text = json.dumps(self.to_json(), indent=2, allow_nan=False, ensure_ascii=False)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:

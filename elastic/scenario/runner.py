@@ -23,7 +23,7 @@ from elastic.scenario.job import Runs
 from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import DStream, Expect, Fault
 from elastic.scenario.printing import Printer
-from elastic.scenario.verify import JobResult, contents, verdict_of_check, verdict_of_clean_run
+from elastic.scenario.verify import JobResult, contents, unreadable, verdict_of_check, verdict_of_clean_run
 
 POLL_S = 0.05
 """A fault fires, and Ctrl-C is seen, at most this late."""
@@ -80,10 +80,12 @@ def prepare(run: Run) -> Plan:
     Raises:
         UserError: The model, the query, a source or a fault is not as it must be.
     """
-    _starter(run)
+    start = _starter(run)
     plan = run.query.plan(workers=run.workers, settings=run.settings)
     check_faults(run.faults, plan)
     check_expectations(run.expect, plan)
+    if run.model != "elastic":  # made, and not started: so a model refuses what it cannot run
+        start(plan, workers=run.workers, spares=run.spares, directory=run.directory, keep_log=False, resume=False)
     return plan
 
 
@@ -100,7 +102,7 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
         UserError: Nothing was run, for the reason given.
         KeyboardInterrupt: Interrupted after the job itself had ended, while its result was being checked.
     """
-    for warning in warnings(run):
+    for warning in warnings(run, plan):
         watcher.note(f"warning: {warning}")
     faults = FaultPlan(() if run.resume else run.faults)
     with claimed_directory(run.directory, resume=run.resume):
@@ -128,8 +130,13 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
     )
 
 
-def warnings(run: Run) -> Iterator[str]:
-    """What the run cannot survive with the workers it has, and when they are too many; one sentence each."""
+def warnings(run: Run, plan: Plan) -> Iterator[str]:
+    """What the run cannot survive with the workers it has, when they are too many, and what it cannot verify.
+
+    One sentence each.
+    """
+    if run.compares and run.check is None and (sealed := unreadable(plan)):
+        yield f"the result cannot be verified, since {', '.join(sealed)} cannot be read back; give the job a check"
     if run.workers == 1 and run.spares == 0:
         yield "with one worker and no spare, its state and the backup of it are lost together; use at least two"
     elif run.spares == 0:

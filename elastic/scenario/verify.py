@@ -73,6 +73,11 @@ def verdict_of_clean_run(plan: Plan, directory: Path, log_directory: Path) -> Ve
     return Verdict(lost == duplicated == 0, lost, duplicated, f"{same} a clean run over the same input log")
 
 
+def unreadable(plan: Plan) -> list[str]:
+    """Names of the sinks of which it is known beforehand that nobody can read what they hold."""
+    return [name for name, sink in sinks_of(plan).items() if type(sink).contents is Sink.contents]
+
+
 def sinks_of(plan: Plan) -> dict[str, Sink]:
     """The plan's sinks, by name."""
     return {name: operator.logic for name, operator in plan.operators.items() if operator.kind == "sink"}

@@ -80,7 +80,7 @@ def test_a_run_that_processed_nothing_has_no_rates_and_no_latencies() -> None:
 def test_a_written_report_reads_back_equal_and_leaves_no_partial_file(tmp_path: Path) -> None:
     report = report_of(OUTCOME, scenario="s", model="elastic", verdict=Verdict(True, 0, 0))
 
-    report.write(tmp_path / "report.json")
+    report.write(str(tmp_path / "report.json"))
 
     assert json.loads((tmp_path / "report.json").read_text()) == report.to_json()
     assert [p.name for p in tmp_path.iterdir()] == ["report.json"]

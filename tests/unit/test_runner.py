@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from elastic import Query, sinks, sources, windows
 from elastic.errors import UserError
+from elastic.functions import field
 from elastic.report import JobOutcome, Progress, Report
 from elastic.scenario import runner
 from elastic.scenario.directory import claimed_directory
 from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Expect, Fault
-from elastic.scenario.runner import Run, execute, prepare
+from elastic.scenario.runner import Run, execute, prepare, warnings
 from elastic.scenario.verify import JobResult
 from tests.unit.scenario_fakes import Notes, Start, count_query
 
@@ -227,3 +229,27 @@ def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:
         pass
 
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_what_a_model_cannot_run_is_refused_before_anything_is_run(tmp_path: Path) -> None:
+    query = Query("timed")
+    timed = query.source(sources.from_list([{"at": 0}])).event_time(field("at")).key_by(field("at"))
+    timed.window(windows.tumbling("1m")).count().sink(sinks.discard())
+
+    with pytest.raises(UserError, match="event time, which the model dstream cannot run"):
+        prepare(Run("timed", query, tmp_path / "job", model="dstream"))
+
+    assert not (tmp_path / "job").exists()
+
+
+def test_a_result_that_nobody_can_read_back_is_warned_of_beforehand(tmp_path: Path) -> None:
+    query = Query("told")
+    query.source(sources.from_list([1])).sink(sinks.call(print), name="alerts")
+    told = Run("told", query, tmp_path / "job", spares=1, workers=2)
+
+    found = [list(warnings(replace(told, verify=verify), prepare(told))) for verify in (False, True)]
+
+    assert found == [
+        [],
+        ["the result cannot be verified, since alerts cannot be read back; give the job a check"],
+    ]
