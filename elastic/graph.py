@@ -16,15 +16,17 @@ from elastic.arguments import check_name
 from elastic.callables import caller, is_ours
 from elastic.errors import QueryError
 from elastic.keys import even_intervals
+from elastic.operators.aggregates import Aggregate
 from elastic.operators.apply import Apply
 from elastic.operators.base import Operator
 from elastic.operators.event_clock import Timed, TimedInput
+from elastic.operators.intake import Taking
 from elastic.operators.join import STREAM, TableJoin
 from elastic.operators.window_results import LATE
+from elastic.operators.windowing import Windowing
 from elastic.plan import (
     FALLIBLE,
     MAIN,
-    ByPane,
     Combine,
     Edge,
     EventTime,
@@ -39,7 +41,11 @@ from elastic.plan import (
 from elastic.units import parse_duration_ms
 
 KEEP_TIMES = frozenset({"apply", "join", "rebalance", "window"})
-"""What becomes an operator whose rows have event times if those that it is given do; of a join, those of the stream."""
+"""What becomes an operator whose rows have event times if those that it is given do; of a join, those of the stream.
+Rows on outputs beside the main one have the times of those that they were made of, whatever the operator."""
+
+_WITH_POLICY = (Operator, TableJoin, Aggregate, Windowing)
+"""What has a policy for rows on which it fails."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ class Graph:
         """The rows of one of an operator's outputs, with event time if it has any."""
         edges = [e for e in self._edges if e.consumer == node.name and e.route != "broadcast"]
         giving = [e for e in edges if e.input == STREAM] if isinstance(node.logic, TableJoin) else edges
-        keeps = node.verb in KEEP_TIMES and output == MAIN and all(self._has_times[edge.id] for edge in giving)
+        keeps = (node.verb in KEEP_TIMES or output != MAIN) and all(self._has_times[edge.id] for edge in giving)
         event_time = EventTime() if any(edge.event_time is not None for edge in edges) else None
         return Path(node.name, output=output, event_time=event_time, has_times=bool(edges) and keeps)
 
@@ -204,12 +210,12 @@ class Graph:
         for edge in self._edges:
             if edge.event_time is not None and not isinstance(operators[edge.consumer].logic, Timed):
                 operators[edge.consumer] = self._timed(operators, edge.consumer, settings)
-        edges = tuple(_with_policies(self._carrying(edge), settings.on_error) for edge in self._edges)
+        edges = tuple(_with_policies(self._carrying(edge, settings), settings.on_error) for edge in self._edges)
         return Plan(self.query, operators, edges, settings)
 
     def _check_policies(self, on_error: Mapping[str, OnError]) -> None:
         """Return if every policy has its operator or step, and if what is to be diverted is read."""
-        policies = {n.name: n.on_error for n in self.nodes.values() if isinstance(n.logic, Operator | TableJoin)}
+        policies = {n.name: n.on_error for n in self.nodes.values() if isinstance(n.logic, _WITH_POLICY)}
         policies |= {n.name: n.logic.errors for n in self.nodes.values() if n.kind == "source" and n.logic.errors}
         policies |= {e.key_name: "fail" for e in self._edges if e.key is not None}
         policies |= {s.name: s.on_error for e in self._edges for s in e.steps if s.kind in FALLIBLE}
@@ -225,13 +231,17 @@ class Graph:
                     "it would divert; write on_error='divert' in the query and read .output('errors')"
                 )
 
-    def _carrying(self, edge: Edge) -> Edge:
-        """The edge as it has to be if somebody reads what its consumer takes for late: then rows travel whole."""
-        if isinstance(edge.combine, ByPane) and any(
-            e.producer == edge.consumer and e.output == LATE for e in self._edges
-        ):
-            return replace(edge, combine=None)
-        return edge
+    def _carrying(self, edge: Edge, settings: Settings) -> Edge:
+        """The edge as it has to be: where its consumer may have to tell of a row, rows travel whole."""
+        node = self.nodes[edge.consumer]
+        return replace(edge, value=None, combine=None) if self._tells(node, settings) else edge
+
+    def _tells(self, node: Node, settings: Settings) -> bool:
+        """Whether somebody reads what an aggregate takes for late, or it leaves out rows on which it fails."""
+        if not isinstance(node.logic, Aggregate | Windowing):
+            return False
+        late = any(e.producer == node.name and e.output == LATE for e in self._edges)
+        return late or settings.on_error.get(node.name, node.on_error) != "fail"
 
     def _timed(self, operators: Mapping[str, OperatorPlan], name: str, settings: Settings) -> OperatorPlan:
         """The operator, told of the watermark that its inputs with event time have together."""
@@ -246,7 +256,13 @@ class Graph:
         return replace(plan, logic=Timed(plan.logic, inputs))
 
     def _operator(self, node: Node, instances: int, settings: Settings) -> OperatorPlan:
-        user_code = _runs_user_code(node) or any(_calls_user_code(e) for e in self._edges if e.producer == node.name)
+        logic, on_error = node.logic, settings.on_error.get(node.name, node.on_error)
+        if isinstance(logic, Aggregate | Windowing) and self._tells(node, settings):
+            (value,) = {e.value for e in self._edges if e.consumer == node.name}
+            logic = logic.taking_rows(Taking(value, on_error))
+        user_code = _runs_user_code(node.kind, logic) or any(
+            _calls_user_code(e) for e in self._edges if e.producer == node.name
+        )
         plan = OperatorPlan(node.name, node.kind, node.logic, instances, user_code=user_code)
         if node.kind == "source":
             errors = settings.on_error.get(node.name)
@@ -255,7 +271,6 @@ class Graph:
             return replace(plan, logic=source, partitions=partitions, parallelism=min(instances, len(partitions)))
         if node.kind == "sink":
             return replace(plan, parallelism=instances if node.logic.parallel else 1)
-        logic, on_error = node.logic, settings.on_error.get(node.name, node.on_error)
         if isinstance(logic, Operator):
             logic = Apply(logic, on_error)
         elif isinstance(logic, TableJoin):
@@ -294,9 +309,9 @@ def _emit_ticks(node: Node, emit: str, tick_ms: int) -> int:
     return ticks
 
 
-def _runs_user_code(node: Node) -> bool:
+def _runs_user_code(kind: str, logic: Any) -> bool:
     """Whether a keyed operator's own logic is the user's."""
-    return node.kind == "keyed" and not all(map(is_ours, getattr(node.logic, "functions", (node.logic,))))
+    return kind == "keyed" and not all(map(is_ours, getattr(logic, "functions", (logic,))))
 
 
 def _calls_user_code(edge: Edge) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from elastic.arguments import check_emit
+from elastic.arguments import check_emit, check_on_error
 from elastic.callables import caller, check_function, shortened
 from elastic.errors import QueryError
 from elastic.graph import Graph, Node, Path
 from elastic.operators.aggregates import Aggregate, Kind
-from elastic.plan import Combine, Folding
+from elastic.plan import Combine, Folding, OnError
 
 
 def aggregated(
@@ -21,12 +21,15 @@ def aggregated(
     value: Callable[[Any], Any] | None,
     emit: str,
     name: str | None,
+    on_error: OnError = "fail",
 ) -> Node:
     """An aggregate of keyed paths."""
     if value is not None:
         check_function(verb, value)
     check_emit(verb, emit)
-    node = graph.add("keyed", Aggregate(verb, 0, function), verb=verb, name=name, default=verb, emit=emit)
+    check_on_error(verb, on_error)
+    aggregate = Aggregate(verb, 0, function)
+    node = graph.add("keyed", aggregate, verb=verb, name=name, default=verb, emit=emit, on_error=on_error)
     graph.connect(node, paths, value=value, combine=_combine(verb, function))
     return node
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
-from elastic.arguments import duration_ms
+from elastic.arguments import check_on_error, duration_ms
 from elastic.callables import caller, check_function, shortened
 from elastic.errors import QueryError
 from elastic.graph import Graph, Node, Path
@@ -13,7 +13,7 @@ from elastic.operators.aggregates import Kind
 from elastic.operators.window_results import How, Pairing, WindowFunction
 from elastic.operators.windowed import Aggregation, Timing
 from elastic.operators.windowing import Windowing
-from elastic.plan import ByPane, Combine, Folding
+from elastic.plan import ByPane, Combine, Folding, OnError
 from elastic.windows import FixedWindows, SessionWindows
 
 
@@ -62,10 +62,12 @@ class Windowed:
         *,
         default: str,
         others: Sequence[Path] = (),
+        on_error: OnError = "fail",
     ) -> Node:
         """The operator; ``others`` are the paths of the stream that this one is joined with."""
         if value is not None:
             check_function(kind, value)
+        check_on_error(kind, on_error)
         if isinstance(function, Folding) and function.merge is None and not self._is_tumbling:
             raise QueryError(
                 f"{caller()}: aggregate() in {self._spec} windows puts windows together of parts; give it "
@@ -73,7 +75,7 @@ class Windowed:
             )
         aggregation = Aggregation(kind, function, sided=bool(others))
         windowing = Windowing(self._spec, aggregation, self._timing)
-        node = self._graph.add("keyed", windowing, verb="window", name=name, default=default)
+        node = self._graph.add("keyed", windowing, verb="window", name=name, default=default, on_error=on_error)
         self._graph.connect(node, (*self.paths, *others), value=value, combine=self._combine(kind))
         return node
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from elastic.batch import Batch, Column, Indices, columnar
-from elastic.operators.failure import row_at, user_error
+from elastic.operators.failure import RowError, row_at, row_error
 
 MISSING: Any = object()
 """Stands in a slot that holds nothing yet."""
@@ -27,7 +27,7 @@ class Accumulator(ABC):
         """Add each row of the batch to its slot, in order.
 
         Raises:
-            UserCodeError: A value cannot be added, or the user's function raised.
+            RowError: A value cannot be added, or the user's function raised.
         """
 
     @abstractmethod
@@ -65,8 +65,8 @@ def values_at(values: list[Any], slots: Indices) -> list[Any]:
     return list(map(values.__getitem__, slots.tolist()))
 
 
-def failure_at(operator: str, tick: int, batch: Batch, left: int, error: Exception) -> Exception:
+def failure_at(operator: str, tick: int, batch: Batch, left: int, error: Exception) -> RowError:
     """The error of a user's function on the row after which ``left`` rows were left."""
     at = len(batch) - left - 1
     assert batch.values is not None
-    return user_error(operator, tick, row_at(batch.values, at), error, key=row_at(batch.keys, at))
+    return row_error(operator, tick, row_at(batch.values, at), error, at, key=row_at(batch.keys, at))

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from elastic.batch import Batch, Column, Indices, Pairs, columnar, rows
 from elastic.operators.accumulator import MISSING, Accumulator, absorbed, failure_at, values_at
-from elastic.operators.failure import row_at, user_error
+from elastic.operators.failure import RowError, row_at, row_error
 from elastic.operators.integers import INT64_END, Integers, comparable, exact, grown
 from elastic.operators.snapshot import copied, freeze, thaw
 
@@ -89,25 +89,42 @@ class Sums(Accumulator):
                 return self._add_floats(slots, np.asarray(values))
         numbers = rows(values)
         whole = np.fromiter((isinstance(n, int) for n in numbers), bool, len(numbers))
+        self._check_apart(slots, numbers, np.flatnonzero(~whole).tolist(), batch, tick)
         for i in np.flatnonzero(~whole).tolist():
-            try:
-                self._add_apart(int(slots[i]), numbers[i])
-            except Exception as error:
-                raise user_error(self._operator, tick, numbers[i], error, key=row_at(batch.keys, i)) from error
+            self._add_apart(int(slots[i]), numbers[i])
         self._integers.add(slots[whole], exact([int(n) for n in numbers if isinstance(n, int)]))
         floats = np.fromiter((isinstance(n, float) for n in numbers), bool, len(numbers))
         self._add_floats(slots[floats], np.array([n for n in numbers if isinstance(n, float)], np.float64))
         return None
 
-    def _add_apart(self, slot: int, number: Any) -> None:
-        """Add a decimal; note that a float is about to be added; refuse anything else."""
+    def _check_apart(self, slots: Indices, numbers: list[Any], at: list[int], batch: Batch, tick: int) -> None:
+        """Return if the numbers at these places, which are no integers, can be added.
+
+        Raises:
+            RowError: One cannot; those before it were added.
+        """
+        kinds: dict[int, type] = {}  # of the slots that get decimals or floats now
+        for i in at:
+            slot, number = int(slots[i]), numbers[i]
+            try:
+                self._check(slot, number, kinds)
+            except TypeError as error:
+                self.add(slots[:i], batch.ordered(np.arange(i)), tick)
+                raise row_error(self._operator, tick, number, error, i, key=row_at(batch.keys, i)) from error
+
+    def _check(self, slot: int, number: Any, kinds: dict[int, type]) -> None:
         if not isinstance(number, float | Decimal):
             kind, verb = type(number).__name__, self._verb
             hint = "; leave such rows out with a filter" if number is None else ""
             other = "" if verb == "mean" or number is None else "; for other types use reduce(operator.add)"
             raise TypeError(f"{verb} adds int, float and Decimal, and got {kind}{hint}{other}")
-        if self._has_float[slot] if isinstance(number, Decimal) else slot in self._decimals:
+        own = Decimal if isinstance(number, Decimal) else float
+        held = self._has_float[slot] if own is Decimal else slot in self._decimals
+        if held or kinds.setdefault(slot, own) is not own:
             raise TypeError(f"{self._verb} has both float and Decimal values for this key, which Python does not add")
+
+    def _add_apart(self, slot: int, number: Any) -> None:
+        """Add a decimal; note that a float is about to be added."""
         if isinstance(number, Decimal):
             self._decimals[slot] = _DECIMALS.add(self._decimals.get(slot, Decimal(0)), number)
         else:
@@ -189,7 +206,11 @@ class Means(Accumulator):
             assert isinstance(batch.values, Pairs)
             counts = np.asarray(batch.values.values)
             batch = Batch(batch.groups, batch.keys, batch.values.keys)
-        self._sums.add(slots, batch, tick)
+        try:
+            self._sums.add(slots, batch, tick)
+        except RowError as error:
+            self._counts.add(slots[: error.at], counts[: error.at])
+            raise
         self._counts.add(slots, counts)
 
     def results(self, keys: Column, slots: Indices) -> Column:
@@ -250,7 +271,10 @@ class Extremes(Accumulator):
         if numbers is not None and isinstance(self._values, np.ndarray) and numbers.dtype == self._values.dtype:
             self._fold.at(self._values, slots, numbers)
         else:
-            self._compare(slots, batch, tick)
+            try:
+                self._compare(slots, batch, tick)
+            finally:  # what came before a row that cannot be compared stays
+                self._held = self._size
         self._held = self._size
 
     def _compare(self, slots: Indices, batch: Batch, tick: int) -> None:

@@ -8,7 +8,7 @@ can see it: so none is made.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +19,14 @@ from elastic.operators.accumulator import Accumulator
 from elastic.operators.accumulators import Counts, Extremes, Means, Sums
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
 from elastic.operators.folding import Foldings, Reductions
+from elastic.operators.intake import AS_IT_IS, Intake, Taking
 from elastic.operators.integers import grown
 from elastic.operators.slots import KeySlots, SlotOrder
 from elastic.plan import Folding
 from elastic.state.processing import StateTable
+
+EMPTY = -2
+"""In place of the tick of a slot's last change: every row of its key has failed."""
 
 Kind = Literal["count", "sum", "mean", "min", "max", "reduce", "aggregate"]
 
@@ -38,24 +42,37 @@ class Aggregate:
         emit_ticks: Ticks between emissions; 1 for every tick, 0 for the end only.
         function: Of ``reduce``: (value so far, new value) to the next value. It must change neither in place.
             Of ``aggregate``: its functions.
+        taking: What is done to its rows before.
     """
 
     kind: Kind
     emit_ticks: int
     function: Callable[[Any, Any], Any] | Folding | None = None
+    taking: Taking = AS_IT_IS
 
     @property
     def functions(self) -> tuple[Any, ...]:
         """Functions that the operator calls, the user's among them."""
-        return (self.function,)
+        return (self.function, *self.taking.functions)
+
+    def taking_rows(self, taking: Taking) -> Aggregate:
+        """The same for rows that come whole."""
+        return replace(self, taking=taking)
 
     def make(self, context: ProcessorContext) -> AggregateProcessor:
         """The processor of one instance, without any key."""
-        return AggregateProcessor(accumulator(self.kind, self.function, context.operator), self.emit_ticks)
+        intake = Intake(self.taking, context)
+        values = accumulator(self.kind, self.function, context.operator, careful=intake.careful)
+        return AggregateProcessor(values, self.emit_ticks, intake)
 
 
-def accumulator(kind: Kind, function: Callable[[Any, Any], Any] | Folding | None, operator: str) -> Accumulator:
-    """An empty accumulator of an aggregate; ``function`` as ``Aggregate`` has it."""
+def accumulator(
+    kind: Kind, function: Callable[[Any, Any], Any] | Folding | None, operator: str, *, careful: bool = False
+) -> Accumulator:
+    """An empty accumulator of an aggregate; ``function`` as ``Aggregate`` has it.
+
+    If it is ``careful``, nothing is left of a row on which the user's function raises: the aggregate goes on then.
+    """
     match kind:
         case "count":
             return Counts()
@@ -66,7 +83,7 @@ def accumulator(kind: Kind, function: Callable[[Any, Any], Any] | Folding | None
         case "min" | "max":
             return Extremes(operator, kind)
     if isinstance(function, Folding):
-        return Foldings(operator, function)
+        return Foldings(operator, function, careful=careful)
     assert function is not None
     return Reductions(operator, function)
 
@@ -78,9 +95,9 @@ class AggregateProcessor(Processor):
     each key's last change: it is emitted at τ if that is after the last multiple before τ. So nothing else is restored.
     """
 
-    def __init__(self, accumulator: Accumulator, emit_ticks: int) -> None:
+    def __init__(self, accumulator: Accumulator, emit_ticks: int, intake: Intake) -> None:
         self._emit_ticks = emit_ticks
-        self._values = accumulator
+        self._values, self._intake = accumulator, intake
         self._slots = KeySlots()
         self._groups = np.empty(0, np.uint16)  # by slot, with room to grow
         self._changed = np.empty(0, np.int64)  # by slot, with room to grow: tick of the last change
@@ -95,10 +112,10 @@ class AggregateProcessor(Processor):
         """Aggregate the rows; emit what is pending if it is the tick for it."""
         for batch in joined([batch for _, batch in tick.slices]):
             self._add(batch, tick.tick)
-        every = self._emit_ticks
+        every, diverted = self._emit_ticks, [*self._intake.take()]
         if not tick.final and (every == 0 or tick.tick % every):
-            return []
-        return self.changed((tick.tick - 1) // every * every if every else -1)
+            return diverted
+        return [*self.changed((tick.tick - 1) // every * every if every else -1), *diverted]
 
     def due_after(self, tick: int) -> int | None:
         """The next tick of emission if some key changed since the last one."""
@@ -113,7 +130,7 @@ class AggregateProcessor(Processor):
 
     def full(self) -> StateTable:
         """All entries."""
-        return self._table(np.arange(len(self)))
+        return self._table(np.flatnonzero(self._changed[: len(self)] > EMPTY))
 
     def restore(self, table: StateTable) -> None:
         """Take over a full table."""
@@ -133,8 +150,8 @@ class AggregateProcessor(Processor):
     def _add(self, batch: Batch, tick: int) -> None:
         assert batch.keys is not None
         slots = self._slots_of(batch.keys, batch.groups)
-        self._values.add(slots, batch, tick)
-        self._changed[slots] = tick
+        added = self._intake.add(self._values, slots, batch, tick)
+        self._changed[slots if added is None else slots[added]] = tick
         self._latest = tick
 
     def _slots_of(self, keys: Column, groups: Groups) -> Indices:
@@ -151,7 +168,7 @@ class AggregateProcessor(Processor):
         self._groups = grown(self._groups, len(self._slots))
         self._changed = grown(self._changed, len(self._slots))
         self._values.grow(len(self._slots))
-        self._groups[slots] = groups
+        self._groups[slots], self._changed[slots] = groups, EMPTY
 
     def changed(self, after: int) -> list[Output]:
         """Every key that changed after the tick, with its value now, in canonical order; all keys after tick -1."""

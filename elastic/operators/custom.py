@@ -80,7 +80,7 @@ class _UserProcessor(Processor):
         for state in self._states.values():
             state.sweep()
         main = None if merged is None else self._process(merged[0])
-        return [*([] if main is None else [main]), *self._named.take()]
+        return [*([] if main is None else [main]), *self._named.take(timed=self._context.event_time)]
 
     @abstractmethod
     def _process(self, batch: Batch) -> Output | None:
@@ -109,7 +109,7 @@ class _UserProcessor(Processor):
         if self._on_error == "divert" and ERRORS in self._context.read:
             self._named.pending.append((ERRORS, told))
             group = key_group(key, self._context.key_groups) if self._ctx.group is None else self._ctx.group
-            self._named.keep(group, key, copy=self._kept.aliased)
+            self._named.keep(group, key, self._ctx.present.row_us, copy=self._kept.aliased)
         self._context.failures.note(operator, self._on_error, [told])
 
     def delta(self) -> StateTable:
@@ -195,7 +195,7 @@ class RowProcessor(_UserProcessor):
                         if kept.aliased:
                             self._copy(out, ends)
                     if named:
-                        self._named.keep(group, key, copy=kept.aliased)
+                        self._named.keep(group, key, present.row_us, copy=kept.aliased)
                     ends.append(len(out))
             except Exception as error:  # noqa: BLE001 (whatever a user's operator raises is the record's)
                 self._undo(before, out, ends)
@@ -267,6 +267,8 @@ class ColumnProcessor(_UserProcessor):
             bad |= dict.fromkeys(good.tolist(), error)
         keys, values = dict_keys(_of(batch.keys)), rows(_of(batch.values))
         for n in sorted(bad):
+            if batch.times is not None:
+                self._ctx.present.row_us = int(batch.times[n])
             self._fail(bad[n], values[n], keys[n])
         return parts
 

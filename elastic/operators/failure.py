@@ -71,6 +71,26 @@ def user_error(
     return UserCodeError(operator, tick, shortened(record), shown, user_trace(error))
 
 
+class RowError(UserCodeError):
+    """User code raised on one row of several, or that row cannot be used; the cause is what was raised.
+
+    Attributes:
+        at: Place of the row among them. Those before it were taken in, it and those after it were not.
+    """
+
+    at: int = 0
+
+
+def row_error(
+    operator: str, tick: int | None, record: Any, error: BaseException, at: int, *, key: Any = _NO_KEY
+) -> RowError:
+    """The error that tells of the row at a place; raise it ``from error``."""
+    shown = None if key is _NO_KEY else shortened(key)
+    found = RowError(operator, tick, shortened(record), shown, user_trace(error))
+    found.at = at
+    return found
+
+
 def failed_record(
     operator: str, tick: int | None, record: Any, error: BaseException, *, key: Any = None
 ) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class FixedProcessor(WindowProcessor):
             cells = self._add(batch, panes, tick.tick)
             self._next_end = min(self._next_end, int(self._first_end(panes).min()))
             self._next_death = min(self._next_death, int(self._last_end(panes).min()) + self._timing.lateness_us)
-            after = self._first_end(panes) <= before_us
+            after = (self._first_end(panes) <= before_us) & (self._changed[cells] == tick.tick)
             if after.any():
                 self._changed_late.append(np.unique(cells[after]))
 

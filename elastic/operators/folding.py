@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 from elastic.batch import Batch, Column, Indices, columnar, rows
 from elastic.operators.accumulator import MISSING, Accumulator, absorbed, failure_at, values_at
-from elastic.operators.failure import row_at, user_error
-from elastic.operators.snapshot import copied, freeze, thaw
+from elastic.operators.failure import row_at, row_error, user_error
+from elastic.operators.snapshot import UnserialisableStateError, copied, freeze, frozen, thaw
 from elastic.plan import Folding
 
 
@@ -59,9 +59,9 @@ class Reductions(_Objects):
 class Foldings(_Objects):
     """What the functions of a user's ``aggregate`` make of a key's rows, or of accumulators that senders began."""
 
-    def __init__(self, operator: str, folding: Folding) -> None:
+    def __init__(self, operator: str, folding: Folding, *, careful: bool = False) -> None:
         super().__init__(operator)
-        self._folding = folding
+        self._folding, self._careful = folding, careful
 
     def add(self, slots: Indices, batch: Batch, tick: int) -> None:
         values, init, add = self._values, self._folding.init, self._folding.add
@@ -70,15 +70,23 @@ class Foldings(_Objects):
             assert self._folding.merge is not None
             add = self._folding.merge
             given = copied(self._operator, rows(batch.keys), given)  # merge may keep them
-        news = iter(given)
+        news, careful = iter(given), self._careful
+        slot, before = -1, None
         try:
             for slot, new in zip(slots.tolist(), news, strict=True):
                 if (so_far := values[slot]) is MISSING:
                     so_far = init()
-                values[slot] = after = add(so_far, new)
+                elif careful:
+                    before = frozen(self._operator, None, so_far)
+                after = add(so_far, new)
                 if after is None and so_far is not None:
                     _refuse_none(add)
+                values[slot], before = after, None
+        except UnserialisableStateError:
+            raise
         except Exception as error:
+            if before is not None:  # it may have been changed in place
+                (values[slot],) = thaw([before])
             raise failure_at(self._operator, tick, batch, length_hint(news), error) from error
 
     def results(self, keys: Column, slots: Indices) -> Column:
@@ -91,7 +99,7 @@ class Foldings(_Objects):
             found = list(map(result, left))
         except Exception as error:
             at = len(accumulators) - length_hint(left) - 1
-            raise user_error(self._operator, None, accumulators[at], error, key=rows(keys)[at]) from error
+            raise row_error(self._operator, None, accumulators[at], error, at, key=rows(keys)[at]) from error
         return columnar(copied(self._operator, rows(keys), found))
 
     def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:

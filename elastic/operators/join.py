@@ -91,7 +91,8 @@ class JoinProcessor(Processor):
         bad = at[[n for n, _ in failures]]
         outputs = self._output(batch, np.setdiff1d(at, bad, assume_unique=True), values)
         if told and self._join.on_error == "divert":
-            outputs.append(Output(batch.groups[bad], told, take(batch.keys, bad), ERRORS))
+            times = None if batch.times is None else batch.times[bad]
+            outputs.append(Output(batch.groups[bad], told, take(batch.keys, bad), ERRORS, times=times))
         return outputs
 
     def _told(self, batch: Batch, at: int, tick: int, error: Exception) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from elastic.operators.snapshot import copied
 
 @dataclass(slots=True)
 class _Rows:
-    """Rows of one output in the order in which they were emitted, with the group and key that emitted each."""
+    """Rows of one output in the order in which they were emitted, with the group, key and time that emitted each."""
 
     groups: list[int] = field(default_factory=list)
     keys: list[Any] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
 
 
 class NamedOutputs:
@@ -47,8 +48,8 @@ class NamedOutputs:
             raise _undeclared(output, self._declared)
         return output in self._read
 
-    def keep(self, group: int, key: Any, *, copy: bool) -> None:
-        """What is pending was emitted by this key; ``copy`` where user code may still change it in place."""
+    def keep(self, group: int, key: Any, time_us: int, *, copy: bool) -> None:
+        """What is pending was emitted by this key at an event time; ``copy`` where user code may still change it."""
         values = [value for _, value in self.pending]
         if copy:
             values = copied(self._operator, [key] * len(values), values)
@@ -57,6 +58,7 @@ class NamedOutputs:
             rows.groups.append(group)
             rows.keys.append(key)
             rows.values.append(value)
+            rows.times.append(time_us)
         self.pending.clear()
 
     def keep_columns(self, output: str, groups: Groups, keys: Column, values: Column) -> None:
@@ -69,12 +71,18 @@ class NamedOutputs:
         self._rows.clear()
         self._columns.clear()
 
-    def take(self) -> list[Output]:
-        """All that was kept, in canonical order; nothing is held any more."""
+    def take(self, *, timed: bool) -> list[Output]:
+        """All that was kept, in canonical order, with event times if rows have any; nothing is held any more."""
         if not self._rows and not self._columns:
             return []
         outputs = [
-            Output(np.array(rows.groups, np.uint16), rows.values, columnar(rows.keys), name)
+            Output(
+                np.array(rows.groups, np.uint16),
+                rows.values,
+                columnar(rows.keys),
+                name,
+                times=np.array(rows.times, np.int64) if timed else None,
+            )
             for name, rows in self._rows.items()
         ]
         for name, parts in self._columns.items():

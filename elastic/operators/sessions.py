@@ -120,8 +120,9 @@ class SessionProcessor(WindowProcessor):
             on_time = np.flatnonzero(~late)
             batch, cells = batch.ordered(on_time), cells[on_time]
         if len(batch):
-            self._values.add(cells, batch, tick)
-            self._changed[cells] = self._latest = tick
+            empty = self._add_to(cells, batch, tick)
+            for cell, slot in zip(empty.tolist(), self._cells.key[empty].tolist(), strict=True):
+                self._of_key[slot].remove(cell)
 
     def _grow(self) -> None:
         super()._grow()

@@ -21,7 +21,7 @@ from elastic.batch import Column, Groups, Indices, Marks, Pairs, Times, columnar
 from elastic.errors import KeyTypeError, UserCodeError
 from elastic.functions import apply_column, row_form
 from elastic.keys import groups_of, key_group
-from elastic.operators.failure import failed_record, shortened, user_error
+from elastic.operators.failure import failed_record, row_error, shortened, user_error
 from elastic.operators.timestamps import Timestamps, times_of
 from elastic.plan import Step
 
@@ -235,7 +235,8 @@ def _key(step: Step, flow: Flow, tick: int) -> Flow:
 
 
 def _failed(_step: Step, flow: Flow, _tick: int) -> Flow:
-    return flow.diverted or Flow([], None if flow.groups is None else flow.groups[:0])
+    nothing = Flow([], None if flow.groups is None else flow.groups[:0])
+    return replace(flow.diverted or nothing, marks=flow.marks)
 
 
 _STEPS: dict[str, Callable[[Step, Flow, int], Flow]] = {
@@ -257,7 +258,10 @@ def _salvaged(step: Step, flow: Flow, tick: int) -> Flow:
     good = np.ones(len(source), bool)
     good[at] = False
     told = [failed_record(step.name, tick, source[n], error, key=keys[n]) for n, error in failures]
-    failed = Flow(told, None if flow.groups is None else flow.groups[at]) if told else None
+    failed = None
+    if told:
+        groups, times = flow.groups, flow.times
+        failed = Flow(told, None if groups is None else groups[at], times=None if times is None else times[at])
     kept = flow.kept(good)
     if step.kind == "key":
         kept = replace(kept, keys=columnar([key for (key,) in results]))
@@ -365,8 +369,9 @@ def _traced(name: str, source: list[Any], records: Sequence[Any], tick: int, loo
     try:
         result = loop(items)
     except Exception as error:
-        raise user_error(name, tick, records[len(source) - length_hint(items) - 1], error) from error
+        at = len(source) - length_hint(items) - 1
+        raise row_error(name, tick, records[at], error, at) from error
     if left := length_hint(items):  # a StopIteration of the user's ends a loop in C without a sound
         problem = RuntimeError("the function raised StopIteration, which would have dropped all rows after this one")
-        raise user_error(name, tick, records[len(source) - left - 1], problem)
+        raise row_error(name, tick, records[len(source) - left - 1], problem, len(source) - left - 1)
     return result

@@ -22,6 +22,7 @@ from elastic.operators.aggregates import Kind, accumulator
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
 from elastic.operators.cells import Cells
 from elastic.operators.folding import Gathered
+from elastic.operators.intake import AS_IT_IS, Intake, Taking
 from elastic.operators.integers import grown
 from elastic.operators.timestamps import END
 from elastic.operators.window_results import LATE, LateRows, Windowful, WindowFunction
@@ -33,6 +34,8 @@ COMPACT_CELLS = 1024
 
 NEVER = 2**63 - 1
 
+NO_CELLS: Indices = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
@@ -42,15 +45,19 @@ class Aggregation:
         kind: An aggregate's, or ``gather`` for all rows.
         function: Of ``reduce``; of ``aggregate`` its functions; of ``gather`` what makes rows of the values.
         sided: Values are gathered with the number of the input that they came on.
+        taking: What is done to rows before.
     """
 
     kind: Kind | Literal["gather"]
     function: Callable[..., Any] | Folding | None = None
     sided: bool = False
+    taking: Taking = AS_IT_IS
 
     def accumulator(self, operator: str) -> Accumulator:
         """An empty one."""
-        return Gathered(operator) if self.kind == "gather" else accumulator(self.kind, self.function, operator)
+        if self.kind == "gather":
+            return Gathered(operator)
+        return accumulator(self.kind, self.function, operator, careful=self.taking.on_error != "fail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ class WindowProcessor(Processor):
         self._saved_cells = 0  # cells below it are in a checkpoint
         self._saved = self._latest = -1  # through these ticks, changes are in a checkpoint; are there changes
         self._gone: list[tuple[npt.NDArray[np.uint16], Column]] = []
+        self._intake = Intake(aggregation.taking, context)
         self.late = LateRows(context.operator, context.failures, is_read=LATE in context.read)
 
     def _empty(self) -> Accumulator:
@@ -105,7 +113,8 @@ class WindowProcessor(Processor):
         closed = [self._output(found, tick.tick) for found in self._closed(tick.tick, before_us, reached_us)]
         self._forget(reached_us)
         outputs = [_one(kept)] if (kept := [output for output in closed if output is not None]) else []
-        return [*outputs, *self.late.take(before_us, timed=self._context.event_time)]
+        late = self.late.take(before_us, timed=self._context.event_time)
+        return [*outputs, *late, *self._intake.take()]
 
     def _output(self, found: Windowful, tick: int) -> Output | None:
         function, timed = self._aggregation.function, self._context.event_time
@@ -133,9 +142,20 @@ class WindowProcessor(Processor):
         assert batch.keys is not None
         cells = self._cells.of(batch.keys, batch.groups, panes)
         self._grow()
-        self._values.add(cells, batch, tick)
-        self._changed[cells] = self._latest = tick
+        self._add_to(cells, batch, tick)
         return cells
+
+    def _add_to(self, cells: Indices, batch: Batch, tick: int) -> Indices:
+        """Add rows to these cells; a cell of which every row has failed is dead, and is told."""
+        added = self._intake.add(self._values, cells, batch, tick)
+        empty = NO_CELLS
+        if added is not None:
+            failed, cells = np.unique(cells[~added]), cells[added]
+            empty = np.setdiff1d(failed[self._changed[failed] == 0], cells)
+            self._dead[empty] = True
+            self._dead[cells] = False
+        self._changed[cells] = self._latest = tick
+        return empty
 
     def _grow(self) -> None:
         size = len(self._cells)

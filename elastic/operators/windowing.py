@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from elastic.operators.base import Processor, ProcessorContext
 from elastic.operators.fixed_windows import FixedProcessor
+from elastic.operators.intake import Taking
 from elastic.operators.sessions import SessionProcessor
 from elastic.operators.window_results import LATE, Pairing
 from elastic.operators.windowed import Aggregation, Timing
@@ -21,6 +22,10 @@ class Windowing:
     aggregation: Aggregation
     timing: Timing
 
+    def taking_rows(self, taking: Taking) -> Windowing:
+        """The same for rows that come whole."""
+        return replace(self, aggregation=replace(self.aggregation, taking=taking))
+
     @property
     def outputs(self) -> tuple[str, ...]:
         """Its outputs beside the main one: rows that came too late."""
@@ -30,7 +35,8 @@ class Windowing:
     def functions(self) -> tuple[Any, ...]:
         """Functions that the operator calls, the user's among them."""
         function = self.aggregation.function
-        return (function.function if isinstance(function, Pairing) else function,)
+        own = function.function if isinstance(function, Pairing) else function
+        return (own, *self.aggregation.taking.functions)
 
     def make(self, context: ProcessorContext) -> Processor:
         """The processor of one instance, without any row."""

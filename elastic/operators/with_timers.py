@@ -54,7 +54,7 @@ class TimerProcessor(RowProcessor):
             if group in self._due or ctx.soon:
                 self._fire(group, out, ends, by)
         main = by.output(out, ends, timed=self._context.event_time)
-        return [*([] if main is None else [main]), *self._named.take()]
+        return [*([] if main is None else [main]), *self._named.take(timed=self._context.event_time)]
 
     def _found_due(self) -> dict[int, list[tuple[str, Any, str]]]:
         """Clock, key and name of the timers that may fire now, by key group."""
@@ -135,7 +135,7 @@ class TimerProcessor(RowProcessor):
                 if kept.aliased:
                     self._copy(out, ends)
             if self._named.pending:
-                self._named.keep(self._ctx.group or 0, key, copy=kept.aliased)
+                self._named.keep(self._ctx.group or 0, key, self._ctx.present.row_us, copy=kept.aliased)
             ends.append(len(out))
         except Exception as error:  # noqa: BLE001 (whatever a user's operator raises is the timer's)
             self._undo(before, out, ends)

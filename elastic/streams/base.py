@@ -137,7 +137,7 @@ class BaseStream:
         """What an operator emits that may divert records."""
         if node.on_error != "divert":
             return self._of(node)
-        return self._of(node, diverted(self._graph, str(node), [Path(node.name, output=ERRORS)]))
+        return self._of(node, diverted(self._graph, str(node), [self._graph.path(node, ERRORS)]))
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
@@ -160,5 +160,7 @@ class BaseStream:
         if step.on_error != "divert":
             return None
         failed = Step("failed", f"errors of {step.name}", identity(), 0)
-        plain = [Path(p.producer, p.steps, output=p.output) for p in paths]
+        plain = [replace(p, keyed=False, key=None, has_keys=False) for p in paths]
+        if step.kind == "event_time":  # of these rows it could not be read
+            plain = [replace(p, event_time=None, has_times=False) for p in plain]
         return diverted(self._graph, where, self._stepped(plain, failed))

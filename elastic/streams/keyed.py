@@ -63,21 +63,49 @@ class KeyedStream(BaseStream):
         """Number of rows per key."""
         return self._aggregate("count", None, None, emit, name)
 
-    def sum(self, value: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None) -> Stream:
+    def sum(
+        self,
+        value: Callable[[Any], Any] | None = None,
+        *,
+        emit: str = "1s",
+        on_error: OnError = "fail",
+        name: str | None = None,
+    ) -> Stream:
         """Sum per key of what ``value`` gives for each row; without it, of the rows."""
-        return self._aggregate("sum", None, value, emit, name)
+        return self._aggregate("sum", None, value, emit, name, on_error)
 
-    def min(self, value: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None) -> Stream:
+    def min(
+        self,
+        value: Callable[[Any], Any] | None = None,
+        *,
+        emit: str = "1s",
+        on_error: OnError = "fail",
+        name: str | None = None,
+    ) -> Stream:
         """Smallest per key of what ``value`` gives for each row; without it, of the rows."""
-        return self._aggregate("min", None, value, emit, name)
+        return self._aggregate("min", None, value, emit, name, on_error)
 
-    def max(self, value: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None) -> Stream:
+    def max(
+        self,
+        value: Callable[[Any], Any] | None = None,
+        *,
+        emit: str = "1s",
+        on_error: OnError = "fail",
+        name: str | None = None,
+    ) -> Stream:
         """Largest per key of what ``value`` gives for each row; without it, of the rows."""
-        return self._aggregate("max", None, value, emit, name)
+        return self._aggregate("max", None, value, emit, name, on_error)
 
-    def mean(self, value: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None) -> Stream:
+    def mean(
+        self,
+        value: Callable[[Any], Any] | None = None,
+        *,
+        emit: str = "1s",
+        on_error: OnError = "fail",
+        name: str | None = None,
+    ) -> Stream:
         """Mean per key of what ``value`` gives for each row; without it, of the rows."""
-        return self._aggregate("mean", None, value, emit, name)
+        return self._aggregate("mean", None, value, emit, name, on_error)
 
     def reduce(
         self,
@@ -85,11 +113,12 @@ class KeyedStream(BaseStream):
         value: Callable[[Any], Any] | None = None,
         *,
         emit: str = "1s",
+        on_error: OnError = "fail",
         name: str | None = None,
     ) -> Stream:
         """Per key ``function(so far, next)`` over what ``value`` gives for each row; without it, over the rows."""
         check_function("reduce", function, called="two values", arguments=2)
-        return self._aggregate("reduce", function, value, emit, name)
+        return self._aggregate("reduce", function, value, emit, name, on_error)
 
     def aggregate(
         self,
@@ -99,14 +128,16 @@ class KeyedStream(BaseStream):
         merge: Callable[[Any, Any], Any] | None = None,
         result: Callable[[Any], Any] | None = None,
         emit: str = "1s",
+        on_error: OnError = "fail",
         name: str | None = None,
     ) -> Stream:
         """Per key ``add(accumulator, row)`` over its rows, from ``init()`` on; emitted is ``result(accumulator)``.
 
         With ``merge(accumulator, accumulator)``, rows are added up before they cross to another worker. So give it only
         if the accumulator is the same in whatever order and groups rows are added: not for sums of floats, say.
+        With ``on_error`` other than ``fail`` they cross as they are, so that one on which a function fails can be told.
         """
-        return self._aggregate("aggregate", nodes.folding(init, add, merge, result), None, emit, name)
+        return self._aggregate("aggregate", nodes.folding(init, add, merge, result), None, emit, name, on_error)
 
     def window(
         self,
@@ -227,8 +258,10 @@ class KeyedStream(BaseStream):
         value: Callable[[Any], Any] | None,
         emit: str,
         name: str | None,
+        on_error: OnError = "fail",
     ) -> Stream:
-        return self._of(nodes.aggregated(self._graph, self._read_for(verb), verb, function, value, emit, name))
+        paths = self._read_for(verb)
+        return self._applied(nodes.aggregated(self._graph, paths, verb, function, value, emit, name, on_error))
 
     if not TYPE_CHECKING:
 

@@ -11,7 +11,7 @@ from elastic.graph import Graph, Path
 from elastic.nodes import Windowed, check_window_function, folding
 from elastic.operators.aggregates import Kind
 from elastic.operators.window_results import How, WindowFunction
-from elastic.plan import Folding
+from elastic.plan import Folding, OnError
 from elastic.streams.base import BaseStream
 
 if TYPE_CHECKING:
@@ -34,27 +34,36 @@ class WindowedStream(BaseStream):
         """Number of rows per key and window."""
         return self._made("count", None, None, name)
 
-    def sum(self, value: Callable[[Any], Any] | None = None, *, name: str | None = None) -> Stream:
+    def sum(
+        self, value: Callable[[Any], Any] | None = None, *, on_error: OnError = "fail", name: str | None = None
+    ) -> Stream:
         """Sum per key and window of what ``value`` gives for each row; without it, of the rows."""
-        return self._made("sum", None, value, name)
+        return self._made("sum", None, value, name, on_error=on_error)
 
-    def mean(self, value: Callable[[Any], Any] | None = None, *, name: str | None = None) -> Stream:
+    def mean(
+        self, value: Callable[[Any], Any] | None = None, *, on_error: OnError = "fail", name: str | None = None
+    ) -> Stream:
         """Mean per key and window of what ``value`` gives for each row; without it, of the rows."""
-        return self._made("mean", None, value, name)
+        return self._made("mean", None, value, name, on_error=on_error)
 
-    def min(self, value: Callable[[Any], Any] | None = None, *, name: str | None = None) -> Stream:
+    def min(
+        self, value: Callable[[Any], Any] | None = None, *, on_error: OnError = "fail", name: str | None = None
+    ) -> Stream:
         """Smallest per key and window of what ``value`` gives for each row; without it, of the rows."""
-        return self._made("min", None, value, name)
+        return self._made("min", None, value, name, on_error=on_error)
 
-    def max(self, value: Callable[[Any], Any] | None = None, *, name: str | None = None) -> Stream:
+    def max(
+        self, value: Callable[[Any], Any] | None = None, *, on_error: OnError = "fail", name: str | None = None
+    ) -> Stream:
         """Largest per key and window of what ``value`` gives for each row; without it, of the rows."""
-        return self._made("max", None, value, name)
+        return self._made("max", None, value, name, on_error=on_error)
 
     def reduce(
         self,
         function: Callable[[Any, Any], Any],
         value: Callable[[Any], Any] | None = None,
         *,
+        on_error: OnError = "fail",
         name: str | None = None,
     ) -> Stream:
         """Per key and window ``function(so far, next)`` over what ``value`` gives for each row; without it, the rows.
@@ -62,7 +71,7 @@ class WindowedStream(BaseStream):
         In sliding and session windows it is also given what it has made of two parts of a window.
         """
         check_function("reduce", function, called="two values", arguments=2)
-        return self._made("reduce", function, value, name)
+        return self._made("reduce", function, value, name, on_error=on_error)
 
     def aggregate(
         self,
@@ -71,13 +80,14 @@ class WindowedStream(BaseStream):
         *,
         merge: Callable[[Any, Any], Any] | None = None,
         result: Callable[[Any], Any] | None = None,
+        on_error: OnError = "fail",
         name: str | None = None,
     ) -> Stream:
         """Per key and window ``add(accumulator, row)``, from ``init()`` on; emitted is ``result(accumulator)``.
 
         Sliding and session windows need ``merge(accumulator, accumulator)``, which is given parts in order of time.
         """
-        return self._made("aggregate", folding(init, add, merge, result), None, name)
+        return self._made("aggregate", folding(init, add, merge, result), None, name, on_error=on_error)
 
     def apply(self, function: WindowFunction, *, name: str | None = None) -> Stream:
         """The rows that ``function(key, values, window)`` returns or yields for each key and window.
@@ -115,9 +125,11 @@ class WindowedStream(BaseStream):
         name: str | None,
         *,
         default: str | None = None,
+        on_error: OnError = "fail",
     ) -> Stream:
         self._read()
-        return self._of(self._windowed.node(kind, function, value, name, default=default or kind))
+        node = self._windowed.node(kind, function, value, name, default=default or kind, on_error=on_error)
+        return self._applied(node)
 
     if not TYPE_CHECKING:
 

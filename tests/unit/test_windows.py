@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from elastic import Query, sinks, sources, windows
+from elastic import Operator, Query, sinks, sources, windows
 from elastic.batch import sorted_batch
 from elastic.errors import QueryError, UserCodeError
 from elastic.functions import field
@@ -105,6 +105,89 @@ def test_a_late_row_is_on_an_output_of_its_own_with_its_time_and_how_late_it_is(
     (row,) = results(lambda s: keyed(s).window(windows.tumbling("10s")).count().output("late"), LATE, workers=1)
 
     assert row == {"key": "ann", "value": {"user": "ann", "at": 3}, "time": 3.0, "late_by": 92.0}
+
+
+def test_a_late_row_is_given_as_it_was_and_not_as_it_would_have_been_added_up() -> None:
+    rows = [{**row, "ms": 7} for row in LATE]
+
+    (row,) = results(lambda s: keyed(s).window(windows.tumbling("10s")).sum(field("ms")).output("late"), rows, 1)
+
+    assert row["value"] == {"user": "ann", "at": 3, "ms": 7}
+
+
+MIXED = [
+    {"user": user, "at": at, "ms": ms}
+    for user, at, ms in [
+        ("ann", 1, 5), ("ann", 2, "slow"), ("ann", 3, 6), ("bob", 4, None), ("ann", 31, 1), ("bob", 32, 2),
+        ("cid", 33, "no"), ("ann", 65, 1), ("cid", 66, 3),
+    ]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", [windows.tumbling("30s"), windows.session("20s"), windows.sliding("30s", every="30s")])
+@pytest.mark.parametrize("by_function", [False, True])
+def test_rows_that_cannot_be_added_up_are_diverted_from_windows_with_their_times(
+    spec: Any, *, by_function: bool
+) -> None:
+    def number(row: Any) -> int:
+        return row["ms"] + 0 if by_function else row["ms"]  # type: ignore[no-any-return]
+
+    def good(stream: Stream) -> Stream:
+        sums = keyed(stream).window(spec).sum(number, on_error="divert")
+        sums.output("errors").sink(sinks.discard(), name="bad")
+        return sums
+
+    def bad(stream: Stream) -> Stream:
+        sums = keyed(stream).window(spec).sum(number, on_error="divert")
+        sums.sink(sinks.discard(), name="good")
+        told = sums.output("errors").map(lambda row: (row["key"], row["record"]["at"], row["operator"]))
+        return (
+            told.key_by(field(0))
+            .window(windows.tumbling("30s"))
+            .apply(lambda key, rows, window: [(key, window.start, row) for row in rows])
+        )
+
+    sums = sorted((row["key"], row["start"] // 30, row["value"]) for row in results(good, MIXED))
+    assert sums == [
+        ("ann", 0, 11), ("ann", 1, 1), ("ann", 2, 1), ("bob", 1, 2), ("cid", 2, 3),
+    ]  # fmt: skip
+    assert sorted(results(bad, MIXED)) == [
+        ("ann", 0.0, ("ann", 2, "sum")), ("bob", 0.0, ("bob", 4, "sum")), ("cid", 30.0, ("cid", 33, "sum")),
+    ]  # fmt: skip
+
+
+def test_a_row_that_fails_in_a_step_keeps_its_event_time() -> None:
+    def wrong_per_window(stream: Stream) -> Stream:
+        mapped = timed(stream).map(lambda row: row["ms"] + 0, on_error="divert")
+        mapped.sink(sinks.discard(), name="good")
+        return mapped.output("errors").key_by(lambda row: "all").window(windows.tumbling("30s")).count()
+
+    found = [(row["start"], row["value"]) for row in results(wrong_per_window, MIXED)]
+
+    assert found == [(0.0, 2), (30.0, 1)]
+
+
+class Sorted(Operator):
+    """Emits rows without a number on an output of their own."""
+
+    outputs = ("odd",)
+
+    def process(self, key: Any, value: Any, state: Any, ctx: Any) -> list[Any]:
+        if isinstance(value["ms"], int):
+            return [(key, value["ms"])]
+        ctx.emit("odd", (key, value["at"]))
+        return []
+
+
+def test_rows_on_a_named_output_have_the_event_time_of_the_row_that_emitted_them() -> None:
+    def odd(stream: Stream) -> Stream:
+        applied = keyed(stream).apply(Sorted())
+        applied.sink(sinks.discard(), name="good")
+        return applied.output("odd").key_by(field(0)).window(windows.tumbling("30s")).count()
+
+    found = sorted((row["key"], row["start"], row["value"]) for row in results(odd, MIXED))
+
+    assert found == [("ann", 0.0, 1), ("bob", 0.0, 1), ("cid", 30.0, 1)]
 
 
 @pytest.mark.parametrize("names", [{"main"}, {"main", "late"}])
