@@ -28,6 +28,7 @@ from elastic.wire.control import (
     COORDINATOR,
     DrainWorker,
     EndRequest,
+    JoinJob,
     KillWorker,
     Note,
     ScaleJob,
@@ -129,7 +130,7 @@ class JobControl:
         self._hub.connect(COORDINATOR, coordinator)
         announce(self._directory, coordinator)
         for _ in range(0 if began else self._workers + self._spares):  # else the coordinator asks for them
-            self._spawn_worker()
+            self._spawn_worker(self._next_number())
         for sink, context in self._sinks():
             sink.prepare(context)
             self._prepared.append((sink, context))
@@ -150,9 +151,12 @@ class JobControl:
         shipped: bytes = cloudpickle.dumps(self._plan)
         return shipped
 
-    def _spawn_worker(self) -> None:
-        assert self._processes is not None
+    def _next_number(self) -> int:
         number, self._next_worker = self._next_worker, self._next_worker + 1
+        return number
+
+    def _spawn_worker(self, number: int) -> None:
+        assert self._processes is not None
         name = f"worker-{number}"
         self._names[name] = number
         directory = self._processes.directory
@@ -200,7 +204,7 @@ class JobControl:
                 if message.outcome is not None:
                     self._outcome = pickle.loads(message.outcome)  # noqa: S301 (as above)
             case SpawnRequest():
-                self._spawn_worker()
+                self._spawn_worker(self._next_number() if message.worker is None else message.worker)
             case EndRequest():
                 self.kill(message.worker, note=False)
 
@@ -285,6 +289,11 @@ class JobControl:
         """The worker has been asked to leave; a warning follows if it cannot."""
         assert self._hub is not None
         self._hub.send(COORDINATOR, DrainWorker(worker))
+
+    def join(self) -> None:
+        """A worker is being added, beyond those that the job keeps; it is started once it has its number."""
+        assert self._hub is not None
+        self._hub.send(COORDINATOR, JoinJob())
 
     # -- ending --------------------------------------------------------------------------------------------------------
 

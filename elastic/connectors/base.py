@@ -250,6 +250,8 @@ class Sink(ABC):
     A worker that holds one and is taken for hung is ended before the target is opened elsewhere, instead of being left
     to find out that it was replaced.
     """
+    checks: bool = False
+    """Whether ``check`` can be asked which rows the target can hold."""
 
     def prepare(self, context: SinkContext) -> None:
         """Check and create the target before the job starts; runs once, in the command.
@@ -266,6 +268,16 @@ class Sink(ABC):
 
         Raises:
             FencedError: The target has a higher generation already.
+        """
+
+    def check(self, column: Column) -> None:
+        """Return if the target can hold each of these rows, whatever is there already; without any I/O.
+
+        Asked before rows are sent to the sink, where one that it cannot hold may be left out: row by row if a column
+        is refused. What it lets pass and a writer refuses ends the job.
+
+        Raises:
+            SinkError: It cannot hold one, and why.
         """
 
     def finish(self, context: SinkContext) -> None:

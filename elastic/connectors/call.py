@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -45,13 +46,24 @@ class CallSink(Sink):
 
     Attributes:
         period_ms: Rows of so long are handed over at once; 0 for those of each tick.
+        accepts: Raises on a row that the function could not take.
     """
 
     function: Callable[[Delivery], Any]
     period_ms: int = 0
     parallel: bool = True
+    accepts: Callable[[Any], Any] | None = None
     name = "call"
     locks = True  # whoever is in the middle of a call has ended before another one calls in his place
+
+    @property
+    def checks(self) -> bool:  # type: ignore[override]
+        """Where it was said what the function accepts."""
+        return self.accepts is not None
+
+    def check(self, column: Column) -> None:
+        if self.accepts is not None:
+            deque(map(self.accepts, rows(column)), maxlen=0)
 
     def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
         return CallWriter(self, context, interval, generation)

@@ -38,6 +38,9 @@ class CsvSink(PartsSink):
         with part.open(encoding="utf-8", newline="") as file:
             return self._counted(csv.reader(file, delimiter=self.delimiter))
 
+    def check(self, column: Column) -> None:
+        self.text(column, self.columns)
+
     def rows_in(self, columns: Sequence[Column]) -> Counter[Any]:
         if not columns:
             return Counter()

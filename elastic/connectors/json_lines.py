@@ -28,6 +28,9 @@ class JsonLinesSink(PartsSink):
     def begin(self, file: BinaryIO) -> Part:
         return JsonLinesPart(self, file)
 
+    def check(self, column: Column) -> None:
+        self.lines(column)
+
     def rows_of(self, part: Path) -> Counter[Any]:
         return Counter(part.read_bytes().decode().split("\n")[:-1])
 

@@ -39,6 +39,9 @@ class ParquetSink(PartsSink):
     def rows_of(self, part: Path) -> Counter[Any]:
         return _counted(pq.read_table(part))
 
+    def check(self, column: Column) -> None:
+        self.table(column, self.columns)
+
     def rows_in(self, columns: Sequence[Column]) -> Counter[Any]:
         count = Counter[Any]()
         for run in _alike(columns):

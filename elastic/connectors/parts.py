@@ -61,6 +61,7 @@ class PartsSink(Sink):
     directory: Path
     columns: tuple[str, ...] | None = None
     period_ms: int = 1000
+    checks = True
     suffix: ClassVar[str]
 
     @abstractmethod

@@ -157,7 +157,13 @@ def parquet(
     return ParquetSink(_absolute(directory), names, _period_ms("parquet", commit), given, compression)
 
 
-def call(function: Callable[[Delivery], Any], *, every: str | None = None, parallel: bool = True) -> CallSink:
+def call(
+    function: Callable[[Delivery], Any],
+    *,
+    every: str | None = None,
+    parallel: bool = True,
+    accepts: Callable[[Any], Any] | None = None,
+) -> CallSink:
     """A sink that hands rows to a function: **at least once**, since nobody can know of a call that was cut short.
 
     The function gets a ``Delivery``: its rows, their tick, and a token. After a failure it may be called again with the
@@ -169,13 +175,17 @@ def call(function: Callable[[Delivery], Any], *, every: str | None = None, paral
         function: Takes a ``Delivery``. It runs on the workers, in a thread of its own.
         every: Such as ``"1s"``: one call for the rows of so long; None makes one for each tick that has rows.
         parallel: Several instances call at once, each for its own key groups; False has only one.
+        accepts: Takes a row, and raises if the function could not take it: what becomes of the row then is said by
+            ``on_error`` of ``Stream.sink``. It runs before, maybe in another process, and must look at the row alone.
 
     Raises:
         QueryError: An argument is none of the above.
         UnitError: ``every`` is no duration.
     """
     check_function("sinks.call", function, one_row=True)
-    return CallSink(function, 0 if every is None else _period_ms("call", every, "every"), parallel)
+    if accepts is not None:
+        check_function("sinks.call: accepts", accepts)
+    return CallSink(function, 0 if every is None else _period_ms("call", every, "every"), parallel, accepts)
 
 
 def stdout() -> StdoutSink:

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from elastic.batch import INT64, Batch
+from elastic.batch import INT64, Batch, Column
 from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.connectors.claims import Claim, advanced, committed, opened, progress_ticks
 from elastic.connectors.shapes import Fields, fields, shortened
@@ -36,7 +36,13 @@ class SqliteSink(Sink):
     columns: tuple[str, ...] | None = None
     name = "sqlite"
     parallel = False  # a SQLite file has one writer at a time
+    checks = True
     locks = True
+
+    def check(self, column: Column) -> None:
+        part = fields(column, self.columns)
+        self.refuse_types(part)
+        self.refuse_values(part)
 
     def prepare(self, context: SinkContext) -> None:
         with closing(self.table.connect()) as db, self.table.transaction(db):
@@ -94,6 +100,43 @@ class SqliteSink(Sink):
         duplicated = sum(wanted[key] != row if key in wanted else contents.complete for key, row in found.items())
         return lost, duplicated
 
+    def refuse_types(self, part: Fields) -> None:
+        """Return if SQLite has a type for every value.
+
+        Raises:
+            SinkError: It has none for one.
+        """
+        for name, column in zip(part.names, part.columns, strict=True):
+            if any(not issubclass(t, _PLAIN) for t in set(map(type, column))):
+                at = next(i for i, value in enumerate(column) if not isinstance(value, _PLAIN))
+                raise self._unfit(part, at, name, f"a {type(column[at]).__name__}", "with .map(...)")
+
+    def refuse_values(self, part: Fields) -> None:
+        """Return if SQLite can hold every value; constraints of the user's are not looked at.
+
+        Raises:
+            SinkError: It cannot hold one.
+        """
+        key = self.table.key(part.names)
+        for name, column in zip(part.names, part.columns, strict=True):
+            for at, value in enumerate(column):
+                if isinstance(value, int) and value not in INT64:
+                    raise self._unfit(part, at, name, "an integer of more than 64 bits", "with .map(...)")
+                if isinstance(value, str) and not _is_text(value):
+                    raise self._unfit(part, at, name, "text that is not Unicode (a lone surrogate)", "with .map(...)")
+                if name == key and _stored(value) is None:
+                    raise self._unfit(
+                        part, at, name, f"{value}, which cannot be a key", "or leave it out, .filter(...)"
+                    )
+
+    def _unfit(self, part: Fields, at: int, name: str, held: str, advice: str) -> SinkError:
+        row = tuple(column[at] for column in part.columns)
+        return SinkError(
+            f"the row {shortened(row)} cannot be stored in table {self.table.name!r} of {self.table.path}: "
+            f"column {name!r} holds {held}; SQLite holds None, bool, int (64 bits), float, str and bytes: "
+            f"turn it into one of these {advice}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Upserted:
@@ -113,7 +156,7 @@ class SqliteWriter(Writer):
     """An open table. Transactions are short: rows are converted before one begins."""
 
     def __init__(self, sink: SqliteSink, context: SinkContext, interval: KeyInterval, generation: int) -> None:
-        self._table, self._names = sink.table, sink.columns
+        self._sink, self._table, self._names = sink, sink.table, sink.columns
         self._interval, self._generation = interval, generation
         self._identity = (context.run_id, context.operator)
         self._insert: str | None = None
@@ -153,7 +196,7 @@ class SqliteWriter(Writer):
             assert batch.values is not None, "a sink's input carries its rows"
             parts.append(fields(batch.values, names))
             names = parts[-1].names
-            self._refuse_types(parts[-1])
+            self._sink.refuse_types(parts[-1])
         return parts
 
     def _write(self, parts: Sequence[Fields]) -> None:
@@ -169,37 +212,9 @@ class SqliteWriter(Writer):
             self._db.executemany(self._insert, rows)
         except (OverflowError, UnicodeEncodeError, sqlite3.IntegrityError):
             for part in parts:
-                self._refuse_values(part)
+                self._sink.refuse_values(part)
             raise
         self._names = names
-
-    def _refuse_types(self, part: Fields) -> None:
-        for name, column in zip(part.names, part.columns, strict=True):
-            if any(not issubclass(t, _PLAIN) for t in set(map(type, column))):
-                at = next(i for i, value in enumerate(column) if not isinstance(value, _PLAIN))
-                raise self._unfit(part, at, name, f"a {type(column[at]).__name__}", "with .map(...)")
-
-    def _refuse_values(self, part: Fields) -> None:
-        """Find the value that SQLite has refused; does nothing if it was a constraint of the user's."""
-        key = self._table.key(part.names)
-        for name, column in zip(part.names, part.columns, strict=True):
-            for at, value in enumerate(column):
-                if isinstance(value, int) and value not in INT64:
-                    raise self._unfit(part, at, name, "an integer of more than 64 bits", "with .map(...)")
-                if isinstance(value, str) and not _is_text(value):
-                    raise self._unfit(part, at, name, "text that is not Unicode (a lone surrogate)", "with .map(...)")
-                if name == key and _stored(value) is None:
-                    raise self._unfit(
-                        part, at, name, f"{value}, which cannot be a key", "or leave it out, .filter(...)"
-                    )
-
-    def _unfit(self, part: Fields, at: int, name: str, held: str, advice: str) -> SinkError:
-        row = tuple(column[at] for column in part.columns)
-        return SinkError(
-            f"the row {shortened(row)} cannot be stored in table {self._table.name!r} of {self._table.path}: "
-            f"column {name!r} holds {held}; SQLite holds None, bool, int (64 bits), float, str and bytes: "
-            f"turn it into one of these {advice}"
-        )
 
     def _claims(self) -> list[Claim]:
         select = "SELECT low, high, generation, tick FROM _elastic_commits WHERE run_id = ? AND operator = ?"

@@ -4,6 +4,7 @@ from elastic.nodes.aggregates import aggregated, folding
 from elastic.nodes.applied import applied, joined
 from elastic.nodes.event_time import timed
 from elastic.nodes.selection import distinct, top
+from elastic.nodes.sinks import checked_by
 from elastic.nodes.spread import rebalanced
 from elastic.nodes.windows import Windowed, check_window_function
 
@@ -12,6 +13,7 @@ __all__ = [
     "aggregated",
     "applied",
     "check_window_function",
+    "checked_by",
     "distinct",
     "folding",
     "joined",

@@ -48,6 +48,12 @@ class JobControl(Protocol):
     def scale(self, operator: str, instances: int) -> None:
         """The operator has been asked onto so many instances; a warning follows if that cannot be."""
 
+    def drain(self, worker: int) -> None:
+        """The worker has been asked to leave; a warning follows if it cannot."""
+
+    def join(self) -> None:
+        """A worker is being added, beyond those that the job keeps."""
+
     def stop(self) -> None:
         """Sources have been told to end; what is complete is committed, within a second."""
 

@@ -31,27 +31,30 @@ class FaultPlan:
         """All faults that are due have been done to the job, in the scenario's order."""
         for fault in [f for f in self._pending if _is_due(f, progress)]:
             if fault.scale is not None:
-                self._pending.remove(fault)
                 job.scale(fault.scale.operator, fault.scale.to)
-                continue
-            if fault.target.coordinator:
-                self._pending.remove(fault)
+            elif fault.target is None:
+                job.join()
+            elif fault.target.coordinator:
                 job.kill_coordinator()
-                continue
-            worker = self._worker(fault, job)
-            if worker is None:
+            elif (worker := self._worker(fault, fault.target, job)) is not None:
+                self._hit(fault, fault.target, worker, job)
+            else:
                 continue
             self._pending.remove(fault)
-            if fault.action == "kill":
+
+    def _hit(self, fault: Fault, target: Target, worker: int, job: JobControl) -> None:
+        match fault.action:
+            case "kill":
                 job.kill(worker)
-            elif fault.action == "pause":
-                self._paused[fault.target] = worker
+            case "pause":
+                self._paused[target] = worker
                 job.pause(worker)
-            else:
+            case "drain":
+                job.drain(worker)
+            case _:
                 job.resume(worker)
 
-    def _worker(self, fault: Fault, job: JobControl) -> int | None:
-        target = fault.target
+    def _worker(self, fault: Fault, target: Target, job: JobControl) -> int | None:
         if target.owner_of is None:
             return target.worker
         if fault.action == "resume":  # the instance has moved on to a worker that was never paused
@@ -75,10 +78,10 @@ def check_faults(faults: Sequence[Fault], plan: Plan) -> None:
                 raise FieldError((*at, "operator"), problem)
             most[operator.name] = max(most[operator.name], fault.scale.to)
     for i, fault in enumerate(faults):
-        if fault.scale is not None or fault.target.owner_of is None:
+        target = fault.target
+        if target is None or target.owner_of is None:
             continue
-        at, target = ("faults", i, fault.action), fault.target
-        assert target.owner_of is not None
+        at = ("faults", i, fault.action)
         operator = _operator(plan, target.owner_of, (*at, "owner_of"))
         if target.instance >= most[operator.name]:
             raise FieldError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
@@ -263,6 +263,10 @@ class Scale(Section):
     to: Annotated[int, Field(ge=1, le=65_535, description="Instances from then on; more need a spare each.")]
 
 
+Action: TypeAlias = Literal["kill", "pause", "resume", "scale", "drain", "join"]
+_ACTIONS: tuple[Action, ...] = get_args(Action)
+
+
 class Fault(Section):
     """One thing that is done to the job on purpose: when, and what."""
 
@@ -274,36 +278,41 @@ class Fault(Section):
         Target | None, Field(description="SIGCONT; with owner_of, the worker that the pause of the same target hit.")
     ] = None
     scale: Annotated[Scale | None, Field(description="Have an operator run on more or fewer instances.")] = None
+    drain: Annotated[Target | None, Field(description="Take the worker out of the job; what it has moves first.")] = (
+        None
+    )
+    join: Annotated[Literal[True] | None, Field(description="true: add a worker, a spare at first.")] = None
 
     @model_validator(mode="after")
     def _one_when_and_what(self) -> Self:
         if (self.at is None) == (self.after is None):
             raise ValueError("needs one time; write at: 3s, or after: 200k records")
-        if sum(t is not None for t in (self.kill, self.pause, self.resume, self.scale)) != 1:
+        if sum(getattr(self, action) is not None for action in _ACTIONS) != 1:
             raise ValueError(
-                "needs one thing to do; write kill, pause, resume or scale, such as kill: {owner_of: count}"
+                f"needs one thing to do; write {', '.join(_ACTIONS[:-1])} or {_ACTIONS[-1]}, such as kill: "
+                "{owner_of: count}"
             )
-        hit = self.pause or self.resume
+        hit = self.pause or self.resume or self.drain
         if hit is not None and hit.coordinator:
             raise ValueError("the coordinator can only be killed; write kill: {coordinator: true}")
         return self
 
     @property
-    def action(self) -> Literal["kill", "pause", "resume", "scale"]:
+    def action(self) -> Action:
         """What is done."""
-        return "scale" if self.scale else "kill" if self.kill else "pause" if self.pause else "resume"
+        return next(action for action in _ACTIONS if getattr(self, action) is not None)
 
     @property
-    def target(self) -> Target:
-        """To whom; a ``scale`` has no target."""
-        found = self.kill or self.pause or self.resume
-        assert found is not None
-        return found
+    def target(self) -> Target | None:
+        """To whom; ``scale`` and ``join`` have no target."""
+        return self.kill or self.pause or self.resume or self.drain
 
     def __str__(self) -> str:
         when = f"at {self.at:g} s" if self.at is not None else f"after {self.after} records"
         if self.scale is not None:
             return f"scale {self.scale.operator} to {self.scale.to} {when}"
+        if self.join:
+            return f"join {when}"
         return f"{self.action} {self.target} {when}"
 
 

@@ -20,6 +20,7 @@ from elastic.wire.control import (
     JoinJob,
     KillWorker,
     ScaleJob,
+    SpawnRequest,
     WorkerState,
 )
 from elastic.wire.sockets import Hub
@@ -70,6 +71,8 @@ class Clients:
                 self._answer(question.reply, self._kill(question.worker, now_s))
             case JoinJob():
                 self._last_extra = max(self._last_extra, *self._greeted) + 1
+                if not question.reply:
+                    self._hub.send(COMMAND, SpawnRequest("a worker joins", self._last_extra))
                 self._answer(question.reply, Answer(worker=self._last_extra))
 
     def _do(self, reply: str, problem: str | None, event: Event) -> None:

@@ -16,6 +16,7 @@ from elastic.operators.timestamps import Unit
 from elastic.plan import Combine, OnError, Step, StepKind
 from elastic.streams.base import BaseStream
 from elastic.streams.broadcast import BroadcastStream
+from elastic.streams.sunk import Sunk
 
 if TYPE_CHECKING:
     from elastic.streams.keyed import KeyedStream
@@ -158,19 +159,34 @@ class Stream(BaseStream):
         keyed = [replace(p, keyed=True, key=None, key_name=name, has_keys=True) for p in paths]
         return self.with_keys(self._graph, keyed, where, self._outputs_of(step, paths, where))
 
-    def sink(self, sink: Sink, *, name: str | None = None) -> None:
+    def sink(self, sink: Sink, *, on_error: OnError = "fail", name: str | None = None) -> Sunk:
         """Every row goes to the sink; those that one key emitted, in order.
 
+        Rows that the sink cannot hold end the job, or are left out; with ``on_error="divert"`` they are on the output
+        ``errors`` of what is returned.
+
         Raises:
-            QueryError: Not a sink, or the name is taken.
+            QueryError: Not a sink, or the name is taken; or it cannot tell which rows it can hold.
         """
         if not isinstance(sink, Sink):
             raise QueryError(
                 f"{caller()}: sink() takes one of elastic.sinks, such as sinks.stdout(), not {shortened(sink)}"
             )
         check_shippable(f"sink {sink.name!r}", sink)
+        check_on_error("sink", on_error)
+        if on_error != "fail" and not sink.checks:
+            raise QueryError(
+                f"{caller()}: sink(on_error={on_error!r}): the sink {sink.name!r} does not say which rows it can hold; "
+                "leave on_error out, and do what may fail in a step before"
+            )
         node = self._graph.add("sink", sink, verb="sink", name=name, default=sink.name)
-        self._graph.connect(node, self._read())
+        if on_error == "fail":
+            self._graph.connect(node, self._read())
+            return Sunk(self._graph, str(node))
+        step = Step("map", node.name, nodes.checked_by(sink), 0, on_error)
+        paths = self._stepped(self._read(), step)
+        self._graph.connect(node, paths)
+        return Sunk(self._graph, str(node), self._outputs_of(step, paths, str(node)))
 
     def _step(self, kind: StepKind, function: Callable[[Any], Any], on_error: OnError) -> Stream:
         step = self._checked(kind, kind, function, on_error)

@@ -141,9 +141,10 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class SpawnRequest:
-    """The coordinator wants one more worker."""
+    """The coordinator wants one more worker: the next one, or one of this number."""
 
     cause: str
+    worker: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +191,9 @@ class Die:
 
 @dataclass(frozen=True, slots=True)
 class JoinJob:
-    """Somebody is about to start one more worker, and wants a number for it."""
+    """Somebody is about to start one more worker, and wants a number for it; without ``reply``, the command is to."""
 
-    reply: str
+    reply: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,12 @@ class FakeJob:
     def scale(self, operator: str, instances: int) -> None:
         self.actions.append(f"scale {operator} {instances}")
 
+    def drain(self, worker: int) -> None:
+        self.actions.append(f"drain {worker}")
+
+    def join(self) -> None:
+        self.actions.append("join")
+
     def stop(self) -> None:
         self.actions.append("stop")
 

@@ -52,6 +52,38 @@ def test_the_coordinator_can_be_killed() -> None:
     assert not faults.unfired
 
 
+def test_workers_join_and_are_drained_by_number_or_by_what_they_hold() -> None:
+    planned = [
+        fault(at="1s", join=True),
+        fault(at="1s", drain={"owner_of": "count"}),
+        fault(at="2s", drain={"worker": 1}),
+    ]
+    faults, target = FaultPlan(planned), job(count=3)
+
+    for at_s in (1.0, 2.0):
+        faults.fire(Progress(at_s=at_s), target)
+
+    assert target.actions == ["join", "drain 3", "drain 1"]
+    assert [str(each) for each in planned] == [
+        "join at 1 s",
+        "drain the owner of count#0 at 1 s",
+        "drain worker 1 at 2 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"join": False}, "Input should be True"),
+        ({"drain": {"coordinator": True}}, "the coordinator can only be killed"),
+        ({"join": True, "kill": {"worker": 1}}, "write kill, pause, resume, scale, drain or join"),
+    ],
+)
+def test_a_fault_does_one_thing_that_can_be_done(fields: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        fault(at="1s", **fields)
+
+
 def test_the_owner_is_looked_up_when_the_fault_fires() -> None:
     faults, target = FaultPlan([fault(at="1s", kill={"owner_of": "count"})]), job(count=3)
 
