@@ -93,9 +93,10 @@ class AggregateProcessor(Processor):
 
     Ticks of emission are the multiples of ``emit_ticks`` and the final one. What is pending follows from the tick of
     each key's last change: it is emitted at τ if that is after the last multiple before τ. So nothing else is restored.
+    Rows go through the intake on their way to the accumulator, if there is one.
     """
 
-    def __init__(self, accumulator: Accumulator, emit_ticks: int, intake: Intake) -> None:
+    def __init__(self, accumulator: Accumulator, emit_ticks: int, intake: Intake | None = None) -> None:
         self._emit_ticks = emit_ticks
         self._values, self._intake = accumulator, intake
         self._slots = KeySlots()
@@ -112,7 +113,7 @@ class AggregateProcessor(Processor):
         """Aggregate the rows; emit what is pending if it is the tick for it."""
         for batch in joined([batch for _, batch in tick.slices]):
             self._add(batch, tick.tick)
-        every, diverted = self._emit_ticks, [*self._intake.take()]
+        every, diverted = self._emit_ticks, [] if self._intake is None else [*self._intake.take()]
         if not tick.final and (every == 0 or tick.tick % every):
             return diverted
         return [*self.changed((tick.tick - 1) // every * every if every else -1), *diverted]
@@ -150,7 +151,11 @@ class AggregateProcessor(Processor):
     def _add(self, batch: Batch, tick: int) -> None:
         assert batch.keys is not None
         slots = self._slots_of(batch.keys, batch.groups)
-        added = self._intake.add(self._values, slots, batch, tick)
+        added = None
+        if self._intake is None:
+            self._values.add(slots, batch, tick)
+        else:
+            added = self._intake.add(self._values, slots, batch, tick)
         self._changed[slots if added is None else slots[added]] = tick
         self._latest = tick
 
