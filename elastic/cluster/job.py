@@ -41,7 +41,7 @@ from elastic.wire.control import (
     codec,
 )
 from elastic.wire.sockets import Hub, ipc_address
-from elastic.worker.shell import CHECKPOINTS
+from elastic.worker.checkpoint_files import CHECKPOINTS
 
 PRELOAD = (
     "elastic.worker.shell",

@@ -17,8 +17,7 @@ from elastic.state.checkpoint import Checkpoint
 from elastic.state.folding import folded
 from elastic.state.processing import StateTable, cut_table, dict_keys
 from elastic.units import format_count, format_size
-from elastic.worker.checkpoint_files import CheckpointFiles
-from elastic.worker.shell import CHECKPOINTS
+from elastic.worker.checkpoint_files import CHECKPOINTS, CheckpointFiles
 
 ATTEMPTS = 5
 """A running job may fold the files of a checkpoint while they are being read; then they are read again."""

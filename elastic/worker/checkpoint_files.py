@@ -28,6 +28,9 @@ from elastic.state.checkpoint import BufferCheckpoint, Checkpoint
 from elastic.state.folding import Layers
 from elastic.wire.codec import Codec, Frame
 
+CHECKPOINTS = "checkpoints"
+"""The folder of the job directory where they lie."""
+
 FORMAT = b"elastic checkpoint 1\n"
 _LENGTH = struct.Struct("<Q")
 _FENCE = "fence-"
