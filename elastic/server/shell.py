@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,10 +30,11 @@ from elastic.errors import UserError
 from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
 from elastic.protocol import CaughtUp, Rejoin, Send, Started, Stuck
-from elastic.report import JobOutcome, Progress
+from elastic.server.attendance import EXIT_NEWS_S, Attendance
+from elastic.server.bulletin import Bulletin, refuse
 from elastic.server.clients import Clients
 from elastic.server.figures import Figures
-from elastic.server.journal import CLOCK, ENDED, FACTS, FIGURES, JOURNAL, JournalError, JournalFile
+from elastic.server.journal import CLOCK, ENDED, FACTS, JOURNAL, JournalError, JournalFile
 from elastic.server.latency import LatencyTracker
 from elastic.server.loads import Loads
 from elastic.server.machine import MakeMachine
@@ -44,7 +43,6 @@ from elastic.wire.clock import JobClock
 from elastic.wire.control import (
     COMMAND,
     FIRST_EXTRA,
-    Begin,
     Crashed,
     DrainWorker,
     EndRequest,
@@ -55,33 +53,23 @@ from elastic.wire.control import (
     Note,
     Ready,
     Refused,
-    ReportNow,
     ScaleJob,
     Setup,
     Shutdown,
     SpawnRequest,
-    StatusReport,
     StopJob,
     WorkerExited,
     WorkerReport,
     codec,
 )
-from elastic.wire.liveness import LivenessMonitor
 from elastic.wire.sockets import Hub
 from elastic.worker.stacks import held_by
 from elastic.worker.watchdog import dump_path
 
 STATUS_S = 0.2
-EXIT_NEWS_S = 0.05
-"""The end of a process is reported by its parent within a few milliseconds; a broken connection may come first."""
+"""So often the command is told how the job does, and what takes time is looked at."""
+
 CANNOT_LOAD = "the query cannot be loaded in the processes that run it: a module that it needs raises there"
-GOODBYE_S = 5.0
-LAST_REPORTS_S = 0.25
-"""After the end, so long at most is waited for the workers' last reports."""
-
-
-SAVE_S = 1.0
-"""So often the figures are kept: of those of a coordinator that is killed, the last second is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +113,6 @@ class Server:
         self._journal.keep(ENDED, None)
         self._hub = Hub("coordinator", address, codec(messages))
         self._hub.connect(COMMAND, command)
-        self._liveness = LivenessMonitor(plan.settings.heartbeat_ms)
-        self._hub.register(self._liveness.socket)
         if facts is not None:
             since_s = facts["since_s"] if same_clock else self._clock()
             plan = replace(plan, epoch_s=facts["epoch_s"], since_s=since_s)
@@ -138,14 +124,11 @@ class Server:
         self._figures = Figures(plan, members, plan.since_s, latency, oversight, Recoveries(strategy))
         policy = plan.settings.scaling
         self._loads = None if policy is None else Loads(plan, self._machine.members, policy.period_s)
-        self._greeted: dict[int, Hello] = {}
-        self._clients = Clients(self._hub, self._machine, self._figures, self._greeted, self._handle)
-        self._ready: set[int] = set()
-        self._suspects: dict[int, float] = {}
-        self._status_at = self._saved_at = 0.0
-        self._kept_events = 0
+        self._attendance = Attendance(self._hub, self._clock, members, setup, plan.settings.heartbeat_ms)
+        self._clients = Clients(self._hub, self._machine, self._figures, self._attendance.greeted, self._handle)
+        self._bulletin = Bulletin(self._hub, self._journal, members, self._figures, self._clock)
+        self._status_at = 0.0
         self._end: EndJob | None = None
-        self._outcome: bytes | None = None
 
     def run(self) -> None:
         """Coordinate until the job has ended and the command says goodbye."""
@@ -154,43 +137,35 @@ class Server:
                 self._take_over(self._takeover)
             running = True
             while running:
-                longest = EXIT_NEWS_S if self._suspects else STATUS_S
+                longest = EXIT_NEWS_S if self._attendance.suspects else STATUS_S
                 self._hub.wait(max(0.0, min(self._status_at - self._clock(), longest)))
                 for sender, message in self._hub.receive(500):
                     running = running and not isinstance(message, Shutdown)
                     self._on_message(sender, message)
-                for peer, change in self._liveness.poll():
-                    self._on_liveness(int(peer), change)
-                self._judge_suspects()
+                for worker in self._attendance.zombies():
+                    self._handle(WorkerBack(worker))
+                for hung in self._attendance.hung():
+                    self._lose(*hung)
                 if self._clock() >= self._status_at:
                     self._status_at = self._clock() + STATUS_S
                     self._look_into_dumps()
                     self._clients.forget(self._clock())
                     self._handle(ClockTick())
                     self._measure()
-                    self._tell_status()
+                    self._bulletin.tell(self._end)
         except JournalError as error:
-            self._give_up(str(error))
+            self._bulletin.give_up(str(error))
         finally:
             self._journal.close()
-            self._liveness.close()
+            self._attendance.close()
             self._hub.close()
-
-    def _give_up(self, error: str) -> None:
-        """What cannot be journalled is not done: the job ends here, and another coordinator would get no further."""
-        now = self._clock()
-        outcome = pickle.dumps(self._figures.outcome(EndJob("failed", error), now))
-        progress = pickle.dumps(self._figures.progress(now, finished=True))
-        self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, progress, (), outcome))
-        hear_goodbye(self._hub)
 
     def _take_over(self, takeover: Takeover) -> None:
         """Go on where the coordinator before this one was: who runs is asked what he has, who waits says hello."""
         members = self._machine.members
         known = {w.id: w.address for w in members.workers.values() if not w.lost}
         if not takeover.resumed:
-            self._figures.recall(self._journal.newest(FIGURES), self._journal.events())
-            self._kept_events = len(self._figures.events)
+            self._bulletin.recall()
         alive = {id: at for id, at in known.items() if id in takeover.alive or id >= FIRST_EXTRA}
         alive = {} if takeover.resumed else alive
         starting = {id: at for id, at in takeover.alive.items() if id not in members.workers}
@@ -198,9 +173,7 @@ class Server:
             self._hub.connect(str(id), at)
             self._hub.send(str(id), Rejoin(self._machine.epoch))
         for id, at in alive.items():
-            self._greeted[id] = Hello(id, at, 0)
-            self._ready.add(id)
-            self._liveness.watch(str(id), at)
+            self._attendance.adopt(id, at)
         if members.workers or members.instances:
             self._handle(Recovered(frozenset(alive), frozenset(starting), takeover.resumed, takeover.cause))
 
@@ -224,7 +197,7 @@ class Server:
         now = self._clock()
         match message:
             case Hello():
-                self._on_hello(message)
+                self._attendance.greet(message)
             case Ready():
                 self._on_ready(message.worker)
             case Refused() | Crashed():
@@ -235,7 +208,7 @@ class Server:
                     self._loads.report(message)
             case WorkerExited():
                 self._lose(message.worker, message.reason, self._clock.at(message.monotonic_s))
-                self._forget(message.worker)
+                self._attendance.forget(message.worker)
             case StopJob():
                 self._handle(StopRequested())
             case ScaleJob() | Inquire() | DrainWorker() | KillWorker() | JoinJob():
@@ -262,63 +235,30 @@ class Server:
         else:
             self._act([Record("warning", worker=message.worker, cause=text), EndWorker(message.worker)])
 
-    def _on_hello(self, hello: Hello) -> None:
-        """A worker is up; one that has joined before greets a new coordinator, and has all it needs."""
-        if hello.worker in self._machine.members.workers:
-            return
-        self._greeted[hello.worker] = hello
-        self._hub.connect(str(hello.worker), hello.address)
-        self._hub.send(str(hello.worker), self._setup)
-        self._liveness.watch(str(hello.worker), hello.address)
-
     def _on_ready(self, worker: int) -> None:
         """Tick 0 is when the last of the wanted workers is ready; those that come later are told when it was."""
-        self._ready.add(worker)
-        members = self._machine.members
-        if not self._plan.epoch_s and len(self._ready) >= self._wanted:
+        ready = self._attendance.ready
+        ready.add(worker)
+        if not self._plan.epoch_s and len(ready) >= self._wanted:
             self._plan = replace(self._plan, epoch_s=(now := self._clock()), since_s=now)
-            members.plan = self._machine.plan = self._figures.plan = self._plan
+            self._machine.members.plan = self._machine.plan = self._figures.plan = self._plan
             self._figures.latency.epoch_s = self._figures.epoch_s = self._plan.epoch_s
-            for early in sorted(self._ready):
+            for early in sorted(ready):
                 self._join(early)
         elif self._plan.epoch_s:
             self._join(worker)
 
     def _join(self, worker: int) -> None:
-        monotonic_s = time.monotonic()
-        self._hub.send(
-            str(worker), Begin(self._plan.epoch_s, self._plan.since_s, self._clock.at(monotonic_s), monotonic_s)
-        )
-        self._handle(WorkerJoined(worker, self._greeted[worker].address, extra=worker >= FIRST_EXTRA))
-
-    def _on_liveness(self, worker: int, change: str) -> None:
-        if change == "lost":
-            self._suspects.setdefault(worker, self._clock())
-            return
-        self._suspects.pop(worker, None)
-        known = self._machine.members.workers.get(worker)
-        if known is not None and known.lost:
-            self._handle(WorkerBack(worker))
-
-    def _judge_suspects(self) -> None:
-        """Whose connection is gone and whose process has not been seen to end within a moment is taken for hung."""
-        for worker, since in list(self._suspects.items()):
-            if self._clock() - since > EXIT_NEWS_S:
-                silence_s = self._plan.settings.heartbeat_ms / 1000
-                self._lose(worker, f"does not answer for {silence_s:g} s", since - silence_s)
+        address = self._attendance.begin(worker, self._plan)
+        self._handle(WorkerJoined(worker, address, extra=worker >= FIRST_EXTRA))
 
     def _lose(self, worker: int, reason: str, last_seen_s: float) -> None:
-        self._suspects.pop(worker, None)
+        self._attendance.cleared(worker)
         known = self._machine.members.workers.get(worker)
         if known is not None and not known.lost:
             self._figures.lost(f"worker {worker} {reason}", last_seen_s, self._clock())
         self._figures.forget_worker(worker)
         self._handle(WorkerLost(worker, reason, last_seen_s))
-
-    def _forget(self, worker: int) -> None:
-        """Nothing comes from a process that has ended; sockets would try to reach it for as long as the job runs."""
-        self._liveness.forget(str(worker))
-        self._hub.drop(str(worker))
 
     # -- what goes out -------------------------------------------------------------------------------------------------
 
@@ -345,64 +285,13 @@ class Server:
                     self._hub.send(COMMAND, EndRequest(action.worker))
                 case EndJob():
                     self._finish(action)
-        self._keep_events()
+        self._bulletin.keep_events()
 
     def _finish(self, end: EndJob) -> None:
-        """The job is over: hear the workers' last reports, then say so."""
-        if self._end is not None:
-            return
-        self._end = end
-        self._journal.keep(ENDED, end.status)
-        self._machine.ended = end
-        until, asked_s = self._clock() + LAST_REPORTS_S, self._clock()
-        waiting = set(self._machine.members.live)
-        for worker in waiting:
-            self._hub.send(str(worker), ReportNow())
-        while waiting and self._clock() < until and end.status != "failed":
-            self._hub.wait(0.05)
-            for _, message in self._hub.receive(500):
-                if isinstance(message, WorkerReport):
-                    self._figures.report(message)
-                    if message.at_s >= asked_s:
-                        waiting.discard(message.worker)
-        self._tell_status()
-
-    def _keep_events(self) -> None:
-        """What has happened survives this process."""
-        for event in self._figures.events[self._kept_events :]:
-            self._journal.record(event)
-        self._kept_events = len(self._figures.events)
-
-    def _tell_status(self) -> None:
-        now = self._clock()
-        for record in self._figures.advance(now):
-            self._figures.record(record, now)
-        self._keep_events()
-        if now - self._saved_at >= SAVE_S:
-            self._saved_at = now
-            self._journal.keep(FIGURES, self._figures.saved())
-        progress = self._figures.progress(now, finished=self._end is not None)
-        if self._end is not None and self._outcome is None:
-            self._outcome = pickle.dumps(self._figures.outcome(self._end, now))
-        owners = tuple((i.operator, i.index, i.worker) for i in self._machine.members.instances.values() if i.running)
-        self._hub.send(COMMAND, StatusReport(self._plan.epoch_s, pickle.dumps(progress), owners, self._outcome))
-
-
-def refuse(address: str, command: str, error: str) -> None:
-    """Tell the command that nothing can be run, and wait until it has heard."""
-    outcome = pickle.dumps(JobOutcome("failed", error))
-    hub = Hub("coordinator", address, codec())
-    hub.connect(COMMAND, command)
-    hub.send(COMMAND, StatusReport(0.0, pickle.dumps(Progress(finished=True)), (), outcome))
-    hear_goodbye(hub)
-    hub.close()
-
-
-def hear_goodbye(hub: Hub) -> None:
-    """The command has heard what was said last, or there is nobody to hear it."""
-    until = time.monotonic() + GOODBYE_S
-    while time.monotonic() < until and not any(isinstance(m, Shutdown) for _, m in hub.receive()):
-        hub.wait(max(0.0, until - time.monotonic()))
+        if self._end is None:
+            self._end = self._machine.ended = end
+            self._journal.keep(ENDED, end.status)
+            self._bulletin.tell_last(end)
 
 
 def main(address: str, command: str, job: str, takeover: dict[str, Any] | None = None) -> None:

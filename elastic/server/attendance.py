@@ -1,0 +1,104 @@
+"""Which worker processes there are: from their hello on, until they have ended or do not answer any more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from elastic.coordinator.membership import Membership
+from elastic.plan import Plan
+from elastic.wire.clock import JobClock
+from elastic.wire.control import Begin, Hello, Setup
+from elastic.wire.liveness import LivenessMonitor
+from elastic.wire.sockets import Hub
+
+EXIT_NEWS_S = 0.05
+"""The end of a process is reported by its parent within a few milliseconds; a broken connection may come first."""
+
+
+class Hung(NamedTuple):
+    """A worker whose connection is gone, and whose process has not been seen to end."""
+
+    worker: int
+    reason: str
+    last_seen_s: float
+
+
+class Attendance:
+    """Greets workers, and knows of which of them there are signs of life.
+
+    Args:
+        setup: What every worker is told first.
+
+    Attributes:
+        greeted: The newest hello of each worker.
+        ready: Workers that have the plan, and can begin.
+    """
+
+    def __init__(self, hub: Hub, clock: JobClock, members: Membership, setup: Setup, heartbeat_ms: int) -> None:
+        self._hub, self._clock, self._members, self._setup = hub, clock, members, setup
+        self._silence_s = heartbeat_ms / 1000
+        self._liveness = LivenessMonitor(heartbeat_ms)
+        hub.register(self._liveness.socket)
+        self.greeted: dict[int, Hello] = {}
+        self.ready: set[int] = set()
+        self._suspects: dict[int, float] = {}
+
+    def greet(self, hello: Hello) -> None:
+        """A worker is up; one that has joined before greets a new coordinator, and has all it needs."""
+        if hello.worker in self._members.workers:
+            return
+        self.greeted[hello.worker] = hello
+        self._hub.connect(str(hello.worker), hello.address)
+        self._hub.send(str(hello.worker), self._setup)
+        self._liveness.watch(str(hello.worker), hello.address)
+
+    def adopt(self, worker: int, address: str) -> None:
+        """A worker that works already goes on; it said hello to the coordinator before this one."""
+        self.greeted[worker] = Hello(worker, address, 0)
+        self.ready.add(worker)
+        self._liveness.watch(str(worker), address)
+
+    def begin(self, worker: int, plan: Plan) -> str:
+        """The worker is told when tick 0 is, by a clock that it shares or by ours; returns its address."""
+        monotonic_s = time.monotonic()
+        begin = Begin(plan.epoch_s, plan.since_s, self._clock.at(monotonic_s), monotonic_s)
+        self._hub.send(str(worker), begin)
+        return self.greeted[worker].address
+
+    def zombies(self) -> Iterator[int]:
+        """Look at the connections; workers that were taken for lost and answer again."""
+        for peer, change in self._liveness.poll():
+            worker = int(peer)
+            if change == "lost":
+                self._suspects.setdefault(worker, self._clock())
+                continue
+            self._suspects.pop(worker, None)
+            known = self._members.workers.get(worker)
+            if known is not None and known.lost:
+                yield worker
+
+    def hung(self) -> list[Hung]:
+        """Whose connection is gone and whose process has not been seen to end within a moment is taken for hung."""
+        reason, now = f"does not answer for {self._silence_s:g} s", self._clock()
+        found = [(worker, since_s) for worker, since_s in self._suspects.items() if now - since_s > EXIT_NEWS_S]
+        return [Hung(worker, reason, since_s - self._silence_s) for worker, since_s in found]
+
+    @property
+    def suspects(self) -> bool:
+        """Whether something may be known of a worker in a moment."""
+        return bool(self._suspects)
+
+    def cleared(self, worker: int) -> None:
+        """It is known what has become of a worker."""
+        self._suspects.pop(worker, None)
+
+    def forget(self, worker: int) -> None:
+        """Nothing comes from a process that has ended; sockets would try to reach it for as long as the job runs."""
+        self._liveness.forget(str(worker))
+        self._hub.drop(str(worker))
+
+    def close(self) -> None:
+        """Nobody is listened to any more."""
+        self._liveness.close()
