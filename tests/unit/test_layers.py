@@ -50,6 +50,7 @@ FLOORS = [
     "elastic.testing",
     "elastic.scenario",
     "elastic.dashboard",
+    "elastic.commands",
     "elastic.cli",
     "elastic.__main__",
     "dstream.plan",

@@ -1,0 +1,1 @@
+"""What ``elastic`` can be told to do: each command beside its arguments."""
