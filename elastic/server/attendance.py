@@ -54,6 +54,15 @@ class Attendance:
         self._hub.send(str(hello.worker), self._setup)
         self._liveness.watch(str(hello.worker), hello.address)
 
+    def prepared(self, worker: int) -> bool:
+        """A worker has the plan; whether it can begin.
+
+        Not if it has that from a coordinator before this one: it says hello to this one, and is set up again.
+        """
+        if worker in self.greeted:
+            self.ready.add(worker)
+        return worker in self.greeted
+
     def adopt(self, worker: int, address: str) -> None:
         """A worker that works already goes on; it said hello to the coordinator before this one."""
         self.greeted[worker] = Hello(worker, address, 0)

@@ -199,7 +199,8 @@ class Server:
             case Hello():
                 self._attendance.greet(message)
             case Ready():
-                self._on_ready(message.worker)
+                if self._attendance.prepared(message.worker):
+                    self._on_ready(message.worker)
             case Refused() | Crashed():
                 self._on_broken(message)
             case WorkerReport():
@@ -238,7 +239,6 @@ class Server:
     def _on_ready(self, worker: int) -> None:
         """Tick 0 is when the last of the wanted workers is ready; those that come later are told when it was."""
         ready = self._attendance.ready
-        ready.add(worker)
         if not self._plan.epoch_s and len(ready) >= self._wanted:
             self._plan = replace(self._plan, epoch_s=(now := self._clock()), since_s=now)
             self._machine.members.plan = self._machine.plan = self._figures.plan = self._plan
