@@ -1,8 +1,10 @@
 """Keys, key groups and key intervals: how key space is cut, and the one order in which keys are visited.
 
 ``hash(key) mod key_groups`` is a key's *group*; a *key interval* is a contiguous range of groups and is what an
-instance owns. The canonical order of keys is that of their encodings (``encode_key``): None, then numbers by value
-with NaN last, then str by UTF-8, then bytes, then tuples element by element.
+instance owns. The canonical order of rows is by group and then by the rest of the hash, which sorts as fast as integers
+do; the few keys that share both are ordered by their encodings (``encode_key``). Where people see the order, as that of
+equal ranks, it is that of the encodings alone: None, then numbers by value with NaN last, then str by UTF-8, then
+bytes, then tuples element by element.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from elastic.hashing import KeyColumn, byte_spans, exact_array, hash_column, key
 
 __all__ = [
     "KEY_GROUPS", "KeyColumn", "KeyInterval", "encode_key", "even_intervals", "groups_of", "hash_column", "key_group",
-    "key_hash", "sort_order", "tiles", "unique_nan",
+    "key_hash", "order_codes", "sort_order", "tiles", "unique_nan", "value_order",
 ]  # fmt: skip
 
 Groups: TypeAlias = npt.NDArray[np.uint16]
@@ -114,7 +116,7 @@ _LARGEST = 2.0**1023 * (2 - 2.0**-52)
 
 
 def encode_key(key: Any) -> bytes:
-    """Bytes that are equal for equal keys, differ for different keys, and whose order is the canonical order of keys.
+    """Bytes that are equal for equal keys, differ for different keys, and sort as keys do where people see the order.
 
     No encoding is a prefix of another. Equal is what Python calls equal, with every NaN equal to every NaN.
 
@@ -162,13 +164,54 @@ def _rest_code(rest: int) -> bytes:
 
 
 def sort_order(groups: Groups, keys: KeyColumn) -> Indices:
-    """Indices that put rows into canonical order: by key group, then by encoded key; equal keys keep their order.
+    """Indices that put rows into canonical order; equal keys keep their order.
 
     Raises:
         KeyTypeError: Some row is not of a type that can be a key.
     """
-    sort_columns = _sort_columns(keys)
-    return np.lexsort((*reversed(sort_columns), groups))
+    codes = order_codes(groups, keys)
+    order = np.argsort(codes, kind="stable")
+    found = codes[order]
+    twins = np.flatnonzero(found[1:] == found[:-1])
+    if len(twins) and not _all_equal(keys, order[twins], order[twins + 1]):
+        return np.lexsort((*reversed(_sort_columns(keys)), codes))
+    return order
+
+
+def order_codes(groups: Groups, keys: KeyColumn) -> npt.NDArray[np.uint64]:
+    """Numbers that sort as the canonical order does, but for different keys that have the same number.
+
+    Raises:
+        KeyTypeError: Some row is not of a type that can be a key.
+    """
+    return groups.astype(np.uint64) << _GROUP_AT | hash_column(keys) >> _GROUP_BITS
+
+
+_GROUP_BITS, _GROUP_AT = np.uint64(16), np.uint64(48)  # there are at most 65,536 groups
+
+
+def value_order(keys: KeyColumn) -> Indices:
+    """Indices that order keys by their encodings; equal keys keep their order.
+
+    Raises:
+        KeyTypeError: Some row is not of a type that can be a key.
+    """
+    return np.lexsort(tuple(reversed(_sort_columns(keys))))
+
+
+def _all_equal(keys: KeyColumn, these: Indices, those: Indices) -> bool:
+    """Whether the keys at these places equal those at the others, as far as that is found out fast."""
+    if isinstance(keys, list):
+        return all(
+            encode_key(keys[i]) == encode_key(keys[j]) for i, j in zip(these.tolist(), those.tolist(), strict=True)
+        )
+    if not isinstance(keys, pa.Array):
+        return _all_equal(keys.keys, these, those) and _all_equal(keys.values, these, those)
+    try:
+        same = pc.equal(keys.take(pa.array(these)), keys.take(pa.array(those)))
+    except pa.ArrowNotImplementedError:  # some types have no such kernels
+        return False
+    return pc.all(same, skip_nulls=False).as_py() is True
 
 
 def _sort_columns(column: KeyColumn) -> Sequence[npt.NDArray[Any]]:
@@ -182,7 +225,7 @@ def _sort_columns(column: KeyColumn) -> Sequence[npt.NDArray[Any]]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_null(column.type):
-        return []
+        return [np.zeros(len(column), np.int64)]
     if byte_spans(column) is not None:
         ranks = pc.rank(column, sort_keys="ascending", tiebreaker="dense")
         return [np.where(column.is_valid(), ranks, 0)]  # ranks count from 1

@@ -49,6 +49,8 @@ PRELOAD = (
     "elastic.query",
     "elastic.connectors.sources",
     "elastic.connectors.sinks",
+    "numpy.ma",  # which NumPy imports when it first sorts out what is unique: 10 ms of the first tick
+    "zmq.utils.garbage",  # and pyzmq when it first sends without a copy
 )
 """Imported once, for the coordinator and all workers."""
 

@@ -1,6 +1,6 @@
 """Which rows rank highest: the order that both levels of ``top_k`` agree on, and ranks by slot.
 
-Higher ranks come first. Of equal ranks the key that comes first in canonical order does, so that ties are decided by
+Higher ranks come first. Of equal ranks the key that comes first by its encoding does, so that ties are decided by
 nothing but the rows. NaN ranks as negative infinity does.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from elastic.batch import Column, Groups, Indices, columnar, rows
-from elastic.keys import sort_order
+from elastic.keys import value_order
 from elastic.operators.accumulator import MISSING, values_at
 from elastic.operators.integers import grown
 
@@ -115,14 +115,14 @@ class Ranks:
         near = np.flatnonzero(down <= down[last])  # the first k of each group, and whoever ties with the k-th
         slots, groups, down = slots[near], groups[near], down[near]
         by_key = np.empty(len(slots), np.int64)
-        by_key[sort_order(np.zeros(len(slots), np.uint16), keys(slots))] = np.arange(len(slots))
+        by_key[value_order(keys(slots))] = np.arange(len(slots))
         order = np.lexsort((by_key, down, groups))
         slots, groups = slots[order], groups[order]
         leading: Indices = slots[np.arange(len(slots)) - np.searchsorted(groups, groups) < k]
         return leading
 
     def _leading_objects(self, slots: Indices, groups: Groups, keys: Any, k: int) -> Indices:
-        by_key = slots[sort_order(groups, keys(slots))].tolist()
+        by_key = slots[value_order(keys(slots))].tolist()
         group_of = dict(zip(slots.tolist(), groups.tolist(), strict=True))
         of_group: dict[int, list[int]] = {}
         for slot in by_key:

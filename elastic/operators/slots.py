@@ -20,12 +20,16 @@ import pyarrow.compute as pc
 
 from elastic.batch import Column, Groups, Indices, columnar
 from elastic.hashing import number_values
-from elastic.keys import hash_column, sort_order
+from elastic.keys import hash_column, order_codes, sort_order
+from elastic.operators.growing_text import GrowingText
 from elastic.operators.integers import grown
 from elastic.state.processing import dict_keys
 
 WORTH_IT_ROWS = 500
 """Below it the table's dozen NumPy calls cost more than they save."""
+
+MOST_BYTES = 1 << 30
+"""Of text in the table; Arrow's offsets end at two GiB."""
 
 _SPARE_BITS = 2  # of four places of the table at most one is taken
 _GROUP_BITS = np.uint64(8)  # the low bits of the hash choose the key group, and one instance owns few of them
@@ -45,7 +49,6 @@ class KeySlots:
         self._table = _Table(pa.array([], pa.string()), np.empty(0, np.int64))
         self._numbers: npt.NDArray[np.int64] | None = np.empty(0, np.int64)  # the first keys while all are int64
         self._numbered = 0  # how many of them
-        self._missed = 0  # keys handed out since, that were not in the table
         self._covered = 0  # keys below this slot are in the table if a column of text can hold them
 
     def __len__(self) -> int:
@@ -75,14 +78,25 @@ class KeySlots:
         """The keys at some slots, as they were first seen."""
         if len(slots) and (numbers := self._as_numbers()) is not None:
             return pa.array(numbers[slots])
-        if len(slots) and int(slots.max()) >= self._covered:
-            self._missed += len(slots)
-        if self._missed > len(self):  # by now covering all of them costs less than what was spent on lists
+        if len(slots) >= WORTH_IT_ROWS:
             self._cover()
+        late = np.flatnonzero(slots >= self._covered)
         all_text = len(self._table.keys) == self._covered  # then the n-th key of the table has slot n
-        if all_text and len(slots) and int(slots.max()) < self._covered:
+        if not len(slots) or not all_text or len(late) == len(slots):
+            return columnar(list(map(self.keys.__getitem__, slots.tolist())))
+        if not len(late):
             return self._table.keys.take(pa.array(slots))
-        return columnar(list(map(self.keys.__getitem__, slots.tolist())))
+        return self._with_late(slots, late)
+
+    def _with_late(self, slots: Indices, late: Indices) -> Column:
+        """The keys at some slots, those at ``late`` of which are not in the table, which has all others."""
+        rest = columnar(list(map(self.keys.__getitem__, slots[late].tolist())))
+        if not _is_text(rest, 1):
+            return columnar(list(map(self.keys.__getitem__, slots.tolist())))
+        early = np.flatnonzero(slots < self._covered)
+        at = np.empty(len(slots), np.int64)
+        at[early], at[late] = np.arange(len(early)), np.arange(len(early), len(slots))
+        return pa.concat_arrays([self._table.keys.take(pa.array(slots[early])), rest]).take(pa.array(at))
 
     def begin(self, keys: Column) -> Indices:
         """The slots of the first keys of all, which all differ, as those of a checkpoint do; faster than ``of``."""
@@ -109,8 +123,7 @@ class KeySlots:
         unknown = np.flatnonzero(slots < 0)
         if len(unknown):
             slots[unknown] = self._by_dict(keys.take(pa.array(unknown)))  # type: ignore[union-attr]
-            if len(self) - self._covered > max(WORTH_IT_ROWS, self._covered // 4):
-                self._cover()
+            self._cover()
         return slots
 
     def knows(self, keys: Column) -> npt.NDArray[np.bool_]:
@@ -144,35 +157,38 @@ class KeySlots:
         return self._numbers
 
     def _cover(self) -> None:
-        """Put the keys that are new since the last time into the table; each is put there about four times in all."""
+        """Put the keys that are new since the last time into the table, if they are enough for that to pay."""
+        if len(self) - self._covered < WORTH_IT_ROWS or self._table.full:
+            return
         fresh = [(n, key) for n, key in enumerate(self.keys[self._covered :], self._covered) if _fits(key)]
-        self._covered, self._missed = len(self), 0
-        text = pa.array([key for _, key in fresh], pa.string())
-        slots = np.array([n for n, _ in fresh], np.int64)
-        self._table = _Table(pa.concat_arrays([self._table.keys, text]), np.concatenate([self._table.slots, slots]))
+        self._covered = len(self)
+        self._table.add(pa.array([key for _, key in fresh], pa.string()), np.array([n for n, _ in fresh], np.int64))
 
 
 class SlotOrder:
-    """The canonical order of keys by slot; sorting is saved where the places of all of them are known."""
+    """The canonical order of keys by slot."""
 
     def __init__(self, slots: KeySlots) -> None:
         self._slots = slots
-        self._rank = np.empty(0, np.int64)  # by slot, for the first keys: place in canonical order
-        self._unranked = 0  # slots sorted since the ranks were made, for want of a rank
+        self._codes = np.empty(0, np.uint64)  # by slot, with room to grow: they sort as the canonical order does
+        self._coded = 0
 
     def of(self, slots: Indices, groups: Groups) -> Indices:
-        """The slots, which ascend and are some, in canonical order of their keys; ``groups`` are by slot, of all."""
-        every = len(self._slots)
-        if int(slots[-1]) >= len(self._rank):
-            self._unranked += len(slots)
-        if self._unranked > every:  # by now ranking all of them costs less than what was spent on sorting some
-            self._unranked, all_slots = 0, np.arange(every)
-            self._rank = np.empty(every, np.int64)
-            self._rank[sort_order(groups[:every], self._slots.take(all_slots))] = all_slots
-        if int(slots[-1]) < len(self._rank):
-            ordered: Indices = slots[np.argsort(self._rank[slots])]
-            return ordered
-        return slots[sort_order(groups[slots], self._slots.take(slots))]
+        """The slots in canonical order of their keys; ``groups`` are by slot, of all."""
+        self._code(groups)
+        codes = self._codes[slots]
+        order = np.argsort(codes)
+        codes = codes[order]
+        if (codes[1:] == codes[:-1]).any():
+            return slots[sort_order(groups[slots], self._slots.take(slots))]
+        ordered: Indices = slots[order]
+        return ordered
+
+    def _code(self, groups: Groups) -> None:
+        known, every = self._coded, len(self._slots)
+        if known < every:
+            self._codes, self._coded = grown(self._codes, every), every
+            self._codes[known:every] = order_codes(groups[known:every], self._slots.take(np.arange(known, every)))
 
 
 class _Table:
@@ -180,18 +196,45 @@ class _Table:
 
     def __init__(self, keys: pa.Array, slots: npt.NDArray[np.int64]) -> None:
         self.keys, self.slots = keys, slots
+        self._text: GrowingText | None = None  # the keys with room to grow, once there are more
         self._hashes = hash_column(keys)
-        bits = max(4, len(keys).bit_length() + _SPARE_BITS)
+        self._make_places()
+
+    @property
+    def full(self) -> bool:
+        """Whether no more keys may come: a column of text has two GiB."""
+        return bool(self.keys.nbytes >= MOST_BYTES)
+
+    def add(self, keys: pa.Array, slots: npt.NDArray[np.int64]) -> None:
+        """Take in more text keys, which are not in it."""
+        known = len(self.keys)
+        if self._text is None:
+            self._text = GrowingText(self.keys)
+        self._text.append(keys)
+        self.keys = self._text.column()
+        self.slots = grown(self.slots, len(self.keys))
+        self.slots[known : len(self.keys)] = slots
+        self._hashes = grown(self._hashes, len(self.keys))
+        self._hashes[known : len(self.keys)] = hash_column(keys)
+        if len(self.keys) << _SPARE_BITS > len(self._places):
+            self._make_places()
+        else:
+            self._place(np.arange(known, len(self.keys)))
+
+    def _make_places(self) -> None:
+        """All places anew; there is room for up to twice as many keys."""
+        bits = max(4, len(self.keys).bit_length() + _SPARE_BITS)
         self._mask = np.uint64((1 << bits) - 1)
         self._places = np.zeros(1 << bits, np.int32)
-        place = (self._hashes >> _GROUP_BITS) & self._mask
-        pending = np.arange(len(keys))
+        self._place(np.arange(len(self.keys)))
+
+    def _place(self, pending: Indices) -> None:
+        place = (self._hashes[pending] >> _GROUP_BITS) & self._mask
         while len(pending):
-            wanted = place[pending]
-            free = self._places[wanted] == 0
-            self._places[wanted[free]] = pending[free] + 1  # where several meet, the last one stays
-            pending = pending[self._places[wanted] != pending + 1]
-            place[pending] = (place[pending] + np.uint64(1)) & self._mask
+            free = self._places[place] == 0
+            self._places[place[free]] = pending[free] + 1  # where several meet, the last one stays
+            homeless = self._places[place] != pending + 1
+            pending, place = pending[homeless], (place[homeless] + np.uint64(1)) & self._mask
 
     def find(self, keys: pa.Array) -> Indices:
         """The slot of each row's key, -1 where it is unknown."""
@@ -226,11 +269,8 @@ def _is_int(keys: Column) -> TypeGuard[pa.Array]:
     return isinstance(keys, pa.Array) and keys.type == pa.int64() and not keys.null_count
 
 
-def _is_text(keys: Column) -> bool:
-    """Whether the table pays: a long column of text without None."""
+def _is_text(keys: Column, at_least: int = WORTH_IT_ROWS) -> bool:
+    """Whether it is a column of text without None, and so long that the table pays."""
     return (
-        isinstance(keys, pa.Array)
-        and len(keys) >= WORTH_IT_ROWS
-        and pa.types.is_string(keys.type)
-        and not keys.null_count
+        isinstance(keys, pa.Array) and len(keys) >= at_least and pa.types.is_string(keys.type) and not keys.null_count
     )

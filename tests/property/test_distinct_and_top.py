@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from elastic import functions
 from elastic.batch import rows
-from elastic.keys import encode_key, key_group
+from elastic.keys import encode_key, key_group, key_hash
 from elastic.operators.base import Output, ProcessorContext, TickInput
 from elastic.operators.distinct import Distinct
 from elastic.operators.stateless import Chain
@@ -42,7 +42,7 @@ def first_seen(ticks: list[list[Row]], ttl_ticks: int | None, key_of: Any, row_o
         code = encode_key(own)
         if code not in seen or (ttl_ticks is not None and seen[code] <= tick - ttl_ticks):
             seen[code] = tick
-            found.append((tick, key_group(own, GROUPS), code, repr(row_of(key, value))))
+            found.append((tick, key_group(own, GROUPS), key_hash(own), repr(row_of(key, value))))
     return [(tick, group, row) for tick, group, _, row in sorted(found)]
 
 

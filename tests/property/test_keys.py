@@ -23,6 +23,7 @@ from elastic.keys import (
     sort_order,
     tiles,
     unique_nan,
+    value_order,
 )
 
 EDGES = [0, 1, 255, 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1, 2**64, 2**64 + 1, 10**400]
@@ -137,21 +138,36 @@ def test_tuples_are_ordered_element_by_element(one: tuple[str, ...], other: tupl
 
 
 @given(arrays(), st.randoms(use_true_random=False))
-def test_a_column_is_ordered_as_the_encodings_of_its_rows(array: pa.Array, random: Any) -> None:
+def test_a_column_is_ordered_as_its_rows_are(array: pa.Array, random: Any) -> None:
     rows = array.to_pylist()
     groups = np.array([random.randrange(3) for _ in rows], np.uint16)
-    expected = sorted(range(len(rows)), key=lambda i: (groups[i], encode_key(rows[i])))
 
-    assert sort_order(groups, array).tolist() == expected
-    assert sort_order(groups, rows).tolist() == expected
+    assert sort_order(groups, array).tolist() == canonical(groups, rows)
+    assert sort_order(groups, rows).tolist() == canonical(groups, rows)
+    assert value_order(array).tolist() == sorted(range(len(rows)), key=lambda i: encode_key(rows[i]))
 
 
 @given(st.lists(keys, max_size=12))
-def test_a_list_of_any_keys_is_ordered_by_encoding(rows: list[Any]) -> None:
+def test_a_list_of_any_keys_is_ordered_by_group_and_hash(rows: list[Any]) -> None:
     groups = groups_of(rows, 2)
-    expected = sorted(range(len(rows)), key=lambda i: (groups[i], encode_key(rows[i])))
 
-    assert sort_order(groups, rows).tolist() == expected
+    assert sort_order(groups, rows).tolist() == canonical(groups, rows)
+    assert value_order(rows).tolist() == sorted(range(len(rows)), key=lambda i: encode_key(rows[i]))
+
+
+@given(arrays() | st.lists(keys, max_size=12))
+def test_keys_that_share_their_hash_are_ordered_by_encoding(column: Any) -> None:
+    rows = column if isinstance(column, list) else column.to_pylist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elastic.keys.hash_column", lambda column: np.zeros(len(column), np.uint64))
+        order = sort_order(np.zeros(len(rows), np.uint16), column).tolist()
+
+    assert order == sorted(range(len(rows)), key=lambda i: encode_key(rows[i]))
+
+
+def canonical(groups: Any, rows: list[Any]) -> list[int]:
+    """Indices in canonical order."""
+    return sorted(range(len(rows)), key=lambda i: (groups[i], key_hash(rows[i]) >> 16, encode_key(rows[i])))
 
 
 @given(st.integers(1, 300), st.integers(1, 1000))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from elastic import functions
 from elastic.batch import Batch, Column, Pairs, columnar, rows
-from elastic.keys import KeyInterval, encode_key, key_group
+from elastic.keys import KeyInterval, encode_key, key_group, key_hash
 from elastic.operators.aggregates import Aggregate, Kind
 from elastic.operators.apply import Apply
 from elastic.operators.base import (
@@ -266,7 +266,7 @@ def test_an_aggregate_emits_what_plain_python_computes(ticks: list[list[Row]]) -
                 start = [1] if kind == "count" else [value]
                 entry[1:] = start if len(entry) == 1 else [add(entry[1], value)]
         expected = sorted(
-            ((key_group(key, GROUPS), code, repr((key, value))) for code, (key, value) in held.items()),
+            ((key_group(key, GROUPS), key_hash(key), repr((key, value))) for key, value in held.values()),
             key=lambda row: row[:2],
         )
         logic = Aggregate(kind, 0, order_sensitive)

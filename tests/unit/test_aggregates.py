@@ -15,7 +15,7 @@ import pytest
 
 from elastic.batch import Batch, Pairs, columnar, rows, sorted_batch
 from elastic.errors import UserCodeError
-from elastic.keys import KeyInterval, groups_of
+from elastic.keys import KeyInterval, groups_of, key_group, key_hash
 from elastic.operators.aggregates import Aggregate, AggregateProcessor, Kind
 from elastic.operators.base import Output, ProcessorContext, TickInput
 from elastic.operators.snapshot import UnserialisableStateError
@@ -111,7 +111,7 @@ def test_output_is_in_canonical_order_and_carries_its_keys() -> None:
 
     assert output.keys is not None
     groups = groups_of(keys, GROUPS)
-    expected = [key for _, key in sorted(zip(groups.tolist(), keys, strict=True))]
+    expected = sorted(keys, key=lambda key: (key_group(key, GROUPS), key_hash(key)))
     assert rows(output.keys) == [key for key, _ in rows(output.values)] == expected
     assert output.groups.tolist() == sorted(groups.tolist())
 
