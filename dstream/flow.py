@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dstream.logic import Content
 from elastic.batch import Batch, Column, Pairs, columnar, concat, rows, size_bytes, sorted_batch, take
@@ -80,6 +81,12 @@ class Channel:
     keyed: bool = False
     merging: Merging | None = None
 
+    @property
+    def counts(self) -> bool:
+        """Whether rows are counted at its end, each for one."""
+        added = self.merging is not None and self.merging.exact == "sum"
+        return added and bool(self.pieces) and self.pieces[-1].kind == "with_one"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -107,6 +114,9 @@ class Pipeline:
         self._channel, self._place = channel, place
         whole = next((n for n, piece in enumerate(channel.pieces) if piece.kind in WHOLE), len(channel.pieces))
         self._by_chunk, self._at_once = channel.pieces[:whole], channel.pieces[whole:]
+        self._counts = channel.counts
+        if self._counts:
+            self._by_chunk = self._by_chunk[:-1]
         self._merges = channel.merging is not None and not self._at_once
         self._parts: list[Column] = []
         self._rows = self._merged_rows = 0
@@ -119,7 +129,9 @@ class Pipeline:
         """
         for chunk in chunks(column):
             part = self._after(self._by_chunk, chunk, tick)
-            if not self._at_once:
+            if self._counts:
+                part = counted(self._channel.pieces[-1].name, part, tick)
+            elif not self._at_once:
                 part = self._paired(part, tick)
             if len(part):
                 self._parts.append(part)
@@ -261,7 +273,8 @@ def merged(merging: Merging, keys: Column, values: Column, tick: int) -> Pairs:
         UserCodeError: The function raised.
     """
     if merging.exact is not None:
-        found = combined(merging.exact, keys, values, operator=merging.name, tick=tick)
+        known = _with_one_zero(keys)
+        found = combined(merging.exact, known, values, operator=merging.name, tick=tick, worth_it=1.0)
         if found is not None and found.values is not None:
             return Pairs(one(found.keys), one(found.values))
     so_far: dict[Any, Any] = {}
@@ -277,6 +290,28 @@ def merged(merging: Merging, keys: Column, values: Column, tick: int) -> Pairs:
     except Exception as error:
         raise user_error(merging.name, tick, value, error, key=key) from error
     return Pairs(one(list(so_far)), one(list(so_far.values())))
+
+
+def counted(name: str, column: Column, tick: int) -> Pairs:
+    """The different rows, each with how often it is there.
+
+    Raises:
+        UserCodeError: A row cannot be a key.
+    """
+    try:
+        found = combined("count", _with_one_zero(one(column)), None, operator=name, tick=tick)
+    except KeyTypeError as error:
+        raise user_error(name, tick, error.key, error) from error
+    assert found is not None
+    assert found.values is not None
+    return Pairs(one(found.keys), one(found.values))
+
+
+def _with_one_zero(keys: Column) -> Column:
+    """The same keys; of floats, -0.0 is 0.0, which are one key in Python and two to Arrow."""
+    if isinstance(keys, pa.Array) and pa.types.is_floating(keys.type):
+        return pc.add(keys, 0.0)
+    return keys
 
 
 def _no_key(key: Any) -> KeyTypeError:

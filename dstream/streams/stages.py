@@ -73,8 +73,16 @@ class At:
 
     def shuffled(self, tasks: int | None, merging: Merging | None = None) -> Input:
         """All of a key in one of so many partitions; where they lie so already, without a shuffle."""
-        here = self.by_key and self.tasks == tasks
-        return Input(*self.feed(keyed=True, merging=merging), Reach.SAME if here else Reach.KEYS)
+        if self.by_key and self.tasks == tasks:
+            return Input(*self.feed(keyed=True), Reach.SAME)
+        return Input(*self.feed(keyed=True, merging=merging), Reach.KEYS)
+
+    def before(self, merging: Merging) -> Input | None:
+        """What the stage reads, if all that it does is merging in the same way; so who merges on may read that too."""
+        made = self.draft.logic.args[0] if isinstance(self.draft.logic, partial) else None
+        if self.pieces or not isinstance(made, Merged) or made.merging.exact is None:
+            return None
+        return self.draft.inputs[0] if made.merging.exact == merging.exact and len(self.draft.inputs) == 1 else None
 
 
 def source_at(context: Builds, source: Source, name: str, *, given: str | None = None) -> At:
@@ -98,7 +106,8 @@ def stateful(
 ) -> At:
     """A stage by key whose state stays on its worker."""
     tasks = at.tasks if at.by_key else None
-    inputs = [at.shuffled(tasks, merging)]
+    merged_before = None if merging is None else at.before(merging)
+    inputs = [merged_before or at.shuffled(tasks, merging)]
     draft = context.graph.add(call, Kind.STATE, dataset, inputs, every=at.every, tasks=tasks, given=name)
     return At(draft, by_key=True, every=at.every, tasks=tasks)
 

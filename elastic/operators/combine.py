@@ -46,12 +46,22 @@ class Combined(NamedTuple):
     partial: bool = True
 
 
-def combined(kind: Combine, keys: Column, values: Column | None, *, operator: str, tick: int) -> Combined | None:
+def combined(
+    kind: Combine, keys: Column, values: Column | None, *, operator: str, tick: int, worth_it: float = WORTH_IT
+) -> Combined | None:
     """The different keys with the partial aggregate of each; None where rows must travel whole, or had better.
 
     Sums and means are combined of integers only, which do not depend on how they were grouped, as those of floats do;
     minima and maxima of integers or of floats without NaN and -0.0, of which equal ones cannot be told apart. An
     aggregate of the user's is combined if it has a ``merge``, unless its accumulators hold floats.
+
+    Args:
+        kind: Of aggregate.
+        keys: Of the rows.
+        values: Of the rows; None where only keys matter.
+        operator: Named by errors, as is ``tick``.
+        tick: The rows'.
+        worth_it: Numbers are combined only if no greater share of the keys are different.
 
     Raises:
         KeyTypeError: A key is not even hashable.
@@ -66,13 +76,14 @@ def combined(kind: Combine, keys: Column, values: Column | None, *, operator: st
     numbers = comparable(values) if isinstance(values, pa.Array) and _has_codes(keys) else None
     if numbers is None or not len(numbers):
         return None
-    return _extremes(kind, keys, numbers) if kind in ("min", "max") else _summed(kind, keys, numbers)
+    aggregate = _extremes if kind in ("min", "max") else _summed
+    return aggregate(kind, keys, numbers, worth_it)
 
 
-def _summed(kind: Combine, keys: Column, numbers: npt.NDArray[Any]) -> Combined | None:
+def _summed(kind: Combine, keys: Column, numbers: npt.NDArray[Any], worth_it: float) -> Combined | None:
     if numbers.dtype != np.int64 or len(numbers) * max(abs(int(numbers.min())), abs(int(numbers.max()))) >= 2**63:
         return None
-    if (coded := _coded(keys)) is None:
+    if (coded := _coded(keys, worth_it)) is None:
         return None
     different, codes = coded
     sums = np.zeros(len(different), np.int64)
@@ -83,8 +94,8 @@ def _summed(kind: Combine, keys: Column, numbers: npt.NDArray[Any]) -> Combined 
     return Combined(different, Pairs(pa.array(sums), pa.array(counts, pa.int64())))
 
 
-def _extremes(kind: Combine, keys: Column, numbers: npt.NDArray[Any]) -> Combined | None:
-    if (coded := _coded(keys)) is None:
+def _extremes(kind: Combine, keys: Column, numbers: npt.NDArray[Any], worth_it: float) -> Combined | None:
+    if (coded := _coded(keys, worth_it)) is None:
         return None
     different, codes = coded
     best = np.empty(len(different), numbers.dtype)
@@ -145,10 +156,10 @@ def _first_positions(codes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Indices
     return number[codes], found
 
 
-def _coded(keys: Column) -> tuple[pa.Array, npt.NDArray[Any]] | None:
+def _coded(keys: Column, worth_it: float) -> tuple[pa.Array, npt.NDArray[Any]] | None:
     """The different keys and the number of each row's key among them; None if there are too many of them."""
     encoded = keys.dictionary_encode(null_encoding="encode")  # type: ignore[union-attr]
-    if len(encoded.dictionary) > len(keys) * WORTH_IT:
+    if len(encoded.dictionary) > len(keys) * worth_it:
         return None
     return encoded.dictionary, np.asarray(encoded.indices)
 
