@@ -12,6 +12,13 @@ from benchmarks.result import FULL, QUICK, Measurement, Row, table, write
 from benchmarks.rows import (
     checkpoints_on_off,
     coordinator_gap,
+    dstream_grep,
+    dstream_interval,
+    dstream_kill,
+    dstream_memory,
+    dstream_state,
+    dstream_windows,
+    dstream_wordcount,
     grep,
     idle_cpu,
     keyed_sum_udf,
@@ -36,7 +43,8 @@ MEASUREMENTS: Sequence[Measurement] = tuple(
     for module in (
         wordcount, grep, record_files, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill,
         startup, slow_sink_memory, stalled_sink_memory, large_state, scaling_gap, scaling_speedup, tick_cost,
-        coordinator_gap, parallel_recovery, window_count,
+        coordinator_gap, parallel_recovery, window_count, dstream_wordcount, dstream_grep, dstream_windows,
+        dstream_interval, dstream_kill, dstream_state, dstream_memory,
     )
 )  # fmt: skip
 LATEST = Path(__file__).parent / "results" / "latest.json"

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from elastic.batch import Batch, Pairs
 from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.connectors.discard import DiscardSink
 from elastic.keys import KeyInterval
+from elastic.state.processing import StateTable, merge_deltas
 
+_ENOUGH_ROWS = 500_000
 _SCHEMA = pa.schema([("key", pa.string()), ("value", pa.int64())])
 
 
@@ -26,46 +29,110 @@ class RecordingDiscard(Sink):
 
     Attributes:
         directory: Where the files go; exists.
+        forgets: What later values have replaced is forgotten now and then.
+    """
+
+    directory: Path
+    forgets: bool = False
+    name = "discard"
+
+    def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
+        inner = DiscardSink().open(context, interval, generation)
+        return _RecordingWriter(inner, self.directory / f"{interval.low}.arrow", forgets=self.forgets)
+
+    def last_values(self) -> dict[str, int]:
+        """The last value that came for each key; a key's values all come through one writer."""
+        return _last_values(sorted(self.directory.glob("*.arrow")))
+
+
+class _RecordingWriter(Writer):
+    def __init__(self, inner: Writer, path: Path, *, forgets: bool) -> None:
+        self._inner, self._path, self._forgets = inner, path, forgets
+        self._kept: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def committed(self) -> list[tuple[KeyInterval, int]]:
+        return self._inner.committed()
+
+    def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
+        self._kept += [_columns(batch) for _, batch in ticks]
+        self._rows += sum(len(batch) for _, batch in ticks)
+        if self._forgets and self._rows > _ENOUGH_ROWS:
+            self._kept = [_latest(self._kept)]
+            self._rows = len(self._kept[0])
+        if final:
+            _write(self._path, self._kept)
+        return self._inner.commit(ticks, through, final=final)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@dataclass(frozen=True)
+class DurableDiscard(Sink):
+    """The same with a file for each commit, for runs in which writers are lost.
+
+    A commit that was repeated leaves its rows twice, which changes no last value.
+
+    Attributes:
+        directory: Where the files go; exists.
     """
 
     directory: Path
     name = "discard"
 
     def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
-        return _RecordingWriter(
-            DiscardSink().open(context, interval, generation), self.directory / f"{interval.low}.arrow"
-        )
+        inner = DiscardSink().open(context, interval, generation)
+        return _DurableWriter(inner, self.directory, f"{interval.low}-{generation}")
 
     def last_values(self) -> dict[str, int]:
-        """The last value that came for each key; a key's values all come through one writer."""
-        found: dict[str, int] = {}
-        for path in sorted(self.directory.glob("*.arrow")):
-            with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
-                table = reader.read_all()
-            found.update(zip(table["key"].to_pylist(), table["value"].to_pylist(), strict=True))
-        return found
+        """The last value that came for each key."""
+        return _last_values(sorted(self.directory.glob("*.arrow")))
 
 
-class _RecordingWriter(Writer):
-    def __init__(self, inner: Writer, path: Path) -> None:
-        self._inner, self._path = inner, path
-        self._kept: list[pa.RecordBatch] = []
+class _DurableWriter(Writer):
+    def __init__(self, inner: Writer, directory: Path, name: str) -> None:
+        self._inner, self._directory, self._name = inner, directory, name
 
     def committed(self) -> list[tuple[KeyInterval, int]]:
         return self._inner.committed()
 
     def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
-        for _, batch in ticks:
-            assert isinstance(batch.values, Pairs)
-            arrays = [pa.array(batch.values.keys, pa.string()), pa.array(batch.values.values, pa.int64())]
-            self._kept.append(pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA))
-        if final:
-            with pa.OSFile(str(self._path), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
-                writer.write_table(pa.Table.from_batches(self._kept, _SCHEMA))
+        if ticks:
+            partial = self._directory / f"{self._name}.partial"
+            _write(partial, [_columns(batch) for _, batch in ticks])
+            partial.replace(self._directory / f"{through:09}-{self._name}.arrow")
         return self._inner.commit(ticks, through, final=final)
 
     def close(self) -> None:
         self._inner.close()
+
+
+def _columns(batch: Batch) -> pa.RecordBatch:
+    assert isinstance(batch.values, Pairs)
+    arrays = [pa.array(batch.values.keys, pa.string()), pa.array(batch.values.values, pa.int64())]
+    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+
+
+def _latest(kept: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """The last row of each key."""
+    tables = [StateTable(np.zeros(len(b), np.uint16), b.column(0), {"value": b.column(1)}) for b in kept]
+    found = merge_deltas(tables)
+    return pa.RecordBatch.from_arrays([found.keys, found.fields["value"]], schema=_SCHEMA)
+
+
+def _write(path: Path, kept: Sequence[pa.RecordBatch]) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+        writer.write_table(pa.Table.from_batches(kept, _SCHEMA))
+
+
+def _last_values(paths: Sequence[Path]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for path in paths:
+        with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+            table = reader.read_all()
+        found.update(zip(table["key"].to_pylist(), table["value"].to_pylist(), strict=True))
+    return found
 
 
 @dataclass(frozen=True)

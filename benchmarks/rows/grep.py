@@ -20,10 +20,11 @@ def _matches() -> int:
     return expected.matching_lines(data.text_file(LINES), data.rare_word())
 
 
-def _limit(repeat: int) -> float:
+def limit_lines_per_s(repeat: int) -> float:
+    """Of plain processes with the same kernels; the result is checked."""
     word = data.rare_word()
     outcome = run_filter(lambda: lines_with(word), Input(data.text_file(LINES), repeat))
-    check(_difference(sum(outcome.results), repeat))
+    check(difference(sum(outcome.results), repeat))
     return LINES * repeat / outcome.seconds
 
 
@@ -34,18 +35,19 @@ def _runtime(repeat: int) -> float:
         query.source(text).filter(contains(data.rare_word())).sink(sinks.json_lines(directory))
         report = run(query)
         written = sum(path.read_bytes().count(b"\n") for path in directory.glob("*.jsonl"))
-        check(_difference(written, repeat))
+        check(difference(written, repeat))
     return LINES * repeat / report.wall_s
 
 
-def _difference(lines: int, repeat: int) -> str | None:
+def difference(lines: int, repeat: int) -> str | None:
+    """How so many lines differ from what they should be, as a sentence; None if they do not."""
     wanted = _matches() * repeat
     return None if lines == wanted else f"{lines} lines were written, expected {wanted}"
 
 
 def _measure(effort: Effort) -> Sequence[Row]:
-    repeat = repeats(effort.timed_s, lambda: LINES * 4 / _limit(4) / 4)
-    value, limit = in_turns(effort.rounds, lambda: _runtime(repeat), lambda: _limit(repeat))
+    repeat = repeats(effort.timed_s, lambda: LINES * 4 / limit_lines_per_s(4) / 4)
+    value, limit = in_turns(effort.rounds, lambda: _runtime(repeat), lambda: limit_lines_per_s(repeat))
     return [ratio_row("grep", value / 1e6, "M lines/s", limit / 1e6, at_least=0.7)]
 
 

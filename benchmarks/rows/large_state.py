@@ -30,15 +30,20 @@ class KeysAgain(Source):
     Attributes:
         keys: How many.
         seconds: How long it goes on after the first round.
+        changed_per_s: The rate then.
     """
 
     keys: int
     seconds: int
+    changed_per_s: int = CHANGED_PER_S
     name = "keys"
     rate = None
 
     def partitions(self, count: int) -> Sequence[Partition]:
-        return [_KeysPartition(f"keys[{n}]", self.keys // count, n, count, self.seconds) for n in range(count)]
+        return [
+            _KeysPartition(f"keys[{n}]", self.keys // count, n, count, self.seconds, self.changed_per_s)
+            for n in range(count)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class _KeysPartition(Partition):
     number: int
     of: int
     seconds: int
+    changed_per_s: int
 
     def open(self) -> Reader:
         return _KeysReader(self)
@@ -56,7 +62,7 @@ class _KeysPartition(Partition):
 class _KeysReader(Reader):
     def __init__(self, partition: _KeysPartition) -> None:
         self._partition, self._position = partition, 0
-        self._per_s = CHANGED_PER_S // partition.of
+        self._per_s = partition.changed_per_s // partition.of
         self._loaded_s: float | None = None
 
     @property
