@@ -1,4 +1,4 @@
-"""Memory of all processes over 5,000 intervals of 50 ms: how much more the last have than those after the first 1,000."""
+"""Memory of all processes over 5,000 intervals of 50 ms: how much it grows after the first 1,000."""
 
 from __future__ import annotations
 

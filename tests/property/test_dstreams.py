@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -15,7 +16,7 @@ from dstream import DStream, StreamingContext
 from dstream.local import LocalRun
 from dstream.logic import Content
 from dstream.operators import source_batch
-from dstream.plan import Kind, Stage
+from dstream.plan import Kind, Stage, StreamPlan
 from elastic import sinks, sources
 from elastic.batch import columnar, rows
 
@@ -27,13 +28,31 @@ FEW = settings(max_examples=25, deadline=None)
 Rows = list[Any]
 
 
-def run(build: Callable[[DStream], DStream], *inputs: Sequence[Rows], workers: int = 2) -> list[Rows]:
-    """What a stream gives in each interval, in one process; the input's rows lie in turn in the partitions."""
-    return run_both(lambda streams: build(streams[0]), inputs, workers=workers)
+def run(
+    build: Callable[[DStream], DStream], *inputs: Sequence[Rows], workers: int = 2, restored: bool = False
+) -> list[Rows]:
+    """What a stream gives in each interval, in one process; the input's rows lie in turn in the partitions.
+
+    ``restored`` has all state kept and read again before every interval.
+    """
+    return run_both(lambda streams: build(streams[0]), inputs, workers=workers, restored=restored)
+
+
+def start_again(local: LocalRun, plan: StreamPlan) -> None:
+    """All state is kept, and others go on from it."""
+    kept = {key: logic.snapshot() for key, logic in local._logic.items()}
+    local._logic.clear()
+    for (stage, partition), table in kept.items():
+        if table is not None:
+            local._logic_of(plan.stages[stage], partition).restore(table)
 
 
 def run_both(
-    build: Callable[[list[DStream]], DStream], inputs: Sequence[Sequence[Rows]], *, workers: int = 2
+    build: Callable[[list[DStream]], DStream],
+    inputs: Sequence[Sequence[Rows]],
+    *,
+    workers: int = 2,
+    restored: bool = False,
 ) -> list[Rows]:
     context = StreamingContext("1s", workers=workers, tasks=3)
     streams = [context.source(sources.from_list([]), name=f"in{n}") for n in range(len(inputs))]
@@ -48,6 +67,8 @@ def run_both(
 
     local, found = LocalRun(plan, read), []
     for interval in range(1, len(inputs[0]) + 1):
+        if restored:
+            start_again(local, plan)
         local.interval(interval, plan.last_tick(interval - 1), plan.last_tick(interval), final=False)
         ticks = [b for tick, b in local.sinks["out"] if tick == plan.last_tick(interval)]
         found.append([row for batch in ticks for row in rows(batch.values or [])])
@@ -171,6 +192,57 @@ def test_windows_naive_and_incremental(intervals: list[Rows], length: int, slide
     assert counted(kept_up) == expected
     grouped = run(lambda s: s.group_by_key_and_window(size, every).map_values(sum), intervals)
     assert counted(grouped) == expected
+
+
+NUMBER = st.one_of(st.integers(-3, 3), st.sampled_from([2**62, -(2**63), 2**70]), st.fractions(-1, 1))
+NUMBERS = st.lists(st.lists(st.tuples(st.sampled_from("abc"), NUMBER), max_size=5), min_size=1, max_size=9)
+
+
+@FEW
+@given(NUMBERS, WINDOW, st.booleans())
+def test_windows_and_running_sums_of_any_numbers_also_after_a_restart(
+    intervals: list[Rows],
+    length: int,
+    restored: bool,  # noqa: FBT001
+) -> None:
+    expected = [dict(summed(each)) for each in windows(intervals, length)]
+    so_far = [[row for each in intervals[:i] for row in each] for i in range(1, len(intervals) + 1)]
+
+    def in_windows(function: Any, inverse: Any) -> list[dict[Any, Any]]:
+        def build(stream: DStream) -> DStream:
+            return stream.reduce_by_key_and_window(function, f"{length}s", inverse=inverse)
+
+        return [dict(each) for each in run(build, intervals, restored=restored)]
+
+    assert in_windows(operator.add, operator.sub) == expected
+    assert in_windows(lambda a, b: a + b, lambda a, b: a - b) == expected
+    for function, merged in ((operator.add, sum), (min, min), (max, max)):
+        running = run(partial(running_snapshots, function), intervals, restored=restored)
+        totals = [{k: merged([v for o, v in each if o == k]) for k in dict(each)} for each in so_far]
+        assert [dict(each) for each in running] == totals
+
+
+def running_snapshots(function: Callable[[Any, Any], Any], stream: DStream) -> DStream:
+    return stream.running_reduce(function).snapshots()
+
+
+@FEW
+@given(st.lists(st.lists(st.sampled_from([0.0, -0.0, 1, 1.0, True, "1", None]), max_size=6), min_size=1, max_size=4))
+def test_equal_rows_are_counted_as_one(intervals: list[Rows]) -> None:
+    found = run(lambda s: s.count_by_value(), intervals)
+
+    assert [dict(each) for each in found] == [dict(Counter(each)) for each in intervals]
+    assert [len(each) for each in found] == [len(Counter(each)) for each in intervals]
+
+
+@FEW
+@given(INTERVALS)
+def test_counts_go_straight_into_a_running_sum(intervals: list[Rows]) -> None:
+    found = run(lambda s: s.count_by_value().running_reduce(operator.add).snapshots(), intervals)
+
+    assert [dict(each) for each in found] == [
+        dict(Counter(row for each in intervals[:i] for row in each)) for i in range(1, len(intervals) + 1)
+    ]
 
 
 @FEW
