@@ -69,7 +69,7 @@ def _measure(effort: Effort) -> Sequence[Row]:
     limit = limit_words_per_s(repeats(effort.timed_s, once_s))
     value = _words_per_s(repeats(seconds, once_s))
     interval_ms = 100 if effort.quick else 1000
-    narrow, wide = (_processing_ms(window, interval_ms, 10) for window in (10, 60))
+    narrow, wide = (_processing_ms(window, interval_ms, 30 if effort.quick else 15) for window in (10, 60))
     return [
         ratio_row("dstream_sliding", value / 1e6, "M words/s", limit / 1e6, at_least=0.5),
         limit_row("dstream_window_60_by_10", wide / narrow, "x processing time", at_most=1.3),
