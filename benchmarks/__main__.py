@@ -16,8 +16,9 @@ from benchmarks.rows import (
     dstream_interval,
     dstream_kill,
     dstream_memory,
+    dstream_sliding,
     dstream_state,
-    dstream_windows,
+    dstream_window_length,
     dstream_wordcount,
     grep,
     idle_cpu,
@@ -43,8 +44,8 @@ MEASUREMENTS: Sequence[Measurement] = tuple(
     for module in (
         wordcount, grep, record_files, keyed_sum_udf, checkpoints_on_off, latency_half_rate, idle_cpu, recovery_kill,
         startup, slow_sink_memory, stalled_sink_memory, large_state, scaling_gap, scaling_speedup, tick_cost,
-        coordinator_gap, parallel_recovery, window_count, dstream_wordcount, dstream_grep, dstream_windows,
-        dstream_interval, dstream_kill, dstream_state, dstream_memory,
+        coordinator_gap, parallel_recovery, window_count, dstream_wordcount, dstream_grep, dstream_sliding,
+        dstream_window_length, dstream_interval, dstream_kill, dstream_state, dstream_memory,
     )
 )  # fmt: skip
 LATEST = Path(__file__).parent / "results" / "latest.json"

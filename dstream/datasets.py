@@ -112,11 +112,12 @@ class SourceRowsLogic(SourceLogic):
         self._read_bytes = 0
 
     def feed(self, tick: int, batches: Sequence[Batch]) -> None:
-        columns = [batch.values for batch in batches if batch.values is not None]
-        self._read += columns
-        self._read_bytes += sum(map(size_bytes, columns))
-        if self._read_bytes >= CHUNK_BYTES // 2:
-            self._run(tick)
+        for batch in batches:
+            assert batch.values is not None, "what a source has read carries its rows"
+            self._read.append(batch.values)
+            self._read_bytes += size_bytes(batch.values)
+            if self._read_bytes >= CHUNK_BYTES // 2:
+                self._run(tick)
 
     def take(self, given: Given) -> Sequence[Content]:
         self._run(given.through)

@@ -193,7 +193,7 @@ class Pipeline:
 def chunks(column: Column) -> Iterator[Column]:
     """The column in pieces that stay in the caches; at least one, which may be empty."""
     size = size_bytes(column)
-    count = max(1, -(-size // CHUNK_BYTES))
+    count = max(1, round(size / CHUNK_BYTES))
     length = len(column)
     for i in range(count):
         low, high = length * i // count, length * (i + 1) // count

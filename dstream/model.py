@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,6 @@ from elastic.scenario.models import DStream
 
 TASKS_PER_WORKER = 3
 """Tasks of a keyed stage for each worker: what a lost worker held is then computed again by several others."""
-
-_STRETCH = 8
-"""Sources that lengthen their ticks stamp multiples of 2, 4 or 8 of them; intervals must end on such ticks."""
 
 
 def run_query(
@@ -115,7 +113,7 @@ def cut(plan: Plan, workers: int, settings: DStream) -> StreamPlan:
 
 def with_whole_ticks(settings: Settings, ticks: int) -> Settings:
     """The settings; sources lengthen their ticks only if all that they may stamp end an interval of so many ticks."""
-    return settings if ticks % _STRETCH == 0 else replace(settings, auto_tick=False)
+    return replace(settings, max_stretch=gcd(ticks, settings.max_stretch))
 
 
 def interval_ticks(interval_ms: int, tick_ms: int) -> int:

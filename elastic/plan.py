@@ -185,7 +185,8 @@ class Settings:
         spill_bytes: So much of a worker's output may lie on the disk until it is covered by checkpoints or commits.
         stall_after_ms: An instance that has not got any further for so long is told of as a stall; 0 tells of none.
         deadline_ms: Of a recovery and of scaling, until they are said to be overdue; 0 waits for ever.
-        auto_tick: Sources stamp only multiples of 2, 4 or 8 ticks while a tick's work takes much of its length.
+        auto_tick: Sources stamp only multiples of 2, 4 … ticks while a tick's work takes much of its length.
+        max_stretch: The largest of these numbers: a power of two.
     """
 
     tick_ms: int = 10
@@ -204,6 +205,7 @@ class Settings:
     stall_after_ms: int = 10_000
     deadline_ms: int = 60_000
     auto_tick: bool = True
+    max_stretch: int = 8
     scaling: Policy | None = None
     on_error: Mapping[str, OnError] = field(default_factory=dict)
 

@@ -30,11 +30,6 @@ to pay, short enough for latency. A tick of fixed length reads what fills that l
 
 MIN_READ_BYTES = 64 << 10
 
-MAX_STRETCH = 8
-"""``tick: auto`` stamps at most every eighth tick of a source with a rate; it stretches where a tick's work takes a
-third of the time between two, and shrinks where it takes less than a tenth."""
-
-
 _Tick: TypeAlias = "tuple[LogEntry, list[Chunk]]"
 """One tick of a partition: what is logged of it, and its chunks."""
 
@@ -121,7 +116,7 @@ class SourceDriver:
         self._history = self._replay()
         self.replaying = True
         self._blocked = self._dry = False
-        self._auto, self._stretch = settings.auto_tick, 1
+        self._auto, self._stretch, self._max_stretch = settings.auto_tick, 1, settings.max_stretch
         self._work_s = WORK_S if self._auto else self._tick_s
         self._wake = 0.0
         self.repaired = 0
@@ -302,9 +297,12 @@ class SourceDriver:
             self._read_bytes = int(min(max(smooth, MIN_READ_BYTES), self._limit_bytes))
 
     def _adapt_tick(self, spent_s: float) -> None:
-        """Stamp fewer ticks while each costs much of the time there is for it; powers of two, so that sources agree."""
+        """With a rate, stamp fewer ticks while each takes a third of the time there is for it, until it takes a tenth.
+
+        Powers of two, so that sources agree.
+        """
         share = spent_s / (self._stretch * self._tick_s)
-        if self._auto and self._rate is not None and share > 1 / 3 and self._stretch < MAX_STRETCH:
+        if self._auto and self._rate is not None and share > 1 / 3 and self._stretch < self._max_stretch:
             self._stretch *= 2
         elif share < 1 / 10 and self._stretch > 1:
             self._stretch //= 2
