@@ -15,7 +15,7 @@ from elastic.wire.control import COMMAND, ReportNow, Shutdown, StatusReport, Wor
 from elastic.wire.sockets import Hub
 
 SAVE_S = 1.0
-"""So often the figures are kept: of those of a coordinator that is killed, the last second is lost."""
+"""So often the figures are kept. What one that is killed heard after that, workers tell the next one again."""
 
 LAST_REPORTS_S = 0.25
 """After the end, so long at most is waited for the workers' last reports."""

@@ -100,6 +100,7 @@ class Figures:
     _indices: dict[int, tuple[str, int]] = field(default_factory=dict)
     _causes: dict[int, str] = field(default_factory=dict)
     _read_through: dict[tuple[str, int], int] = field(default_factory=dict)
+    _settled_through: dict[tuple[str, int], int] = field(default_factory=dict)
     _reported_s: dict[int, float] = field(default_factory=dict)
     _memory: dict[int, int] = field(default_factory=dict)
     _peak: PeakMemory = field(default_factory=PeakMemory)
@@ -200,14 +201,16 @@ class Figures:
         for instance, group, tick, read_s, records, size_bytes in report.reads:
             source = self._indices.get(instance, ("", instance))[0], group
             if tick <= self._read_through.get(source, 0):
-                continue  # replayed by a successor, and reported by the predecessor before it died
+                continue  # replayed by a successor, and reported by the predecessor before it died; or told again
             self._read_through[source] = tick
             self.records_in += records
             self.bytes_in += size_bytes
             self.latency.read(tick, read_s, records)
         for instance, tick, at_s in report.settles:
-            if instance in self._indices:
-                self.latency.settle(self._indices[instance], tick, at_s)
+            sink = self._indices.get(instance)
+            if sink is not None and tick > self._settled_through.get(sink, -1):
+                self._settled_through[sink] = tick
+                self.latency.settle(sink, tick, at_s)
             self._last_commit_s = max(self._last_commit_s, at_s)
         for instance, _, size_bytes, duration_s in report.checkpoints:
             self._checkpoints += 1

@@ -29,7 +29,7 @@ from elastic.coordinator.machine import STATE, Coordinator
 from elastic.errors import UserError
 from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
-from elastic.protocol import CaughtUp, Rejoin, Send, Started, Stuck
+from elastic.protocol import CaughtUp, Rejoin, Running, Send, Started, Stuck
 from elastic.server.attendance import EXIT_NEWS_S, Attendance
 from elastic.server.bulletin import Bulletin, refuse
 from elastic.server.clients import Clients
@@ -127,6 +127,7 @@ class Server:
         self._attendance = Attendance(self._hub, self._clock, members, setup, plan.settings.heartbeat_ms)
         self._clients = Clients(self._hub, self._machine, self._figures, self._attendance.greeted, self._handle)
         self._bulletin = Bulletin(self._hub, self._journal, members, self._figures, self._clock)
+        self._unaccounted: set[int] = set()
         self._status_at = 0.0
         self._end: EndJob | None = None
 
@@ -169,6 +170,7 @@ class Server:
         alive = {id: at for id, at in known.items() if id in takeover.alive or id >= FIRST_EXTRA}
         alive = {} if takeover.resumed else alive
         starting = {id: at for id, at in takeover.alive.items() if id not in members.workers}
+        self._unaccounted = set(alive)
         for id, at in {**alive, **starting}.items():
             self._hub.connect(str(id), at)
             self._hub.send(str(id), Rejoin(self._machine.epoch))
@@ -204,9 +206,7 @@ class Server:
             case Refused() | Crashed():
                 self._on_broken(message)
             case WorkerReport():
-                self._figures.report(message)
-                if self._loads is not None:
-                    self._loads.report(message)
+                self._on_report(message)
             case WorkerExited():
                 self._lose(message.worker, message.reason, self._clock.at(message.monotonic_s))
                 self._attendance.forget(message.worker)
@@ -219,11 +219,25 @@ class Server:
             case Shutdown():
                 pass
             case _ if (worker := sender.partition(" ")[0]).isdigit():
-                if isinstance(message, Started):
-                    self._figures.started(message, now)
-                if isinstance(message, CaughtUp):
-                    self._figures.caught_up(message)
-                self._handle(Heard(int(worker), message))
+                self._on_news(int(worker), message, now)
+
+    def _on_report(self, report: WorkerReport) -> None:
+        if report.worker in self._unaccounted:
+            return  # with its account it tells again what the coordinator before this one may have heard alone
+        self._figures.report(report)
+        if self._loads is not None:
+            self._loads.report(report)
+
+    def _on_news(self, worker: int, message: object, now_s: float) -> None:
+        """What the machine is to hear; some of it is counted and timed too."""
+        match message:
+            case Started():
+                self._figures.started(message, now_s)
+            case CaughtUp():
+                self._figures.caught_up(message)
+            case Running():
+                self._unaccounted.discard(worker)
+        self._handle(Heard(worker, message))
 
     def _on_broken(self, message: Refused | Crashed) -> None:
         """A worker cannot even begin, or has met a bug of ours; without one that somebody added the job can do."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import psutil
 
@@ -18,6 +19,12 @@ from elastic.protocol import Send, Store
 from elastic.report import FailedRecords
 from elastic.wire.control import InstanceStats, WorkerReport
 
+Read: TypeAlias = tuple[int, int, int, float, int, int]
+Settle: TypeAlias = tuple[int, int, float]
+
+TOLD_S = 10.0
+"""For so long it is kept what was told: a coordinator that is lost takes with it what it had heard last."""
+
 
 class Statistics:
     """Collects until the next report takes it."""
@@ -27,9 +34,10 @@ class Statistics:
         self._process = psutil.Process(os.getpid())
         self.busy_s: defaultdict[int, float] = defaultdict(float)
         self.target_s: defaultdict[int, float] = defaultdict(float)
-        self._reads: list[tuple[int, int, int, float, int, int]] = []
-        self._settles: list[tuple[int, int, float]] = []
+        self._reads: list[Read] = []
+        self._settles: list[Settle] = []
         self._settled: dict[int, int] = {}
+        self._told: deque[tuple[float, list[Read], list[Settle]]] = deque()
         self._checkpoints: list[tuple[int, int, int, float]] = []
         self._storing: dict[tuple[int, int], tuple[int, float]] = {}
 
@@ -62,6 +70,12 @@ class Statistics:
         if found is not None:
             self._checkpoints.append((instance, tick, found[0], time.perf_counter() - found[1]))
 
+    def tell_again(self) -> None:
+        """What was read and settled of late is in the next report too; the same again changes nothing there."""
+        self._reads = [*(mark for _, reads, _ in self._told for mark in reads), *self._reads]
+        self._settles = [*(mark for _, _, settles in self._told for mark in settles), *self._settles]
+        self._told.clear()
+
     def report(self, host: Host, repaired: dict[int, int], now_s: float) -> WorkerReport:
         """Everything since the last report."""
         instances = []
@@ -81,6 +95,9 @@ class Statistics:
             self._process.memory_info().rss, usage.user + usage.system, tuple(_failures(host)),
             0 if host.spill is None else host.spill.size_bytes,
         )  # fmt: skip
+        self._told.append((now_s, self._reads, self._settles))
+        while now_s - self._told[0][0] > TOLD_S:
+            self._told.popleft()
         self._reads, self._settles, self._checkpoints = [], [], []
         return report
 

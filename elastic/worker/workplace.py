@@ -26,6 +26,7 @@ from elastic.protocol import (
     Open,
     Part,
     Persist,
+    Rejoin,
     Send,
     Standings,
     Start,
@@ -184,8 +185,11 @@ class Workplace:
             self._activity.now = ("message", message.instance, 0, time.perf_counter())
         self._execute(self._host.handle(sender, message))
         self._activity.now = None
-        if isinstance(message, Freeze | Finish):
-            self._execute(self._sources.heard(message))
+        match message:
+            case Freeze() | Finish():
+                self._execute(self._sources.heard(message))
+            case Rejoin():
+                self._statistics.tell_again()
 
     def _drain_local(self) -> None:
         """Deliver what instances of this worker sent one another, without a socket between."""
