@@ -94,7 +94,7 @@ class Figures:
     intervals: IntervalFigures = field(default_factory=IntervalFigures)
     events: list[JobEvent] = field(default_factory=list)
     scale_outs: list[ScaleOut] = field(default_factory=list)
-    records_in: int = 0
+    read_records: int = 0
     bytes_in: int = 0
     _instances: dict[int, InstanceFigures] = field(default_factory=dict)
     _indices: dict[int, tuple[str, int]] = field(default_factory=dict)
@@ -117,6 +117,11 @@ class Figures:
 
     def __post_init__(self) -> None:
         self._failed = FailureCounts(self.plan)
+
+    @property
+    def records_in(self) -> int:
+        """Records read: as workers said, or, where one was lost before it could say so, as its intervals do."""
+        return max(self.read_records, self.intervals.records)
 
     # -- beyond this process -------------------------------------------------------------------------------------------
 
@@ -203,7 +208,7 @@ class Figures:
             if tick <= self._read_through.get(source, 0):
                 continue  # replayed by a successor, and reported by the predecessor before it died; or told again
             self._read_through[source] = tick
-            self.records_in += records
+            self.read_records += records
             self.bytes_in += size_bytes
             self.latency.read(tick, read_s, records)
         for instance, tick, at_s in report.settles:

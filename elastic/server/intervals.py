@@ -31,6 +31,11 @@ class IntervalFigures:
         self._processing.add([told["processing_ms"]], [1])
         self._total.add([told["total_delay_ms"]], [1])
 
+    @property
+    def records(self) -> int:
+        """Of all of them."""
+        return self._counts.records
+
     def report(self) -> Intervals:
         """All of them."""
         so_far = self._counts

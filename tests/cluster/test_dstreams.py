@@ -46,6 +46,7 @@ def test_counts_are_exact_after_a_kill_at_a_random_moment(tmp_path: Path, operat
 
     assert outcome.status == "done", outcome.error
     assert counts(tmp_path) == expected_counts()
+    assert outcome.records_in == outcome.intervals.records == len(LINES)
     assert [(r.strategy, r.cause.endswith("killed by SIGKILL")) for r in outcome.recoveries] == [("lineage", True)]
 
 
