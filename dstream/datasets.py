@@ -94,20 +94,25 @@ class DatasetLogic(Logic):
 
 @dataclass(frozen=True)
 class SourceRows:
-    """A source's rows and the channels behind them; ``make`` gives the logic of one partition."""
+    """A source's rows and the channels behind them; ``make`` gives the logic of one partition.
+
+    Attributes:
+        chunk_bytes: Rows go through the channels once they are about so much; meanwhile the worker does nothing else.
+    """
 
     channels: tuple[Channel, ...]
+    chunk_bytes: int = CHUNK_BYTES // 2
 
     def make(self, context: LogicContext) -> SourceLogic:
         """The logic of one partition."""
-        return SourceRowsLogic(pipelines_of(self.channels, context))
+        return SourceRowsLogic(pipelines_of(self.channels, context), self.chunk_bytes)
 
 
 class SourceRowsLogic(SourceLogic):
     """One partition of a source: what it reads goes through all channels a chunk at a time."""
 
-    def __init__(self, pipelines: Sequence[Pipeline]) -> None:
-        self._pipelines = pipelines
+    def __init__(self, pipelines: Sequence[Pipeline], chunk_bytes: int) -> None:
+        self._pipelines, self._chunk_bytes = pipelines, chunk_bytes
         self._read: list[Column] = []
         self._read_bytes = 0
 
@@ -116,7 +121,7 @@ class SourceRowsLogic(SourceLogic):
             assert batch.values is not None, "what a source has read carries its rows"
             self._read.append(batch.values)
             self._read_bytes += size_bytes(batch.values)
-            if self._read_bytes >= CHUNK_BYTES // 2:
+            if self._read_bytes >= self._chunk_bytes:
                 self._run(tick)
 
     def take(self, given: Given) -> Sequence[Content]:

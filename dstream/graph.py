@@ -8,7 +8,7 @@ from itertools import chain, count
 from typing import Any
 
 from dstream.datasets import SourceRows, StageLogic
-from dstream.flow import Channel
+from dstream.flow import CHUNK_BYTES, Channel
 from dstream.local import clean_run
 from dstream.plan import Input, Kind, Stage, StreamPlan
 from elastic.arguments import check_name
@@ -18,6 +18,10 @@ from elastic.errors import QueryError
 from elastic.plan import OperatorPlan, Settings
 
 add_query_room(__file__)
+
+
+MIN_CHUNK_BYTES = 256 << 10
+"""Smaller chunks cost more calls than they save time."""
 
 
 @dataclass(eq=False)
@@ -54,6 +58,11 @@ class Draft:
 
 def _identity(channel: Channel) -> tuple[Any, ...]:
     return channel.view, channel.pieces, channel.keyed, channel.merging
+
+
+def _chunk_bytes(interval_ms: int) -> int:
+    """So much of a source goes through its channels at once, so that it takes about a twentieth of an interval."""
+    return min(CHUNK_BYTES // 2, max(MIN_CHUNK_BYTES, CHUNK_BYTES * interval_ms // 800))
 
 
 ONE = -1
@@ -167,7 +176,7 @@ class StreamGraph:
             partitions = self._partitions(draft, workers, settings, tasks, operators, stages)
             logic: Any = None
             if draft.kind is Kind.SOURCE:
-                logic = SourceRows(tuple(draft.channels)).make
+                logic = SourceRows(tuple(draft.channels), _chunk_bytes(interval_ticks * settings.tick_ms)).make
             elif draft.kind is not Kind.SINK:
                 logic = StageLogic(draft.logic, tuple(draft.channels), draft.every).make
             stages.append(Stage(draft.id, draft.name, draft.kind, partitions, draft.inputs, logic))
