@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
-from dstream.job import INTERVALS, NEWS, StreamJob
+from dstream.interval_file import INTERVALS
+from dstream.job import NEWS, StreamJob
 from dstream.outputs import Callbacks
 from dstream.plan import StreamPlan
 from elastic.report import Progress

@@ -65,6 +65,10 @@ class BlockStore:
         """Tasks whose blocks are on disk."""
         return len(self._on_disk)
 
+    def names(self) -> list[Name]:
+        """Tasks whose blocks are here."""
+        return [*self._kept, *self._on_disk]
+
     def put(self, name: Name, contents: Contents) -> None:
         """Keep the blocks of a task; those of the same task that are there already are replaced, being equal."""
         self.drop(name)
@@ -90,7 +94,7 @@ class BlockStore:
 
     def drop_through(self, intervals: Sequence[int]) -> None:
         """Forget the blocks of each stage through an interval, given by stage."""
-        for name in [n for n in (*self._kept, *self._on_disk) if n.interval <= intervals[n.stage]]:
+        for name in [n for n in self.names() if n.interval <= intervals[n.stage]]:
             self.drop(name)
 
     def _make_room(self) -> None:

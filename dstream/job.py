@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from dstream.interval_file import INTERVALS, IntervalFile
 from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES
 from dstream.scheduler.machine import Scheduler
 from dstream.scheduler.observer import Observer
 from elastic.cluster.job import JobControl
-from elastic.coordinator.events import Event, Journal
+from elastic.coordinator.events import Event, Recovered, Told
 from elastic.coordinator.memory import Facts
 from elastic.plan import Plan
 from elastic.server import shell
@@ -22,13 +23,8 @@ class StreamJob(JobControl):
     """One job; its plan is a ``StreamPlan``."""
 
     COORDINATOR_ENTRY = "dstream.job:coordinate"
-    TAKES_OVER = False
     WORKER_ENTRY = "dstream.worker.shell:main"
     PRELOAD = (*JobControl.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators", "dstream.hand_over")
-
-
-INTERVALS = "intervals.jsonl"
-"""File of the job directory with a line for each interval that is complete."""
 
 
 NEWS = "news.jsonl"
@@ -38,31 +34,35 @@ NEWS = "news.jsonl"
 class RecordedScheduler(Scheduler):
     """Writes down every interval that is complete, and what listeners are told."""
 
-    def __init__(self, plan: StreamPlan, workers: int, spares: int, file: TextIO, news: TextIO | None) -> None:
-        super().__init__(plan, workers, spares)
+    def __init__(
+        self, plan: StreamPlan, workers: int, spares: int, facts: Facts | None, file: IntervalFile, news: TextIO | None
+    ) -> None:
+        super().__init__(plan, workers, spares, facts)
         self._file, self._news, self._observer = file, news, Observer(self._ledger)
 
     def handle(self, event: Event, now_s: float) -> list[object]:
         actions = super().handle(event, now_s)
         for action in actions:
-            if isinstance(action, Journal) and action.kind == "interval":
-                told = {name: value for name, value in action.body.items() if name != "instances"}
-                self._file.write(json.dumps(told) + "\n")
+            if isinstance(action, Told) and action.kind == "interval":
+                self._file.add({name: value for name, value in action.body.items() if name != "instances"})
         if self._news is not None:
             self._news.writelines(json.dumps(note) + "\n" for note in self._observer.notes(event, actions))
+        if isinstance(event, Recovered) and not event.resumed:  # the report may know less than the file
+            actions += [Told("interval", {**figures, "instances": []}) for figures in self._file.newest]
         return actions
 
 
-def coordinate(address: str, command: str, job: str) -> None:
+def coordinate(address: str, command: str, job: str, takeover: dict[str, Any] | None = None) -> None:
     """Schedule one job until it has ended; the entry point of the coordinator's process."""
+    directory = Path(job).parent
     with ExitStack() as stack:
-
-        def opened(name: str) -> TextIO:
-            return stack.enter_context(Path(job).with_name(name).open("a", encoding="utf-8", buffering=1))
 
         def make_scheduler(plan: Plan, workers: int, spares: int, facts: Facts | None) -> Scheduler:
             assert isinstance(plan, StreamPlan)
-            assert facts is None
-            return RecordedScheduler(plan, workers, spares, opened(INTERVALS), opened(NEWS) if plan.heard else None)
+            file = stack.enter_context(closing(IntervalFile(directory / INTERVALS)))
+            news = (directory / NEWS).open("a", encoding="utf-8", buffering=1) if plan.heard else None
+            if news is not None:
+                stack.enter_context(news)
+            return RecordedScheduler(plan, workers, spares, facts, file, news)
 
-        shell.coordinate(address, command, job, make_scheduler, MESSAGES, "lineage")
+        shell.coordinate(address, command, job, make_scheduler, MESSAGES, "lineage", shell.takeover_of(takeover))

@@ -103,6 +103,10 @@ class StreamPlan(Plan):
     retries: int = 3
     heard: bool = False
 
+    def end_from(self, tick: int, *, final: bool) -> int:
+        """A stream that may be resumed ends between two intervals, so that whoever resumes it finds whole ones."""
+        return tick if final or self.batch else self.last_tick(self.interval_of(tick))
+
     def interval_of(self, tick: int) -> int:
         """The interval that a tick lies in; ticks and intervals count from 1."""
         return min(-(-tick // self.interval_ticks), 1) if self.batch else -(-tick // self.interval_ticks)

@@ -121,6 +121,27 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
+class Inventory:
+    """All that a worker has, for a coordinator that has taken over; a tuple for each thing.
+
+    Attributes:
+        blocks: (stage, interval, partition) of tasks whose blocks lie here.
+        states: (instance, done) of partitions with state.
+        sinks: (instance, last tick that the target holds, last interval that it was given and has taken).
+        sealed: Of intervals that may not be done.
+        kept: (stage, partition, interval) of versions of state that lie on the disk.
+        instances: All that live here, or are being opened.
+    """
+
+    blocks: tuple[tuple[int, int, int], ...]
+    states: tuple[tuple[int, int], ...]
+    sinks: tuple[tuple[int, int, int], ...]
+    sealed: tuple[Sealed, ...]
+    kept: tuple[tuple[int, int, int], ...]
+    instances: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDone:
     """A task's blocks lie on this worker."""
 
@@ -182,5 +203,6 @@ class Committed:
 
 MESSAGES: tuple[type, ...] = (
     Resume, Place, RunTask, Advance, WantBlocks, Blocks, Sealed, TaskDone, TaskFailed, TaskLacks, Kept, Committed,
+    Inventory,
 )  # fmt: skip
 """Every message of this model that may cross a process border, in a fixed order."""

@@ -237,6 +237,11 @@ class Plan:
     run_id: str = ""
     clean_run: Callable[[Plan, Any], dict[str, list[Any]]] | None = None
 
+    def end_from(self, tick: int, *, final: bool) -> int:
+        """The first tick, this one or later, with which the stream may end; ``final`` if it is never resumed."""
+        del final
+        return tick
+
     def inputs(self, operator: str) -> list[Edge]:
         """Edges into an operator, by input number."""
         return sorted((e for e in self.edges if e.consumer == operator), key=lambda e: e.input)

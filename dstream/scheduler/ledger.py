@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dstream.blocks import Name
 from dstream.plan import Kind, Stage, StreamPlan
+from dstream.protocol import Sealed
 from dstream.scheduler.lineage import Lineage, Task
 from dstream.scheduler.progress import Interval, Progress
 from elastic.coordinator.membership import InstanceRecord, Membership
@@ -55,6 +56,8 @@ class Ledger:
     """Facts of one job.
 
     Attributes:
+        deployed: Partitions have been placed.
+        announced: All of them have been running.
         keep: By stage: how many intervals before the last safe one are read yet.
         held: Partitions that live somewhere, by stage and number.
         stage_of: By instance: its stage.
@@ -63,22 +66,17 @@ class Ledger:
         now_s: Unix time, in seconds, of the event that is being handled.
     """
 
-    def __init__(self, plan: StreamPlan, epoch: int) -> None:
+    def __init__(self, plan: StreamPlan) -> None:
         self._plan = plan
-        self.members = Membership(plan, epoch=epoch)
+        self.members = Membership(plan)
         self.lineage, self.progress = Lineage(plan), Progress(plan)
         self.keep = plan.keep_back()
         self.held: dict[tuple[int, int], Held] = {}
         self.stage_of: dict[int, int] = {}
         self.closed: dict[tuple[int, int], int] = {}
         self.news = News()
-        self.disturbed = False
+        self.deployed = self.announced = self.disturbed = False
         self.now_s = 0.0
-
-    @property
-    def epoch(self) -> int:
-        """Of this incarnation of the coordinator; commands carry it."""
-        return self.members.epoch
 
     @property
     def finish(self) -> tuple[int, bool] | None:
@@ -93,6 +91,11 @@ class Ledger:
     @plan.setter
     def plan(self, plan: StreamPlan) -> None:
         self._plan = self.lineage.plan = self.progress.plan = plan
+
+    @property
+    def epoch(self) -> int:
+        """Of this incarnation of the coordinator; commands carry it."""
+        return self.members.epoch
 
     def stage(self, record: InstanceRecord) -> Stage:
         """The stage that an instance is of."""
@@ -121,19 +124,49 @@ class Ledger:
         """The tasks of all intervals through one wait for their inputs from now on."""
         while self.lineage.opened < through:
             number = self.lineage.opened + 1
-            tasks = self.lineage.open(number)
+            tasks = [self.lineage.want(name) for name in self.lineage.open(number) if not self._is_done(name)]
             self.news.opened += tasks
             last = self.now_s if self._plan.batch else self._tick_s(self._plan.last_tick(number))
             names = {t.name for t in tasks}
             self.progress.intervals[number] = Interval(number, names, len(names), min(last, self.now_s))
 
+    def _is_done(self, name: Name) -> bool:
+        """Whether a task of an interval that is only now known of was done: nobody was there who could be told."""
+        held = self.held.get((name.stage, name.partition))
+        return (held.done or 0) >= name.interval if held is not None else self.lineage.located(name) is not None
+
     def _tick_s(self, tick: int) -> float:
         return self._plan.epoch_s + tick * self._plan.settings.tick_ms / 1000
+
+    def sealed(self, message: Sealed, worker: int) -> None:
+        """A source has closed an interval, and has its input block."""
+        record = self.members.instances.get(message.instance)
+        if record is None:
+            return
+        stage = self.stage_of[message.instance]
+        self.closed[stage, record.index] = max(self.closed[stage, record.index], message.interval)
+        self.open(message.interval)
+        name = Name(stage, message.interval, record.index)
+        if message.kept:
+            self.locate(name, worker)
+        elif self.lineage.located(name) is None:
+            self.lineage.want(name)
+            self.news.everything = True
+        if (interval := self.progress.intervals.get(message.interval)) is not None:
+            interval.records += message.records
+            interval.size_bytes += message.size_bytes
 
     def locate(self, name: Name, worker: int) -> Task | None:
         """A task's blocks have come; the task, if it was wanted."""
         self.news.located.append(name)
         return self.lineage.finish(name, worker)
+
+    def reached(self, held: Held, done: int) -> None:
+        """A worker has said through which interval it has done a partition's tasks, maybe without being heard then."""
+        held.done = done
+        self.rerun(held)
+        for number in [n for n in self.progress.intervals if n <= done]:
+            self.progress.did(Name(held.stage.id, number, held.partition))
 
     def rerun(self, held: Held) -> None:
         """All intervals that a partition has not done are to be done by it, in order."""

@@ -84,12 +84,12 @@ class Lineage:
 
     # -- tasks ---------------------------------------------------------------------------------------------------------
 
-    def open(self, interval: int) -> list[Task]:
-        """The tasks of the next interval, which now wait for their inputs."""
+    def open(self, interval: int) -> list[Name]:
+        """All tasks of the next interval."""
         assert interval == self.opened + 1
         self.opened = interval
         stages = [s for s in self.plan.stages if s.kind is not Kind.SOURCE]
-        return [self.want(Name(s.id, interval, p)) for s in stages for p in range(s.partitions)]
+        return [Name(s.id, interval, p) for s in stages for p in range(s.partitions)]
 
     def want(self, name: Name, *, again: bool = False) -> Task:
         """The task is to be done; if it is under way already, it stays so."""

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dstream.blocks import Name
 from dstream.plan import Kind, StreamPlan
-from dstream.protocol import Committed, Kept, Sealed, TaskDone, TaskFailed, TaskLacks
+from dstream.protocol import Committed, Inventory, Kept, Sealed, TaskDone, TaskFailed, TaskLacks
 from dstream.scheduler.ledger import Ledger
+from dstream.scheduler.memory import facts_of, mark_of, recall
 from dstream.scheduler.orders import Orders
 from dstream.scheduler.placement import Placement
 from dstream.scheduler.progress import Interval
 from dstream.scheduler.recovery import Recovery
 from dstream.scheduler.retention import Retention
+from dstream.scheduler.succession import Succession
 from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import (
     ClockTick,
@@ -22,15 +24,24 @@ from elastic.coordinator.events import (
     Heard,
     Journal,
     Record,
+    Recovered,
     StopRequested,
+    Told,
     WorkerBack,
     WorkerJoined,
     WorkerLost,
 )
 from elastic.coordinator.judgement import overtaken
+from elastic.coordinator.memory import LOSSES, STATE, Facts
+from elastic.coordinator.placement import WAIT_FOR_SPARE_S
 from elastic.coordinator.workforce import Workforce
 from elastic.plan import Plan
 from elastic.protocol import Exhausted, Failed, Fenced, Finished, Frozen, Started
+
+STOPPED_BATCH = (
+    "the job cannot be resumed: it is a batch, and what it had read when it was stopped is committed as all there was; "
+    "run it without --resume"
+)
 
 
 class NoScaling:
@@ -59,11 +70,11 @@ class Scheduler:
         plan: What to run.
         workers: How many workers share the tasks.
         spares: How many idle ones to keep beside them.
-        epoch: Of this incarnation of the coordinator; commands carry it.
+        facts: What an earlier incarnation has journalled, if there was one; ``Recovered`` is its first event then.
     """
 
-    def __init__(self, plan: StreamPlan, workers: int, spares: int, epoch: int = 1) -> None:
-        self._ledger = Ledger(plan, epoch)
+    def __init__(self, plan: StreamPlan, workers: int, spares: int, facts: Facts | None = None) -> None:
+        self._ledger = Ledger(plan)
         self.members = self._ledger.members
         self.scaling, self.draining, self.oversight = NoScaling(), NoDraining(), None
         self.ended: EndJob | None = None
@@ -73,7 +84,11 @@ class Scheduler:
         self._recovery = Recovery(self._ledger, self._placement)
         self._orders = Orders(self._ledger)
         self._retention = Retention(self._ledger)
-        self._deployed = self._announced = False
+        self._succession = Succession(self._ledger, self._ending, self._placement)
+        self._bereft_s: float | None = None
+        self._journalled: object = None
+        if facts is not None:
+            recall(self._ledger, self._ending, facts)
 
     @property
     def epoch(self) -> int:
@@ -106,25 +121,54 @@ class Scheduler:
             case Heard():
                 actions = self._heard(event.worker, event.message)
             case StopRequested():
-                actions = self._ending.stop(now_s, deployed=self._deployed)
+                actions = self._ending.stop(now_s, deployed=self._ledger.deployed)
+            case Recovered():
+                actions = self._recovered(event)
             case ClockTick():
-                actions = self._ending.out_of_patience(now_s)
-                self._ledger.news.everything = True
-        if self._deployed and self.members.live:
+                actions = self._clock_ticks(now_s)
+        actions += self._completed()
+        if self._ledger.deployed and self.members.live and not self._succession.waiting:
             actions += self._recovery.demand()
             actions += self._orders.give()
         self.ended = next((action for action in actions if isinstance(action, EndJob)), None)
-        return actions
+        return self._remembered(actions)
+
+    def _clock_ticks(self, now_s: float) -> list[object]:
+        """Time has passed: whatever was overlooked, or never answered, gets another look."""
+        self._ledger.news.everything = True
+        actions = self._ending.out_of_patience(now_s) + self._succession.ask()
+        return actions + self._move("all workers were lost") if self._bereft_s is not None else actions
+
+    def _remembered(self, actions: list[object]) -> list[object]:
+        """What was decided is journalled before it is carried out."""
+        mark = mark_of(self._ledger, self._ending)
+        if mark == self._journalled:
+            return actions
+        self._journalled = mark
+        return [Journal(STATE, facts_of(self._ledger, self._ending)), *actions]
+
+    def _recovered(self, event: Recovered) -> list[object]:
+        """Go on where the scheduler before this one was; then replace who was lost meanwhile."""
+        self._force.spawning = len(event.starting)
+        if event.resumed and self._ledger.plan.batch and self._ledger.progress.done:
+            return [EndJob("failed", STOPPED_BATCH)]
+        actions = self._succession.begin(event)
+        for worker in sorted(set(self.members.live) - event.alive):
+            loss = WorkerLost(worker, "was lost with the coordinator", self._ledger.now_s)
+            actions += [*self._force.lose(loss), *self._replace(worker, f"worker {worker} {loss.reason}")]
+        if event.resumed:
+            actions = [a for a in actions if not (isinstance(a, Record) and a.kind in LOSSES)]
+        return actions if self._ledger.deployed else [*actions, *self._refill("the job is started anew")]
 
     # -- workers -------------------------------------------------------------------------------------------------------
 
     def _joined(self, event: WorkerJoined) -> list[object]:
-        if not (actions := self._force.join(event, deployed=self._deployed)):
+        if not (actions := self._force.join(event, deployed=self._ledger.deployed)):
             return []
-        if self._deployed:
-            return actions + self._placement.move(f"worker {event.worker} joined")  # what no worker was there for
+        if self._ledger.deployed:
+            return actions + self._move(f"worker {event.worker} joined")  # what no worker was there for
         if len(self.members.live) >= self._force.wanted:
-            self._deployed = True
+            self._ledger.deployed = True
             actions += self._placement.deploy(self.members.live[: self._force.wanted])
         return actions
 
@@ -136,12 +180,36 @@ class Scheduler:
         cause = f"worker {event.worker} {event.reason}"
         if (loop := self._recovery.crash_loop(cause)) is not None:
             return [*actions, loop]
-        extra = sum(self.members.workers[w].extra for w in self.members.live)
-        lacking = self._force.wanted + self._force.spares + extra - len(self.members.live)
-        actions += self._force.spawn(lacking, cause)
-        if self._deployed and not self.members.live and not self._force.spawning:
+        return actions + self._replace(event.worker, cause)
+
+    def _replace(self, worker: int, cause: str) -> list[object]:
+        """What a lost worker had and did goes to the others, and another process comes in its place."""
+        self._succession.waiting.discard(worker)
+        actions = self._refill(cause)
+        if self._ledger.deployed and not self.members.live and not self._force.spawning:
             return [*actions, EndJob("failed", "no worker is left")]
-        return actions + self._recovery.lose(event.worker, cause)
+        self._recovery.lose(worker)
+        return actions + self._move(cause)
+
+    def _refill(self, cause: str) -> list[object]:
+        """Start a worker for each that the job lacks."""
+        live = self.members.live
+        extra = sum(self.members.workers[w].extra for w in live)
+        return self._force.spawn(self._force.wanted + self._force.spares + extra - len(live), cause)
+
+    def _move(self, cause: str) -> list[object]:
+        """Place what lived on lost workers; if nobody is left, once as many have come as are wanted, or late."""
+        live, now_s, homes = self.members.live, self._ledger.now_s, {r.worker for r in self.members.instances.values()}
+        if not homes or not homes.isdisjoint(live):
+            self._bereft_s = None
+        elif self._bereft_s is None:
+            self._bereft_s = now_s
+        if self._bereft_s is not None:
+            patient = now_s - self._bereft_s < WAIT_FOR_SPARE_S
+            if not live or (len(live) < self._force.wanted and self._force.spawning and patient):
+                return []
+            self._bereft_s = None
+        return self._placement.move(cause)
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -151,9 +219,11 @@ class Scheduler:
             return []
         match message:
             case Sealed():
-                self._sealed(message, worker)
+                self._ledger.sealed(message, worker)
+            case Inventory():
+                return self._succession.heard(worker, message)
             case TaskDone():
-                return self._task_done(message, worker)
+                self._task_done(message, worker)
             case TaskLacks():
                 self._recovery.lacks(message)
             case TaskFailed():
@@ -188,62 +258,39 @@ class Scheduler:
         actions += self._ending.told(record)
         held = self._ledger.held_by(record.id)
         if held is not None and held.done is None:
-            held.done = held.told = self._ledger.plan.whole_intervals(message.tick)
-            self._ledger.rerun(held)
-            intervals = self._ledger.progress.intervals
-            for number in [n for n in intervals if n <= held.done]:  # committed, but nobody could say so
-                actions += self._finished(Name(held.stage.id, number, held.partition))
-        if not self._announced and all(i.running for i in self.members.instances.values()):
-            self._announced = True
+            self._ledger.reached(held, self._ledger.plan.whole_intervals(message.tick))
+        if not self._ledger.announced and all(i.running for i in self.members.instances.values()):
+            self._ledger.announced = True
             actions.append(Record("started"))
         return actions
 
-    def _sealed(self, message: Sealed, worker: int) -> None:
-        ledger = self._ledger
-        record = self.members.instances.get(message.instance)
-        if record is None:
-            return
-        stage = ledger.stage_of[message.instance]
-        ledger.closed[stage, record.index] = max(ledger.closed[stage, record.index], message.interval)
-        ledger.open(message.interval)
-        name = Name(stage, message.interval, record.index)
-        if message.kept:
-            ledger.locate(name, worker)
-        else:
-            ledger.lineage.want(name)
-            ledger.news.everything = True
-        if (interval := ledger.progress.intervals.get(message.interval)) is not None:
-            interval.records += message.records
-            interval.size_bytes += message.size_bytes
-
-    def _task_done(self, message: TaskDone, worker: int) -> list[object]:
+    def _task_done(self, message: TaskDone, worker: int) -> None:
         ledger = self._ledger
         name = Name(message.stage, message.interval, message.partition)
         if message.instance:
             held = ledger.held.get((message.stage, message.partition))
             if held is None or held.record.id != message.instance:
-                return []  # of an incarnation that was replaced
+                return  # of an incarnation that was replaced
             held.done = max(held.done or 0, message.interval)
             held.told = max(held.told, held.done)
             held.rows_in += message.rows_in
             held.busy_s += message.busy_s
         task = ledger.locate(name, worker)
         self._orders.done(name)
-        if task is None:
-            return []
-        ledger.progress.recomputed += task.again
-        return self._finished(name)
+        if task is not None:
+            ledger.progress.recomputed += task.again
+            ledger.progress.did(name)
 
-    def _finished(self, name: Name) -> list[object]:
-        """A task was done, maybe not for the first time."""
-        complete = self._ledger.progress.done_tasks(name)
+    def _completed(self) -> list[object]:
+        """Figures of intervals that have become complete, and what may be forgotten by that."""
+        complete = self._ledger.progress.completed()
         return [self._record_of(interval) for interval in complete] + (self._retention.advance() if complete else [])
 
-    def _record_of(self, interval: Interval) -> Journal:
-        """A complete interval, for the report and for whoever takes the job over."""
+    def _record_of(self, interval: Interval) -> Told:
+        """A complete interval, for the report."""
         told = interval.told(self._ledger.now_s)
         told["recomputed"], self._ledger.progress.recomputed = self._ledger.progress.recomputed, 0
         told["instances"] = [
             [h.record.id, h.record.operator, h.rows_in, h.busy_s] for h in self._ledger.of_kind(Kind.STATE)
         ]
-        return Journal("interval", told)
+        return Told("interval", told)

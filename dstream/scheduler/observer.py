@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from dstream.plan import Kind
 from dstream.protocol import RunTask, TaskDone
 from dstream.scheduler.ledger import Ledger
-from elastic.coordinator.events import Event, Heard, Journal, WorkerLost
+from elastic.coordinator.events import Event, Heard, Journal, Told, WorkerLost
 from elastic.protocol import Exhausted, Failed, Finished, Send, Started
 
 Note: TypeAlias = "dict[str, Any]"
@@ -45,7 +45,7 @@ class Observer:
         if isinstance(event, Heard) and isinstance(event.message, TaskDone):
             told += self._done(event.message)
         for action in actions:
-            if isinstance(action, Journal) and action.kind == "interval":
+            if isinstance(action, Told) and action.kind == "interval":
                 told += self._completed(action.body)
         return told
 

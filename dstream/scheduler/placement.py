@@ -69,14 +69,20 @@ class Placement:
         )  # fmt: skip
         ledger.members.instances[record.id] = record
         ledger.stage_of[record.id] = stage.id
+        return self.begin(record)
+
+    def begin(self, record: InstanceRecord) -> list[object]:
+        """Have an instance begin on its worker."""
+        ledger, stage = self._ledger, self._ledger.stage(record)
         if stage.kind is Kind.SOURCE:
             return self._start_source(stage, record)
-        held = ledger.held[stage.id, partition] = Held(stage, partition, record)
+        held = ledger.held[stage.id, record.index] = Held(stage, record.index, record)
         if stage.kind is Kind.SINK:
-            return [Send(worker, self._start(record))]
+            return [Send(record.worker, self._start(record))]
         held.done = held.told = ledger.restarts_at(stage.id)
         ledger.rerun(held)
-        return [Send(worker, Place(ledger.epoch, record.id, stage.id, partition, held.done, cause))]
+        place = Place(ledger.epoch, record.id, stage.id, record.index, held.done, record.cause)
+        return [Send(record.worker, place)]
 
     def _interval(self, stage: Stage, partition: int) -> KeyInterval:
         plan = self._ledger.plan

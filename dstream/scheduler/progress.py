@@ -72,12 +72,13 @@ class Progress:
         interval = self.intervals.get(name.interval)
         return interval is not None and name in interval.left
 
-    def done_tasks(self, name: Name) -> list[Interval]:
-        """A task is done; the intervals that are complete by that, in order."""
-        interval = self.intervals.get(name.interval)
-        if interval is None:
-            return []
-        interval.left.discard(name)
+    def did(self, name: Name) -> None:
+        """A task is done, maybe not for the first time."""
+        if (interval := self.intervals.get(name.interval)) is not None:
+            interval.left.discard(name)
+
+    def completed(self) -> list[Interval]:
+        """The intervals that have become complete, in order."""
         complete = []
         while (following := self.intervals.get(self.done + 1)) is not None and not following.left:
             complete.append(self.intervals.pop(self.done + 1))

@@ -40,12 +40,11 @@ class Recovery:
         )
         return EndJob("failed", text)
 
-    def lose(self, worker: int, cause: str) -> list[object]:
-        """Blocks, state, sources and sinks of a worker are gone."""
+    def lose(self, worker: int) -> None:
+        """All blocks on a worker are gone, and whoever was to read them waits again."""
         self._ledger.miss()
         for name in self._ledger.lineage.lose(worker):
             self._ledger.untell(name)
-        return self._placement.move(cause)
 
     def lacks(self, message: TaskLacks) -> None:
         """A task's inputs did not lie where they were thought to be."""

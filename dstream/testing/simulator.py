@@ -31,6 +31,7 @@ from elastic.connectors.discard import DiscardSink
 from elastic.connectors.from_list import from_list
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.membership import InstanceRecord, Membership
+from elastic.coordinator.memory import Facts
 from elastic.instance.host import Host
 from elastic.plan import Plan, Settings
 from elastic.protocol import Command
@@ -46,7 +47,7 @@ from elastic.testing.worker import Machine, SimulatedWorker
 
 FAULTS: tuple[FaultKind, ...] = (
     "crash", "crash", "double crash", "hang", "suspect", "break link", "slow link", "crash in recovery",
-    "crash at the end",
+    "crash at the end", "coordinator crash", "everything killed",
 )  # fmt: skip
 """What happens to elastic instances alone is left out."""
 
@@ -67,6 +68,7 @@ class SimulatedArchive(Archive):
     def __init__(self, machine: Machine, disk: Disk, alive: dict[int, SimulatedWorker], worker: int) -> None:
         self._machine, self._disk, self._workers, self._worker = machine, disk, alive, worker
         self._kept: list[Kept] = []
+        self._mine: set[tuple[int, int, int]] = set()
         self._readers: dict[tuple[str, int], Reader] = {}
 
     def save(self, instance: int, stage: int, partition: int, interval: int, table: StateTable | None) -> None:
@@ -75,6 +77,7 @@ class SimulatedArchive(Archive):
             if worker.alive:
                 self._disk.versions[stage, partition, interval] = table
                 self._kept.append(Kept(instance, stage, partition, interval, 0, 0.0))
+                self._mine.add((stage, partition, interval))
                 worker.work_soon()
 
         self._machine.world.after(self._machine.disk_s(), keep)
@@ -82,6 +85,9 @@ class SimulatedArchive(Archive):
     def news(self) -> list[Kept]:
         kept, self._kept = self._kept, []
         return kept
+
+    def kept(self) -> list[tuple[int, int, int]]:
+        return sorted(key for key in self._mine if key in self._disk.versions)
 
     def load(self, stage: int, partition: int, interval: int) -> StateTable | None:
         return self._disk.versions.get((stage, partition, interval))
@@ -174,9 +180,14 @@ class StreamSimulation(Simulation):
         archive = SimulatedArchive(self.machine, self._disk, self.workers, worker)
         return TaskHost(worker, plan, archive, MemorySpill(), lambda: self.world.now)
 
-    def _make_coordinator(self) -> Coordinator:
+    def _make_coordinator(self, facts: Facts | None = None) -> Coordinator:
         assert isinstance(self.plan, StreamPlan)
-        return cast(Coordinator, Scheduler(self.plan, *self._cluster))  # all of it that a simulation uses
+        return cast(Coordinator, Scheduler(self.plan, *self._cluster, facts))  # all of it that a simulation uses
+
+    @property
+    def can_be_resumed(self) -> bool:
+        """State is on disk, always."""
+        return True
 
     def _make_copies(self) -> Copies:
         return Judge(self, self.workers)

@@ -19,7 +19,10 @@ class Archive(ABC):
 
     @abstractmethod
     def load(self, stage: int, partition: int, interval: int) -> StateTable | None:
-        """A version that was kept, by whatever worker; None if it is needed no more and gone."""
+        """A version that was kept, by whatever worker; None if it is needed no more and gone.
+
+        From now on this worker drops what is needed no more.
+        """
 
     @abstractmethod
     def keep_from(self, versions: Sequence[int]) -> None:
@@ -28,6 +31,10 @@ class Archive(ABC):
     @abstractmethod
     def news(self) -> list[Kept]:
         """Versions that are kept since the last call."""
+
+    @abstractmethod
+    def kept(self) -> list[tuple[int, int, int]]:
+        """(stage, partition, interval) of all versions that were kept here, or taken over, and not dropped."""
 
     @abstractmethod
     def read_again(self, operator: str, partition: int, after: int, through: int) -> Content:

@@ -15,6 +15,7 @@ from dstream.plan import Kind, StreamPlan
 from dstream.protocol import (
     Advance,
     Blocks,
+    Inventory,
     Place,
     Resume,
     RunTask,
@@ -115,6 +116,22 @@ class TaskHost(Host):
         """Forget an instance for good, or the state of a partition."""
         self._tasks.forget(id)
         return super().drop(id)
+
+    def _account(self) -> list[Command]:
+        """All that a new coordinator may not have heard: what is here first, then what instances had to say."""
+        receivers = [i for i in self.instances.values() if isinstance(i, Receiver)]
+        sinks = [i for i in self.instances.values() if isinstance(i, IntervalSink)]
+        states = self._tasks.states
+        inventory = Inventory(
+            tuple(self.blocks.names()),
+            tuple((held.instance, held.done) for held in states),
+            tuple((sink.id, sink.committed, sink.settled_interval) for sink in sinks),
+            tuple(sealed for receiver in receivers for sealed in receiver.sealed.values()),
+            tuple(self._archive.kept()),
+            (*self.instances, *self._starting, *(held.instance for held in states)),
+        )
+        said = [Tell(word) for word in self._last_words]
+        return [*said, Tell(inventory), *(c for i in self.instances.values() for c in i.account())]
 
     # -- tasks: gathering their inputs ---------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class Receiver(SourceInstance):
 
     Attributes:
         ends_at: The tick that ends the stream, once it is known.
+        sealed: What was told of intervals that are not done.
     """
 
     def __init__(self, plan: StreamPlan, start: Start, base: int, store: BlockStore) -> None:
@@ -48,6 +49,7 @@ class Receiver(SourceInstance):
         self._logic: SourceLogic | None = self._make_logic()  # None after an error, until the interval ends
         self._records = self._size_bytes = 0
         self._waiting: dict[int, int] = {}  # bytes, by interval with rows that is closed here and not done everywhere
+        self.sealed: dict[int, Sealed] = {}
         self._sealed = 0 if plan.batch else base // plan.interval_ticks
         self._one_each = isinstance(plan.operators[start.operator].logic, QueueSource)
         self._has_read = False  # in the interval that is under way
@@ -101,6 +103,7 @@ class Receiver(SourceInstance):
         """Intervals through ``done`` are processed, and nothing at or below the tick is ever read again."""
         self._floor = max(self._floor, safe_tick)
         self._waiting = {i: size for i, size in self._waiting.items() if i > done}
+        self.sealed = {i: sealed for i, sealed in self.sealed.items() if i > done}
 
     def _make_logic(self) -> SourceLogic:
         stage = self._plan.stages[self.stage]
@@ -127,7 +130,8 @@ class Receiver(SourceInstance):
         self._records, self._size_bytes, self._has_read = 0, 0, False
         self._sealed = interval
         self.records_in += records
-        return [Tell(Sealed(self.id, interval, tick, records, size_bytes, final, contents is not None))]
+        self.sealed[interval] = Sealed(self.id, interval, tick, records, size_bytes, final, contents is not None)
+        return [Tell(self.sealed[interval])]
 
     def _contents(self, interval: int, tick: int, *, final: bool) -> Sequence[Content] | None:
         """The blocks of the interval; None where user code raised."""

@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,7 +52,6 @@ class DiskArchive(Archive):
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def save(self, instance: int, stage: int, partition: int, interval: int, table: StateTable | None) -> None:
-        self._mine.setdefault((stage, partition), []).append(interval)
         self._work.put((Kept(instance, stage, partition, interval, 0, time.monotonic()), table))
 
     def news(self) -> list[Kept]:
@@ -61,9 +61,15 @@ class DiskArchive(Archive):
             if isinstance(item, Exception):
                 raise item
             kept.append(item)
+            insort(self._mine.setdefault((item.stage, item.partition), []), item.interval)
         return kept
 
+    def kept(self) -> list[tuple[int, int, int]]:
+        return [(*place, interval) for place, intervals in self._mine.items() for interval in intervals]
+
     def load(self, stage: int, partition: int, interval: int) -> StateTable | None:
+        found = self._states.glob(f"{stage}-{partition}-*.state")
+        self._mine[stage, partition] = sorted(int(path.stem.rpartition("-")[2]) for path in found)
         try:
             data = self._path(stage, partition, interval).read_bytes()
         except FileNotFoundError:

@@ -95,6 +95,11 @@ class IntervalSink(SinkInstance):
             block.give(partitions, given.through, final=given.final)
         self._unanswered.append((given.interval, given.through))
 
+    @property
+    def settled_interval(self) -> int:
+        """The last interval that the target has taken."""
+        return self._unanswered[0][0] - 1 if self._unanswered else self.given
+
     def taken(self) -> list[int]:
         """Intervals that the target has taken since the last call; it may still keep their last rows back."""
         idle = not self._pending and not self._under_way

@@ -106,6 +106,11 @@ class Tasks:
         """It lives here no more."""
         self._states = {key: held for key, held in self._states.items() if held.instance != instance}
 
+    @property
+    def states(self) -> list[Partition]:
+        """All that live here."""
+        return list(self._states.values())
+
     def held(self, task: RunTask) -> Partition | None:
         """The state that a task works on; None if it works on none, or lives elsewhere."""
         held = self._states.get((task.stage, task.partition))

@@ -72,8 +72,6 @@ class JobControl:
     COORDINATOR_ENTRY = "elastic.server.shell:main"
     WORKER_ENTRY = "elastic.worker.shell:main"
     PRELOAD: tuple[str, ...] = PRELOAD
-    TAKES_OVER = True
-    """Whether another coordinator can go on from the journal of one that is lost."""
 
     def __init__(
         self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool = False
@@ -216,10 +214,9 @@ class JobControl:
         exits = self._processes.poll()
         if self._processes.orphaned and self._outcome is None:
             log = self._directory / "processes" / "parent.log"
-            again = "go on with --resume" if self.TAKES_OVER else "run it again"
             self._fail(
                 f"the process that had started the job's others was ended, and they with it (its last words, if any, "
-                f"are in {log}); what was committed stays: {again}"
+                f"are in {log}); what was committed stays: go on with --resume"
             )
             return
         for exited in exits:
@@ -233,12 +230,10 @@ class JobControl:
     def _replace_coordinator(self, reason: str) -> None:
         """Start another coordinator, which reads the journal and goes on; the workers have not stopped meanwhile."""
         now = time.monotonic()
-        if not self.TAKES_OVER or (
-            len(self._takeovers) == MAX_TAKEOVERS and now - self._takeovers[0] < TAKEOVERS_WITHIN_S
-        ):
+        if len(self._takeovers) == MAX_TAKEOVERS and now - self._takeovers[0] < TAKEOVERS_WITHIN_S:
             log = self._directory / "processes" / f"{COORDINATOR}.log"
-            often = f", {MAX_TAKEOVERS + 1} times in {TAKEOVERS_WITHIN_S:g} s" if self.TAKES_OVER else ""
-            self._fail(f"the coordinator was {reason}{often}; its last words are in {log}")
+            often = f"{MAX_TAKEOVERS + 1} times in {TAKEOVERS_WITHIN_S:g} s"
+            self._fail(f"the coordinator was {reason}, {often}; its last words are in {log}")
             return
         self._takeovers.append(now)
         self._start_coordinator({"alive": self._alive, "resumed": False, "cause": f"the coordinator was {reason}"})

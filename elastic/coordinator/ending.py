@@ -33,6 +33,15 @@ class Ending:
             return [EndJob("interrupted")]
         return [Record("stopping"), *self._tell_sources()]
 
+    def resume(self) -> Record:
+        """The job was stopped, or all of it was killed: what was to be its end is not, unless the input had ended."""
+        self.stopping = False
+        if self._members.finish is not None and not self._members.finish[1]:
+            self._members.finish = None
+        for record in self._members.instances.values():
+            record.exhausted, record.frozen, record.finished = False, None, False
+        return Record("job_resumed")
+
     def out_of_patience(self, now_s: float) -> list[object]:
         """What could not be drained in time is dropped: it was never committed, so nothing is half done."""
         return [EndJob("interrupted")] if self.stopping and now_s > self._drain_until_s else []
@@ -77,8 +86,10 @@ class Ending:
 
     def _fix(self, tick: int) -> list[object]:
         """Fix the tick that ends the stream, once and for all instances."""
-        self._members.finish = (tick, not self.stopping)
-        actions: list[object] = [Journal("finish", {"tick": tick, "final": not self.stopping}), *self._tell_sources()]
+        final = not self.stopping
+        tick = self._members.plan.end_from(tick, final=final)
+        self._members.finish = (tick, final)
+        actions: list[object] = [Journal("finish", {"tick": tick, "final": final}), *self._tell_sources()]
         return actions + [c for sink in self._members.of_kind("sink") for c in self.told(sink)]
 
     def _finished(self) -> list[object]:

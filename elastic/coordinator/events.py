@@ -146,6 +146,14 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """Figures for the report. They are in no journal: what the next incarnation needs is not among them."""
+
+    kind: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class EndJob:
     """The job is over.
 

@@ -28,7 +28,7 @@ from elastic.coordinator.events import (
 )
 from elastic.coordinator.judgement import Differences, overtaken, too_late
 from elastic.coordinator.membership import Membership
-from elastic.coordinator.memory import Facts, facts_of, recall
+from elastic.coordinator.memory import LOSSES, STATE, Facts, facts_of, recall
 from elastic.coordinator.oversight import Oversight
 from elastic.coordinator.placement import Placement
 from elastic.coordinator.reconfigure import Reconfigurer, restored
@@ -57,12 +57,6 @@ from elastic.protocol import (
     Stuck,
     Trimmed,
 )
-
-LOSSES = {"failed", "detected", "checkpoint_lost", "warning"}
-"""Events of a loss; who resumes a job knows that all of it was gone."""
-
-STATE = "state"
-"""The journal's entry of all that the next incarnation must know; only the newest counts."""
 
 
 class Coordinator:

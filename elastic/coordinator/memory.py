@@ -10,10 +10,12 @@ from collections import Counter
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from elastic.coordinator.membership import InstanceRecord, Worker
+from elastic.coordinator.ending import Ending
+from elastic.coordinator.membership import InstanceRecord, Membership, Worker
 from elastic.coordinator.procedure import Procedure
 from elastic.coordinator.scaling import Target
 from elastic.keys import KeyInterval
+from elastic.plan import Plan
 
 if TYPE_CHECKING:
     from elastic.coordinator.machine import Coordinator
@@ -21,27 +23,24 @@ if TYPE_CHECKING:
 Facts = dict[str, Any]
 """What JSON can express."""
 
+STATE = "state"
+"""The journal's entry of all that the next incarnation must know; only the newest counts."""
+
+LOSSES = {"failed", "detected", "checkpoint_lost", "warning"}
+"""Events of a loss; who resumes a job knows that all of it was gone."""
+
 
 def facts_of(coordinator: Coordinator) -> Facts:
     """Everything that the coordinator's next incarnation must know."""
     members, reconfigurer = coordinator.members, coordinator.reconfigurer
     return {
-        "epoch": members.epoch,
-        "epoch_s": coordinator.plan.epoch_s,
-        "since_s": coordinator.plan.since_s,
+        **job_facts(coordinator.plan, members, coordinator.ending),
         "deployed": coordinator.deployed,
         "announced": coordinator.announced,
-        "stopping": coordinator.ending.stopping,
-        "workers": [_plain(worker) for worker in members.workers.values()],
-        "instances": [_plain(record) for record in members.instances.values()],
-        "versions": dict(members.versions),
-        "last_id": members.last_id,
-        "last_term": members.last_term,
         "procedures": [_procedure(p) for p in reconfigurer.running.values()],
         "last_procedure": reconfigurer.last,
         "planned": sorted(reconfigurer.planned),
         "draining": [[worker, since_s] for worker, since_s in coordinator.draining.since_s.items()],
-        "finish": None if members.finish is None else list(members.finish),
         "targets": {
             name: [target.instances, target.before, target.since_s]
             for name, target in coordinator.scaling.targets.items()
@@ -52,21 +51,45 @@ def facts_of(coordinator: Coordinator) -> Facts:
 def recall(coordinator: Coordinator, facts: Facts) -> None:
     """Have a new coordinator know what another one knew; it is the next incarnation of it."""
     members, reconfigurer = coordinator.members, coordinator.reconfigurer
-    members.epoch = facts["epoch"] + 1
+    recall_job(facts, members, coordinator.ending)
     coordinator.deployed, coordinator.announced = facts["deployed"], facts["announced"]
-    coordinator.ending.stopping = facts["stopping"]
-    members.workers = {body["id"]: Worker(**body) for body in facts["workers"]}
-    members.instances = {body["id"]: _record(body) for body in facts["instances"]}
-    members.versions = Counter(facts["versions"])
-    members.last_id, members.last_term = facts["last_id"], facts["last_term"]
     reconfigurer.last = facts["last_procedure"]
     reconfigurer.planned = set(facts["planned"])
     coordinator.draining.since_s = dict(facts["draining"])
-    members.finish = None if facts["finish"] is None else (facts["finish"][0], facts["finish"][1])
     for body in facts["procedures"]:
         procedure = _procedure_of(body, members.instances)
         reconfigurer.running[procedure.id] = procedure
     coordinator.scaling.targets = {name: Target(*target) for name, target in facts["targets"].items()}
+
+
+# -- what is the same under every execution model ----------------------------------------------------------------------
+
+
+def job_facts(plan: Plan, members: Membership, ending: Ending) -> Facts:
+    """When the job began, who is there, what lives where, and how it is to end."""
+    return {
+        "epoch": members.epoch,
+        "epoch_s": plan.epoch_s,
+        "since_s": plan.since_s,
+        "stopping": ending.stopping,
+        "finish": None if members.finish is None else list(members.finish),
+        "workers": [_plain(worker) for worker in members.workers.values()],
+        "instances": [_plain(record) for record in members.instances.values()],
+        "versions": dict(members.versions),
+        "last_id": members.last_id,
+        "last_term": members.last_term,
+    }
+
+
+def recall_job(facts: Facts, members: Membership, ending: Ending) -> None:
+    """The way back, into another incarnation."""
+    members.epoch = facts["epoch"] + 1
+    ending.stopping = facts["stopping"]
+    members.finish = None if facts["finish"] is None else (facts["finish"][0], facts["finish"][1])
+    members.workers = {body["id"]: Worker(**body) for body in facts["workers"]}
+    members.instances = {body["id"]: _record(body) for body in facts["instances"]}
+    members.versions = Counter(facts["versions"])
+    members.last_id, members.last_term = facts["last_id"], facts["last_term"]
 
 
 def _plain(value: Any) -> Any:

@@ -26,21 +26,12 @@ class Succession:
         members, epoch = self._members, self._members.epoch
         actions: list[object] = [] if event.resumed else [Record("coordinator_recovered", cause=event.cause)]
         if event.resumed:
-            actions.append(self._resume())
+            actions.append(self._ending.resume())
         actions += [Send(worker, Rejoin(epoch)) for worker in members.live if worker in event.alive]
         for record in members.of_kind("keyed"):
             if record.holder in event.alive and not members.is_lost(record.holder):
                 actions += self._reconfigurer.holders.hold(record)
         return actions
-
-    def _resume(self) -> Record:
-        """The job was stopped, or all of it was killed: what was to be its end is not, unless the input had ended."""
-        self._ending.stopping = False
-        if self._members.finish is not None and not self._members.finish[1]:
-            self._members.finish = None
-        for record in self._members.instances.values():
-            record.exhausted, record.frozen, record.finished = False, None, False
-        return Record("job_resumed")
 
     def begin_again(self, procedure: Procedure) -> list[object] | None:
         """Carry on with what was begun: cuts are ordered again, joins called off. None if there is no state."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-from elastic.coordinator.events import EndJob, Journal, Record
+from elastic.coordinator.events import EndJob, Journal, Record, Told
 from elastic.coordinator.membership import Membership
 from elastic.coordinator.oversight import Oversight
 from elastic.plan import Plan
@@ -166,11 +166,17 @@ class Figures:
             body = entry.body
             at_s = body["since_s"] - self.epoch_s
             self.scale_outs.append(ScaleOut(body["operator"], body["from"], body["to"], at_s, body["took_s"]))
-        if entry.kind == "interval":
-            self.intervals.add(entry.body)
-            for id, operator, records_in, busy_s in entry.body["instances"]:
-                told = self._instances.setdefault(id, InstanceFigures(operator))
-                told.records_in, told.busy_s = records_in, busy_s
+        self._note_instances()
+
+    def told(self, told: Told) -> None:
+        """An interval is complete."""
+        self.intervals.add(told.body)
+        for id, operator, records_in, busy_s in told.body["instances"]:
+            figures = self._instances.setdefault(id, InstanceFigures(operator))
+            figures.records_in, figures.busy_s = records_in, busy_s
+        self._note_instances()
+
+    def _note_instances(self) -> None:
         for record in self.members.instances.values():
             self._indices[record.id] = (record.operator, record.index)
             self._causes[record.id] = record.cause

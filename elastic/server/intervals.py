@@ -13,13 +13,17 @@ from elastic.server.latency import LatencyHistogram
 class IntervalFigures:
     """Counts and times of all intervals so far."""
 
+    _last: int = 0
     _counts: Intervals = field(default_factory=Intervals)
     _scheduling: LatencyHistogram = field(default_factory=LatencyHistogram)
     _processing: LatencyHistogram = field(default_factory=LatencyHistogram)
     _total: LatencyHistogram = field(default_factory=LatencyHistogram)
 
     def add(self, told: Mapping[str, float]) -> None:
-        """One more is complete."""
+        """One more is complete; one that was told before is not."""
+        if told["interval"] <= self._last:
+            return
+        self._last = int(told["interval"])
         so_far = self._counts
         self._counts = Intervals(
             count=so_far.count + 1,

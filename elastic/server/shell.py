@@ -21,11 +21,13 @@ from elastic.coordinator.events import (
     Recovered,
     SpawnWorker,
     StopRequested,
+    Told,
     WorkerBack,
     WorkerJoined,
     WorkerLost,
 )
-from elastic.coordinator.machine import STATE, Coordinator
+from elastic.coordinator.machine import Coordinator
+from elastic.coordinator.memory import STATE
 from elastic.errors import UserError
 from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
@@ -290,6 +292,8 @@ class Server:
                 case Journal():
                     self._journal.write(action, now)
                     self._figures.journalled(action, now)
+                case Told():
+                    self._figures.told(action)
                 case Record():
                     self._figures.record(action, now)
                 case SpawnWorker():
@@ -317,11 +321,14 @@ def main(address: str, command: str, job: str, takeover: dict[str, Any] | None =
         job: File with what is to run.
         takeover: The fields of a ``Takeover``, as JSON gives them.
     """
-    before = None
-    if takeover is not None:
-        alive = {int(id): at for id, at in takeover["alive"].items()}
-        before = Takeover(alive, takeover["resumed"], takeover["cause"])
-    coordinate(address, command, job, takeover=before)
+    coordinate(address, command, job, takeover=takeover_of(takeover))
+
+
+def takeover_of(told: dict[str, Any] | None) -> Takeover | None:
+    """What the arguments of a coordinator's process say of the one before it."""
+    if told is None:
+        return None
+    return Takeover({int(id): at for id, at in told["alive"].items()}, told["resumed"], told["cause"])
 
 
 def coordinate(

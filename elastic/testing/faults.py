@@ -146,11 +146,11 @@ class Faults:
                 self._armed.append(_Armed(kind, chance.randrange(10 if kind == "crash in checkpoint" else 20)))
 
     def _end_coordinator(self, kind: FaultKind) -> None:
-        simulation, settings = self._simulation, self._simulation.plan.settings
+        simulation = self._simulation
         if kind == "coordinator crash":
             self._tell("the coordinator is gone")
             simulation.crash_coordinator(self._world.random)
-        elif settings.disk != "off" and settings.checkpoint_ticks:
+        elif simulation.can_be_resumed:
             self._tell("everything is killed")
             simulation.kill_everything(self._world.random)
 

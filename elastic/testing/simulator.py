@@ -32,7 +32,8 @@ from elastic.coordinator.events import (
     WorkerJoined,
     WorkerLost,
 )
-from elastic.coordinator.machine import STATE, Coordinator
+from elastic.coordinator.machine import Coordinator
+from elastic.coordinator.memory import STATE, Facts
 from elastic.plan import Plan, Settings
 from elastic.protocol import Send, Started
 from elastic.query import Query
@@ -89,9 +90,14 @@ class Simulation:
         """Who holds every step against the invariants."""
         return Watch(self.plan, self.machine.logs, self.machine.targets)
 
-    def _make_coordinator(self) -> Coordinator:
-        """What decides."""
-        return Coordinator(self.plan, *self._cluster)
+    def _make_coordinator(self, facts: Facts | None = None) -> Coordinator:
+        """What decides; ``facts`` is what an earlier incarnation has journalled."""
+        return Coordinator(self.plan, *self._cluster, facts)
+
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether all that the job keeps outlives its processes."""
+        return self.plan.settings.disk != "off" and self.plan.settings.checkpoint_ticks > 0
 
     def _make_copies(self) -> Copies:
         """Who judges the coordinator when it gives up."""
@@ -204,7 +210,7 @@ class Simulation:
         if not self.is_down:
             return
         facts = None if self._journal is None else json.loads(self._journal)
-        self.coordinator, self.is_down = Coordinator(self.plan, *self._cluster, facts), False
+        self.coordinator, self.is_down = self._make_coordinator(facts), False
         known = {id for id, worker in self.coordinator.members.workers.items() if not worker.lost}
         alive = {w.number for w in self.workers.values() if w.alive and not w.declared_lost}
         starting = frozenset(alive - self.coordinator.members.workers.keys())

@@ -76,6 +76,7 @@ FLOORS = [
     "dstream.scheduler",
     "dstream.worker",
     "dstream.worker.shell",
+    "dstream.interval_file",
     "dstream.job",
     "dstream.model",
     "dstream.history",

@@ -1,0 +1,74 @@
+"""How a scheduler takes over from one that is gone: every worker says what it has, and what is missing is done again.
+
+Tasks have gone on meanwhile. What was done and told to nobody who lives is in a worker's inventory; what was ordered
+and not done is ordered again, since a task that is done twice gives the same twice.
+"""
+
+from __future__ import annotations
+
+from dstream.blocks import Name
+from dstream.protocol import Inventory
+from dstream.scheduler.ledger import Ledger
+from dstream.scheduler.placement import Placement
+from elastic.coordinator.ending import Ending
+from elastic.coordinator.events import Record, Recovered
+from elastic.protocol import Peers, Rejoin, Retire, Send
+
+
+class Succession:
+    """The beginning of a scheduler that is not the job's first.
+
+    Attributes:
+        waiting: Workers whose inventory has not come; until all have, nobody is told to do anything.
+    """
+
+    def __init__(self, ledger: Ledger, ending: Ending, placement: Placement) -> None:
+        self._ledger, self._ending, self._placement = ledger, ending, placement
+        self.waiting: set[int] = set()
+
+    def begin(self, event: Recovered) -> list[object]:
+        """Ask those who live for what they have."""
+        self.waiting = set(event.alive) & set(self._ledger.members.live)
+        self._ledger.miss()
+        if event.resumed:
+            return [self._ending.resume()]
+        return [Record("coordinator_recovered", cause=event.cause), *self.ask()]
+
+    def ask(self) -> list[object]:
+        """Ask those who have not answered; the question or the answer may have been lost."""
+        return [Send(worker, Rejoin(self._ledger.epoch)) for worker in sorted(self.waiting)]
+
+    def heard(self, worker: int, message: Inventory) -> list[object]:
+        """What a worker has: take note of it, end what should not be there, begin what should."""
+        ledger, members = self._ledger, self._ledger.members
+        if worker not in self.waiting:
+            return []
+        self.waiting.discard(worker)
+        actions: list[object] = [Send(worker, Peers(ledger.epoch, members.addresses))]
+        for name in message.blocks:
+            ledger.locate(Name(*name), worker)
+            ledger.progress.did(Name(*name))
+        for version in message.kept:
+            ledger.progress.kept(*version)
+        for sealed in message.sealed:
+            ledger.sealed(sealed, worker)
+        self._note_positions(message)
+        here = set(message.instances)
+        actions += [Send(worker, Retire(ledger.epoch, id)) for id in sorted(here - members.instances.keys())]
+        for record in sorted(members.instances.values(), key=lambda r: r.id):
+            if record.worker == worker:
+                actions += self._ending.told(record) if record.id in here else self._placement.begin(record)
+        return actions
+
+    def _note_positions(self, message: Inventory) -> None:
+        """How far sources, state and sinks are."""
+        ledger = self._ledger
+        for id, done in message.states:
+            if (held := ledger.held_by(id)) is not None:
+                held.record.running = True
+                held.record.start_tick = ledger.plan.last_tick(done)
+                ledger.reached(held, done)
+        for id, committed, taken in message.sinks:
+            if (held := ledger.held_by(id)) is not None:
+                held.record.running, held.record.start_tick = True, committed
+                ledger.reached(held, taken)
