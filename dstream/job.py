@@ -12,6 +12,7 @@ from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES
 from dstream.scheduler.machine import Scheduler
 from dstream.scheduler.observer import Observer
+from dstream.worker.shell import STATE
 from elastic.cluster.job import JobControl
 from elastic.coordinator.events import Event, Recovered, Told
 from elastic.coordinator.memory import Facts
@@ -23,6 +24,7 @@ class StreamJob(JobControl):
     """One job; its plan is a ``StreamPlan``."""
 
     COORDINATOR_ENTRY = "dstream.job:coordinate"
+    STATE = (*JobControl.STATE, STATE)
     WORKER_ENTRY = "dstream.worker.shell:main"
     PRELOAD = (*JobControl.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators", "dstream.hand_over")
 

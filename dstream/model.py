@@ -34,6 +34,7 @@ def run_query(
     checkpoint: int = 10,
     tasks: int | None = None,
     retries: int = 2,
+    resume: bool = False,
     **settings: Any,
 ) -> Report:
     """Run a query in intervals, and return the report. Blocks; an entry point of ``elastic.models``.
@@ -50,6 +51,7 @@ def run_query(
         checkpoint: Intervals between two checkpoints of all state.
         tasks: Tasks of a keyed operator in each interval; 3 for each worker if None.
         retries: How often a task is tried again after user code has raised in it.
+        resume: Go on with the job that was stopped or killed in the directory.
         settings: Those of a scenario's ``elastic`` section that are about ticks, keys and liveness.
 
     Raises:
@@ -59,7 +61,7 @@ def run_query(
     """
     section = {"interval": interval, "checkpoint": checkpoint, "tasks": tasks, "retries": retries}
     cluster = {"workers": workers, "spares": spares, "memory": memory}
-    run = run_with(query, cluster, settings, section, directory=directory, verify=verify)
+    run = run_with(query, cluster, settings, section, directory=directory, verify=verify, resume=resume)
     return reported(launch(replace(run, model="dstream"), display="auto" if display else "none"))
 
 
@@ -69,12 +71,11 @@ def start_job(
     """The job, not yet started; an entry point of ``elastic.jobs``.
 
     Raises:
-        QueryError: The interval is not a whole number of ticks, or the job is to be resumed.
+        QueryError: The interval is not a whole number of ticks.
+        UserError: There is nothing to resume, or it does not fit the plan.
     """
-    if resume:
-        raise QueryError("a job of the model dstream cannot be resumed in this version: run it without --resume")
     stream = plan if isinstance(plan, StreamPlan) else cut(plan, workers, settings)
-    return StreamJob(stream, workers=workers, spares=spares, directory=directory, keep_log=keep_log)
+    return StreamJob(stream, workers=workers, spares=spares, directory=directory, keep_log=keep_log, resume=resume)
 
 
 def cut(plan: Plan, workers: int, settings: DStream) -> StreamPlan:

@@ -10,10 +10,10 @@ interval, and only where a block lies is remembered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Self
 
 from elastic.keys import KeyInterval, even_intervals
 from elastic.plan import Plan
@@ -106,6 +106,40 @@ class StreamPlan(Plan):
     def end_from(self, tick: int, *, final: bool) -> int:
         """A stream that may be resumed ends between two intervals, so that whoever resumes it finds whole ones."""
         return tick if final or self.batch else self.last_tick(self.interval_of(tick))
+
+    @property
+    def durable(self) -> bool:
+        """State is on disk under every setting."""
+        return True
+
+    @property
+    def cut(self) -> Mapping[str, Any]:
+        """Versions of state lie by stage and partition, at multiples of the checkpoint interval."""
+        return {
+            "model": "dstream",
+            "interval": f"{self.interval_ticks * self.settings.tick_ms}ms",
+            "checkpoint": f"every {self.checkpoint_intervals} intervals",
+            "batch": self.batch,
+            "steps": [self._described(stage) for stage in self.stages],
+            "partitions": [stage.partitions for stage in self.stages],
+        }
+
+    def _described(self, stage: Stage) -> str:
+        reads = ", ".join(f"{self.stages[i.stage].operator}[{'-'.join(map(str, i.back))}]" for i in stage.inputs)
+        return f"{stage.operator} ({stage.kind.value} of {reads or 'input'})"
+
+    def recut(self, cut: Mapping[str, Any]) -> Self:
+        """As many tasks as there were, however many workers there are now."""
+        if cut.get("steps") != self.cut["steps"]:
+            return self
+        counts: Sequence[int] = cut["partitions"]
+        stages = tuple(replace(stage, partitions=n) for stage, n in zip(self.stages, counts, strict=True))
+        parallelism = {s.operator: s.partitions for s in stages if s.kind is not Kind.TASK}
+        operators = {
+            name: replace(operator, parallelism=parallelism.get(name, operator.parallelism))
+            for name, operator in self.operators.items()
+        }
+        return replace(self, stages=stages, operators=operators)
 
     def interval_of(self, tick: int) -> int:
         """The interval that a tick lies in; ticks and intervals count from 1."""

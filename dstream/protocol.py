@@ -121,7 +121,7 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class Account:
     """All that a worker has, for a coordinator that has taken over; a tuple for each thing.
 
     Attributes:
@@ -203,6 +203,6 @@ class Committed:
 
 MESSAGES: tuple[type, ...] = (
     Resume, Place, RunTask, Advance, WantBlocks, Blocks, Sealed, TaskDone, TaskFailed, TaskLacks, Kept, Committed,
-    Inventory,
+    Account,
 )  # fmt: skip
 """Every message of this model that may cross a process border, in a fixed order."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from elastic.keys import KEY_GROUPS, KeyInterval, even_intervals
 from elastic.policies import Policy
@@ -241,6 +241,22 @@ class Plan:
         """The first tick, this one or later, with which the stream may end; ``final`` if it is never resumed."""
         del final
         return tick
+
+    @property
+    def durable(self) -> bool:
+        """Whether all that its job keeps outlives its processes; the positions of sources and sinks always do."""
+        keyed = any(operator.kind == "keyed" for operator in self.operators.values())
+        return not keyed or (self.settings.disk != "off" and self.settings.checkpoint_ticks > 0)
+
+    @property
+    def cut(self) -> Mapping[str, Any]:
+        """How the execution model has cut the work, as far as kept state depends on it; by users' words for it."""
+        return {"model": "elastic"}
+
+    def recut(self, cut: Mapping[str, Any]) -> Self:
+        """The plan for a job that was cut in this way when it began, as far as that is nothing that users see."""
+        del cut
+        return self
 
     def inputs(self, operator: str) -> list[Edge]:
         """Edges into an operator, by input number."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dstream.blocks import Name
 from dstream.plan import Kind, StreamPlan
-from dstream.protocol import Committed, Inventory, Kept, Sealed, TaskDone, TaskFailed, TaskLacks
+from dstream.protocol import Account, Committed, Kept, Sealed, TaskDone, TaskFailed, TaskLacks
 from dstream.scheduler.ledger import Ledger
 from dstream.scheduler.memory import facts_of, mark_of, recall
 from dstream.scheduler.orders import Orders
@@ -220,7 +220,7 @@ class Scheduler:
         match message:
             case Sealed():
                 self._ledger.sealed(message, worker)
-            case Inventory():
+            case Account():
                 return self._succession.heard(worker, message)
             case TaskDone():
                 self._task_done(message, worker)

@@ -1,13 +1,13 @@
 """How a scheduler takes over from one that is gone: every worker says what it has, and what is missing is done again.
 
-Tasks have gone on meanwhile. What was done and told to nobody who lives is in a worker's inventory; what was ordered
+Tasks have gone on meanwhile. What was done and told to nobody who lives is in a worker's account; what was ordered
 and not done is ordered again, since a task that is done twice gives the same twice.
 """
 
 from __future__ import annotations
 
 from dstream.blocks import Name
-from dstream.protocol import Inventory
+from dstream.protocol import Account
 from dstream.scheduler.ledger import Ledger
 from dstream.scheduler.placement import Placement
 from elastic.coordinator.ending import Ending
@@ -19,7 +19,7 @@ class Succession:
     """The beginning of a scheduler that is not the job's first.
 
     Attributes:
-        waiting: Workers whose inventory has not come; until all have, nobody is told to do anything.
+        waiting: Workers whose account has not come; until all have, nobody is told to do anything.
     """
 
     def __init__(self, ledger: Ledger, ending: Ending, placement: Placement) -> None:
@@ -38,7 +38,7 @@ class Succession:
         """Ask those who have not answered; the question or the answer may have been lost."""
         return [Send(worker, Rejoin(self._ledger.epoch)) for worker in sorted(self.waiting)]
 
-    def heard(self, worker: int, message: Inventory) -> list[object]:
+    def heard(self, worker: int, message: Account) -> list[object]:
         """What a worker has: take note of it, end what should not be there, begin what should."""
         ledger, members = self._ledger, self._ledger.members
         if worker not in self.waiting:
@@ -60,7 +60,7 @@ class Succession:
                 actions += self._ending.told(record) if record.id in here else self._placement.begin(record)
         return actions
 
-    def _note_positions(self, message: Inventory) -> None:
+    def _note_positions(self, message: Account) -> None:
         """How far sources, state and sinks are."""
         ledger = self._ledger
         for id, done in message.states:

@@ -13,9 +13,9 @@ from dstream.blocks import BlockStore, Name, Spill
 from dstream.logic import Content, content_rows, sliced
 from dstream.plan import Kind, StreamPlan
 from dstream.protocol import (
+    Account,
     Advance,
     Blocks,
-    Inventory,
     Place,
     Resume,
     RunTask,
@@ -122,7 +122,7 @@ class TaskHost(Host):
         receivers = [i for i in self.instances.values() if isinstance(i, Receiver)]
         sinks = [i for i in self.instances.values() if isinstance(i, IntervalSink)]
         states = self._tasks.states
-        inventory = Inventory(
+        account = Account(
             tuple(self.blocks.names()),
             tuple((held.instance, held.done) for held in states),
             tuple((sink.id, sink.committed, sink.settled_interval) for sink in sinks),
@@ -131,7 +131,7 @@ class TaskHost(Host):
             (*self.instances, *self._starting, *(held.instance for held in states)),
         )
         said = [Tell(word) for word in self._last_words]
-        return [*said, Tell(inventory), *(c for i in self.instances.values() for c in i.account())]
+        return [*said, Tell(account), *(c for i in self.instances.values() for c in i.account())]
 
     # -- tasks: gathering their inputs ---------------------------------------------------------------------------------
 

@@ -27,6 +27,9 @@ from elastic.state.processing import StateTable
 from elastic.wire.control import codec
 from elastic.worker.shell import Surroundings, make
 
+STATE = "state"
+"""Folder of the job directory with versions of state."""
+
 
 class DiskArchive(Archive):
     """State as files of the job directory, written by a thread of their own; input through the job's input log.
@@ -39,7 +42,7 @@ class DiskArchive(Archive):
 
     def __init__(self, plan: StreamPlan, directory: Path, wake: Callable[[], None]) -> None:
         self._plan, self._wake = plan, wake
-        self._states, self._log = directory / "state", directory / "log"
+        self._states, self._log = directory / STATE, directory / "log"
         self._states.mkdir(exist_ok=True)
         self._codec = codec()
         self._work: queue.SimpleQueue[tuple[Kept, StateTable | None]] = queue.SimpleQueue()

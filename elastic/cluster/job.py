@@ -72,6 +72,8 @@ class JobControl:
     COORDINATOR_ENTRY = "elastic.server.shell:main"
     WORKER_ENTRY = "elastic.worker.shell:main"
     PRELOAD: tuple[str, ...] = PRELOAD
+    STATE: tuple[str, ...] = (CHECKPOINTS,)
+    """Folders of the job directory that are needed only as long as the job is not done."""
 
     def __init__(
         self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool = False
@@ -330,7 +332,8 @@ class JobControl:
             self._processes.close()
         (self._directory / "job.pickle").unlink(missing_ok=True)
         if self._outcome is not None and self._outcome.status == "done":
-            shutil.rmtree(self._directory / CHECKPOINTS, ignore_errors=True)
+            for folder in self.STATE:
+                shutil.rmtree(self._directory / folder, ignore_errors=True)
         withdraw(self._directory)
         for sink, context in self._prepared:
             sink.finish(context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -43,7 +43,7 @@ class Identity:
     def of(cls, plan: Plan, *, keep_log: bool) -> Self:
         """Of a job that begins."""
         partitions = {name: o.partitions for name, o in plan.operators.items() if o.kind == "source"}
-        return cls(plan.run_id, keep_log, is_durable(plan), shape_of(plan), partitions)
+        return cls(plan.run_id, keep_log, plan.durable, shape_of(plan), partitions)
 
     def write(self, directory: Path) -> None:
         """It is in the job directory."""
@@ -55,7 +55,8 @@ class Identity:
         Raises:
             UserError: The state does not fit; says what differs, and the choices.
         """
-        if not (self.durable and is_durable(plan)):
+        plan = plan.recut(self.shape["cut"])
+        if not (self.durable and plan.durable):
             when = "is to keep its state" if self.durable else "kept its state"
             raise UserError(
                 f'the job cannot be resumed, since it {when} in memory alone ("disk: off" or "checkpoint: off"): '
@@ -111,16 +112,11 @@ class SavedJob:
         return cls(identity, max(numbers, default=-1) + 1, bool(numbers))
 
 
-def is_durable(plan: Plan) -> bool:
-    """Whether all that a job keeps outlives its processes; the positions of sources and sinks always do."""
-    keyed = any(operator.kind == "keyed" for operator in plan.operators.values())
-    return not keyed or (plan.settings.disk != "off" and plan.settings.checkpoint_ticks > 0)
-
-
 def shape_of(plan: Plan) -> Shape:
     """All of a plan that the state of its job depends on: what else is in it may change."""
     settings = plan.settings
     return {
+        "cut": dict(plan.cut),
         "settings": {"key_groups": settings.key_groups, "tick_ms": settings.tick_ms},
         "operators": {name: _kind_of(operator) for name, operator in plan.operators.items()},
         "streams": [
@@ -143,9 +139,19 @@ def _kind_of(operator: OperatorPlan) -> str:
 
 
 def _differences(before: Shape, now: Shape) -> Iterator[str]:
-    for name, value in before["settings"].items():
-        if now["settings"].get(name) != value:
-            yield f"{name} was {value}, and is {now['settings'].get(name)}"
+    if before["cut"]["model"] != now["cut"]["model"]:
+        yield f"it ran under the model {before['cut']['model']}, and is to run under {now['cut']['model']}"
+        return
+    for part in ("cut", "settings"):
+        for name, value in before[part].items():
+            if now[part].get(name) != value:
+                yield f"{name} was {value}, and is {now[part].get(name)}"
+    yield from _differing_operators(before, now)
+    if before["operators"] == now["operators"] and before["streams"] != now["streams"]:
+        yield from _differing_streams(before["streams"], now["streams"])
+
+
+def _differing_operators(before: Shape, now: Shape) -> Iterator[str]:
     for name, kind in before["operators"].items():
         if name not in now["operators"]:
             yield f"operator {name!r} ({kind}) is not there any more"
@@ -154,12 +160,14 @@ def _differences(before: Shape, now: Shape) -> Iterator[str]:
     for name, kind in now["operators"].items():
         if name not in before["operators"]:
             yield f"operator {name!r} ({kind}) was not there"
-    if before["operators"] == now["operators"] and before["streams"] != now["streams"]:
-        for stream in before["streams"]:
-            if stream not in now["streams"]:
-                yield f"there was a stream from {stream}"
-        for stream in now["streams"]:
-            if stream not in before["streams"]:
-                yield f"there was no stream from {stream}"
-        if sorted(before["streams"]) == sorted(now["streams"]):
-            yield "the streams are the same, but built in another order"
+
+
+def _differing_streams(before: Sequence[str], now: Sequence[str]) -> Iterator[str]:
+    for stream in before:
+        if stream not in now:
+            yield f"there was a stream from {stream}"
+    for stream in now:
+        if stream not in before:
+            yield f"there was no stream from {stream}"
+    if sorted(before) == sorted(now):
+        yield "the streams are the same, but built in another order"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,15 @@ from typing import Any
 import pytest
 
 from dstream.job import StreamJob
-from dstream.model import start_job
+from dstream.model import cut, start_job
+from dstream.plan import StreamPlan
 from elastic import Query, sinks, sources
+from elastic.cluster.saved import Identity
+from elastic.errors import UserError
 from elastic.plan import Plan
-from elastic.report import JobOutcome
+from elastic.report import JobOutcome, Progress
 from elastic.scenario.models import DStream
-from tests.cluster.driving import Breaker, drive, kill_owner, kinds
+from tests.cluster.driving import DEADLINE_S, Breaker, Running, drive, kill_owner, kinds
 from tests.cluster.jobs import LINES, chain, chain_rows, counts, expected_chain, expected_counts, word_count
 
 pytestmark = pytest.mark.cluster
@@ -85,6 +91,82 @@ def test_user_code_that_raises_is_tried_again_and_then_ends_the_job_with_its_lin
     assert "seven is right out" in str(outcome.error)
     assert "test_dstreams.py" in str(outcome.error)
     assert kinds(outcome).count("warning") == 2
+
+
+def kill_coordinator(*, after_records: int = 0, after: str | None = None) -> Breaker:
+    """SIGKILL for the scheduler's process, once so many records were read and an event of a kind was seen."""
+
+    def strike(running: Running) -> bool:
+        if running.progress.records_in < after_records or (after is not None and not running.saw(after)):
+            return False
+        running.job.kill_coordinator()
+        return True
+
+    return strike
+
+
+def test_a_scheduler_that_is_killed_is_replaced_and_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
+    outcome = run(chain(tmp_path), tmp_path, kill_coordinator(after_records=2_000))
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+    assert kinds(outcome).count("coordinator_recovered") == kinds(outcome).count("started") == 1
+    lines = [json.loads(line) for line in (tmp_path / "job" / "intervals.jsonl").read_text().splitlines()]
+    assert [line["interval"] for line in lines] == list(range(1, len(lines) + 1))
+    assert outcome.intervals.count == len(lines)
+    assert sum(line["records"] for line in lines) == outcome.intervals.records == 6_000
+
+
+def test_a_worker_and_the_scheduler_may_be_killed_at_once_and_again_in_the_recovery(tmp_path: Path) -> None:
+    first, again = kill_coordinator(after_records=1_500), kill_coordinator(after="coordinator_recovered")
+
+    outcome = run(chain(tmp_path), tmp_path, kill_owner("chain", 0, after_records=1_500), first, again)
+
+    assert outcome.status == "done", outcome.error
+    assert chain_rows(tmp_path) == expected_chain()
+    assert kinds(outcome).count("coordinator_recovered") == 2
+
+
+def test_a_job_of_which_everything_was_killed_goes_on_with_other_numbers_of_workers(tmp_path: Path) -> None:
+    section = DStream.model_validate({"interval": "200ms", "checkpoint": 3})
+    (tmp_path / "job").mkdir()
+
+    def run_until(done: Callable[[Progress], bool], workers: int, *, resume: bool) -> JobOutcome:
+        plan, deadline = chain(tmp_path).plan(workers=workers), time.monotonic() + DEADLINE_S
+        job = start_job(
+            plan, workers=workers, spares=0, directory=tmp_path / "job", keep_log=False, resume=resume,
+            settings=section,
+        )  # fmt: skip
+        try:
+            job.start()
+            while not done(progress := job.poll(0.02)):
+                assert not progress.finished, job.outcome()
+                assert time.monotonic() < deadline, progress
+            return job.outcome()
+        finally:
+            job.abort()
+            job.close()
+
+    run_until(lambda progress: progress.records_out >= 2_000, 2, resume=False)
+    outcome = run_until(lambda progress: progress.finished, 3, resume=True)
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+    assert "job_resumed" in kinds(outcome)
+
+
+def test_a_job_in_intervals_is_not_resumed_in_other_intervals_or_under_the_other_model(tmp_path: Path) -> None:
+    plan = word_count(tmp_path).plan(workers=2)
+    half = cut(plan, 2, DStream.model_validate({"interval": "500ms"}))
+    begun = Identity.of(half, keep_log=False)
+
+    with pytest.raises(UserError, match="interval was 500ms, and is 1000ms"):
+        begun.fitted(cut(plan, 2, DStream()))
+    with pytest.raises(UserError, match="ran under the model dstream, and is to run under elastic"):
+        begun.fitted(plan)
+    more = begun.fitted(cut(plan, 4, DStream.model_validate({"interval": "500ms"})))
+    assert isinstance(more, StreamPlan)
+    assert [s.partitions for s in more.stages] == [s.partitions for s in half.stages]
 
 
 def test_a_job_in_intervals_is_a_job_like_others(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Bugs that are planted into the D-Streams scheduler and its workers, and must be found by the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dstream.protocol import Account
+from dstream.scheduler import ledger, memory, retention, succession
+from dstream.testing.simulator import next_trial, simulate
+from dstream.worker import host
+from elastic.coordinator.ending import Ending
+from elastic.scenario.models import DStream
+from elastic.testing.faults import FaultKind
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def order_before_all_have_answered(patch: pytest.MonkeyPatch) -> None:
+    """A new scheduler takes what nobody has told it of yet for lost, and positions for where it began."""
+    patch.setattr(succession.Succession, "heard", lambda self, worker, _: self.waiting.discard(worker) or [])
+
+
+def take_the_last_order_for_done(patch: pytest.MonkeyPatch) -> None:
+    """A sink's account tells what it was given, not what its target holds."""
+
+    def account(blocks: Any, states: Any, sinks: Any, *rest: Any) -> Account:
+        return Account(blocks, states, tuple((id, 1 << 20, given) for id, _, given in sinks), *rest)
+
+    patch.setattr(host, "Account", account)
+
+
+def safe_when_done(patch: pytest.MonkeyPatch) -> None:
+    """What is safe is journalled as if state were kept after every interval."""
+    original = memory.facts_of
+
+    def facts_of(known: ledger.Ledger, ending: Ending) -> Any:
+        facts = original(known, ending)
+        return {**facts, "safe": facts["done"] // known.plan.checkpoint_intervals * known.plan.checkpoint_intervals}
+
+    patch.setattr("dstream.scheduler.machine.facts_of", facts_of)
+
+
+def forget_what_windows_read(patch: pytest.MonkeyPatch) -> None:
+    """The input log is trimmed through the last complete interval."""
+    original = retention.Retention.advance
+
+    def advance(self: retention.Retention) -> list[object]:
+        plan, done = self._ledger.plan, self._ledger.progress.done
+        for action in (actions := original(self)):
+            object.__setattr__(action.message, "safe_tick", plan.last_tick(done))  # type: ignore[attr-defined]
+        return actions
+
+    patch.setattr(retention.Retention, "advance", advance)
+
+
+def leave_orders_as_they_are(patch: pytest.MonkeyPatch) -> None:
+    """Blocks that a lost worker was to read stay ordered."""
+    patch.setattr(ledger.Ledger, "untell", lambda *_: None)
+
+
+CRASHES: tuple[FaultKind, ...] = ("crash", "double crash", "crash in recovery")
+SUCCESSIONS: tuple[FaultKind, ...] = ("coordinator crash", "coordinator crash", "crash")
+KILLS: tuple[FaultKind, ...] = ("everything killed", "crash")
+
+PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
+    (order_before_all_have_answered, SUCCESSIONS),
+    (take_the_last_order_for_done, SUCCESSIONS),
+    (safe_when_done, KILLS),
+    (forget_what_windows_read, CRASHES),
+    (leave_orders_as_they_are, CRASHES),
+]
+
+SEEDS = 60
+
+
+def is_found(seed: int, kinds: tuple[FaultKind, ...]) -> bool:
+    """Whether the seed's job ends other than it should."""
+    trial = next_trial(seed)
+    section = DStream.model_validate({"interval": "50ms", "checkpoint": 1 + seed % 4, "tasks": 5})
+    result = simulate(
+        trial.query, seed, workers=trial.workers, faults=4, kinds=kinds, within_s=trial.within_s,
+        settings=trial.settings, dstream=section,
+    )  # fmt: skip
+    return result.wrong is not None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("plant", "kinds"), PLANTED, ids=lambda value: getattr(value, "__name__", ""))
+def test_the_simulator_finds_a_bug_planted_into_the_scheduler(
+    plant: Plant, kinds: tuple[FaultKind, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+
+    assert any(is_found(seed, kinds) for seed in range(SEEDS))
+
+
+@pytest.mark.parametrize("kinds", [CRASHES, SUCCESSIONS, KILLS], ids=lambda kinds: kinds[0])
+def test_without_a_planted_bug_nothing_is_found_in_jobs_in_intervals(kinds: tuple[FaultKind, ...]) -> None:
+    assert not any(is_found(seed, kinds) for seed in range(4))
