@@ -101,7 +101,8 @@ class SimulatedArchive(Archive):
         if (operator, partition) not in self._readers:
             self._readers[operator, partition] = plan.operators[operator].partitions[partition].open()
         reader, low = self._readers[operator, partition], plan.partition_interval(operator, partition).low
-        entries = [e for e in self._machine.logs[operator, partition].entries if after < e.tick <= through]
+        log = self._machine.logs[operator, partition]
+        entries = [e for e in log.entries if max(after, log.floor) < e.tick <= through]  # no more than a disk has
         columns = [(e.tick, chunk.rows) for e in entries for chunk in read_again(reader, e)]
         return tuple((tick, source_batch(low, column)) for tick, column in columns if len(column))
 

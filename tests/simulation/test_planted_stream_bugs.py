@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from dstream.scheduler import ledger, memory, retention, succession
 from dstream.testing.simulator import next_trial, simulate
 from dstream.worker import host
 from elastic.coordinator.ending import Ending
+from elastic.protocol import Send
 from elastic.scenario.models import DStream
 from elastic.testing.faults import FaultKind
 
@@ -43,15 +45,14 @@ def safe_when_done(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("dstream.scheduler.machine.facts_of", facts_of)
 
 
-def forget_what_windows_read(patch: pytest.MonkeyPatch) -> None:
-    """The input log is trimmed through the last complete interval."""
+def trim_what_is_complete(patch: pytest.MonkeyPatch) -> None:
+    """The input log is trimmed through the last complete interval, as if nothing complete could be lost."""
     original = retention.Retention.advance
 
     def advance(self: retention.Retention) -> list[object]:
         plan, done = self._ledger.plan, self._ledger.progress.done
-        for action in (actions := original(self)):
-            object.__setattr__(action.message, "safe_tick", plan.last_tick(done))  # type: ignore[attr-defined]
-        return actions
+        sent = [action for action in original(self) if isinstance(action, Send)]
+        return [Send(a.worker, replace(a.message, safe_tick=plan.last_tick(done))) for a in sent]
 
     patch.setattr(retention.Retention, "advance", advance)
 
@@ -69,7 +70,7 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (order_before_all_have_answered, SUCCESSIONS),
     (take_the_last_order_for_done, SUCCESSIONS),
     (safe_when_done, KILLS),
-    (forget_what_windows_read, CRASHES),
+    (trim_what_is_complete, CRASHES),
     (leave_orders_as_they_are, CRASHES),
 ]
 
