@@ -80,7 +80,8 @@ class LocalRun:
                 found.append([self._blocks[input.stage, number - back, partition][input.channel]])
             else:
                 blocks = [self._blocks[input.stage, number - back, p] for p in range(producer.partitions)]
-                found.append([sliced(block[input.channel], groups) for block in blocks])
+                contents = [block[input.channel] for block in blocks]
+                found.append(contents if input.reach is Reach.ALL else [sliced(c, groups) for c in contents])
         return found
 
     def _take(self, stage: Stage, number: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from elastic.batch import Batch
 from elastic.keys import KeyInterval
@@ -41,6 +41,19 @@ class Given:
     inputs: Sequence[Sequence[Sequence[Content]]]
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The state of a partition after an interval.
+
+    Attributes:
+        table: By key; None for none.
+        common: What belongs to no key, such as watermarks and what is broadcast; None for nothing.
+    """
+
+    table: StateTable | None
+    common: Any = None
+
+
 class Logic(ABC):
     """One partition of a stage. ``compute`` is called with ascending intervals, each once, after ``restore`` if at all.
 
@@ -62,6 +75,25 @@ class Logic(ABC):
     def restore(self, table: StateTable) -> None:
         """Take over a snapshot."""
         raise NotImplementedError
+
+    def common(self) -> Any:
+        """State that belongs to no key, as plain values; None for none."""
+        return None
+
+    def restore_common(self, common: Any) -> None:
+        """Take over what ``common`` gave, before ``restore``."""
+        raise NotImplementedError
+
+    def version(self) -> Version:
+        """All state now, to be kept."""
+        return Version(self.snapshot(), self.common())
+
+    def begin_from(self, version: Version) -> None:
+        """Take over a version."""
+        if version.common is not None:
+            self.restore_common(version.common)
+        if version.table is not None:
+            self.restore(version.table)
 
     def __len__(self) -> int:
         """Number of keys held."""

@@ -82,19 +82,9 @@ def cut(plan: Plan, workers: int, settings: DStream) -> StreamPlan:
     """An elastic plan as stages.
 
     Raises:
-        QueryError: The interval is not a whole number of ticks, or the query broadcasts, has event time or diverts
-            records of a source, which only elastic can.
+        QueryError: The interval is not a whole number of ticks, or the query diverts records of a source, which only
+            elastic can.
     """
-    if told := [edge.consumer for edge in plan.edges if edge.route == "broadcast"]:
-        raise QueryError(
-            f"operator {told[0]!r} has a broadcast stream, which the model dstream cannot run in this version: "
-            "run it with model elastic, or join the stream with a table"
-        )
-    if told := [edge.consumer for edge in plan.edges if edge.event_time is not None]:
-        raise QueryError(
-            f"operator {told[0]!r} is given rows with event time, which the model dstream cannot run in this version: "
-            "run it with model elastic, or leave event_time out and write window(…, time='processing')"
-        )
     sources = {name for name, operator in plan.operators.items() if operator.kind == "source"}
     if told := [edge.producer for edge in plan.edges if edge.producer in sources and edge.output == ERRORS]:
         raise QueryError(

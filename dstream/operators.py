@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -53,10 +54,10 @@ class _Edges:
 
     def run(self, tick: int, outputs: Sequence[Output], into: list[list[tuple[int, Batch]]]) -> None:
         """Add what the edges make of one tick's outputs, each in one piece or several, to their channels' blocks."""
-        pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups)]
+        pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups) or o.marks]
         for (name, chain), block in zip(self._chains, into, strict=True):
-            batch = chain.run([piece for piece in pieces if piece[0].name == name], tick)
-            if batch is not None and len(batch):
+            batch = chain.run([piece for piece in pieces if piece[0].name == name or piece[0].marks], tick)
+            if batch is not None and (len(batch) or batch.marks):
                 block.append((tick, batch))
 
     def blocks(self) -> list[list[tuple[int, Batch]]]:
@@ -116,6 +117,12 @@ class KeyedLogic(Logic):
     def restore(self, table: StateTable) -> None:
         self._processor.restore(table)
 
+    def common(self) -> Any:
+        return self._processor.common()
+
+    def restore_common(self, common: Any) -> None:
+        self._processor.restore_common(common)
+
     def __len__(self) -> int:
         return len(self._processor)
 
@@ -166,7 +173,12 @@ def stream_plan(
     for name, operator in plan.operators.items():
         edges = tuple(plan.outputs(name))
         inputs = tuple(
-            Input(emits[e.producer], plan.outputs(e.producer).index(e), Reach.KEYS) for e in plan.inputs(name)
+            Input(
+                emits[e.producer],
+                plan.outputs(e.producer).index(e),
+                Reach.ALL if e.route == "broadcast" else Reach.KEYS,
+            )
+            for e in plan.inputs(name)
         )
         if operator.kind == "source":
             emits[name] = add(operator, Kind.SOURCE, len(operator.partitions), logic=SourceChains(edges).make)

@@ -41,10 +41,12 @@ class Reach(Enum):
     Attributes:
         SAME: That of the same number: a narrow dependency.
         KEYS: Its own key groups of every partition: a shuffle.
+        ALL: Everything of every partition: a broadcast.
     """
 
     SAME = "same"
     KEYS = "keys"
+    ALL = "all"
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,8 @@ class Ledger:
         if record is None:
             return
         stage = self.stage_of[message.instance]
-        self.closed[stage, record.index] = max(self.closed[stage, record.index], message.interval)
+        closed = self.closed[stage, record.index]
+        self.closed[stage, record.index] = max(closed, message.interval)
         self.open(message.interval)
         name = Name(stage, message.interval, record.index)
         if message.kept:
@@ -152,7 +153,8 @@ class Ledger:
         elif self.lineage.located(name) is None:
             self.lineage.want(name)
             self.news.everything = True
-        if (interval := self.progress.intervals.get(message.interval)) is not None:
+        interval = self.progress.intervals.get(message.interval)
+        if interval is not None and message.interval > closed:  # it may be said twice
             interval.records += message.records
             interval.size_bytes += message.size_bytes
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from operator import add, sub
 from typing import Any, cast
 
 from dstream.blocks import Contents, Name, Spill
 from dstream.context import StreamingContext
 from dstream.local import replay
-from dstream.logic import Content
+from dstream.logic import Content, Version
 from dstream.model import cut
 from dstream.operators import source_batch
 from dstream.plan import StreamPlan
@@ -37,10 +36,9 @@ from elastic.plan import Plan, Settings
 from elastic.protocol import Command
 from elastic.query import Query
 from elastic.scenario.models import DStream
-from elastic.state.processing import StateTable
 from elastic.testing.faults import FaultKind
 from elastic.testing.invariants import Watch
-from elastic.testing.jobs import Trial, random_trial
+from elastic.testing.jobs import random_trial
 from elastic.testing.simulator import Simulation
 from elastic.testing.verdict import Copies, HasCoordinator, SimulationResult
 from elastic.testing.worker import Machine, SimulatedWorker
@@ -59,7 +57,7 @@ TINY_BYTES = 2 << 10
 class Disk:
     """The state that is kept, by stage, partition and version."""
 
-    versions: dict[tuple[int, int, int], StateTable | None] = field(default_factory=dict)
+    versions: dict[tuple[int, int, int], Version] = field(default_factory=dict)
 
 
 class SimulatedArchive(Archive):
@@ -71,11 +69,11 @@ class SimulatedArchive(Archive):
         self._mine: set[tuple[int, int, int]] = set()
         self._readers: dict[tuple[str, int], Reader] = {}
 
-    def save(self, instance: int, stage: int, partition: int, interval: int, table: StateTable | None) -> None:
+    def save(self, instance: int, stage: int, partition: int, interval: int, version: Version) -> None:
         def keep() -> None:
             worker = self._workers[self._worker]
             if worker.alive:
-                self._disk.versions[stage, partition, interval] = table
+                self._disk.versions[stage, partition, interval] = version
                 self._kept.append(Kept(instance, stage, partition, interval, 0, 0.0))
                 self._mine.add((stage, partition, interval))
                 worker.work_soon()
@@ -89,7 +87,7 @@ class SimulatedArchive(Archive):
     def kept(self) -> list[tuple[int, int, int]]:
         return sorted(key for key in self._mine if key in self._disk.versions)
 
-    def load(self, stage: int, partition: int, interval: int) -> StateTable | None:
+    def load(self, stage: int, partition: int, interval: int) -> Version | None:
         return self._disk.versions.get((stage, partition, interval))
 
     def keep_from(self, versions: Sequence[int]) -> None:
@@ -200,16 +198,6 @@ class StreamSimulation(Simulation):
         return replay(self.plan, {key: store.entries for key, store in self.machine.logs.items()})
 
 
-def next_trial(seed: int) -> Trial:
-    """The job of the seed, or of the next one whose job this model runs."""
-    return next(trial for trial in map(random_trial, count(seed)) if not _is_refused(trial))
-
-
-def _is_refused(trial: Trial) -> bool:
-    edges = trial.query.plan(workers=1).edges
-    return any(edge.route == "broadcast" or edge.event_time is not None for edge in edges)
-
-
 def simulate(
     query: Query, seed: int, *, workers: int = 3, spares: int = 1, faults: int = 3,
     kinds: Sequence[FaultKind] = FAULTS, within_s: float = 1.0, stop_at_s: float | None = None,
@@ -267,7 +255,7 @@ def _went_on(_: int, state: int, value: int) -> int | None:
 
 def run_seed(seed: int) -> SimulationResult:
     """The simulation that a seed stands for, job and intervals included."""
-    trial = next_trial(seed)
+    trial = random_trial(seed)
     chance = random.Random(f"intervals {seed}")
     section: dict[str, Any] = {
         "interval": chance.choice(("50ms", "100ms", "240ms")),

@@ -5,20 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from dstream.logic import Content
+from dstream.logic import Content, Version
 from dstream.protocol import Kept
-from elastic.state.processing import StateTable
 
 
 class Archive(ABC):
     """Versions of state, by stage, partition and interval; and the input that the log names."""
 
     @abstractmethod
-    def save(self, instance: int, stage: int, partition: int, interval: int, table: StateTable | None) -> None:
+    def save(self, instance: int, stage: int, partition: int, interval: int, version: Version) -> None:
         """Keep a version of state; returns at once, and ``news`` tells when it is kept."""
 
     @abstractmethod
-    def load(self, stage: int, partition: int, interval: int) -> StateTable | None:
+    def load(self, stage: int, partition: int, interval: int) -> Version | None:
         """A version that was kept, by whatever worker; None if it is needed no more and gone.
 
         From now on this worker drops what is needed no more.

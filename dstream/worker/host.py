@@ -96,12 +96,12 @@ class TaskHost(Host):
     def _on_place(self, message: Place) -> list[Command]:
         """Hold the state of a partition, as it was at a version; that was kept on disk, so any worker can read it."""
         stage = self.stream_plan.stages[message.stage]
-        table = self._archive.load(message.stage, message.partition, message.at) if message.at else None
-        if message.at and table is None:
+        version = self._archive.load(message.stage, message.partition, message.at) if message.at else None
+        if message.at and version is None:
             return []  # an old order, carried out after a pause: somebody else has the state by now
         held = self._tasks.place(stage, message.partition, message.instance, message.at)
-        if table is not None:
-            held.logic.restore(table)
+        if version is not None:
+            held.logic.begin_from(version)
         tick = self.stream_plan.last_tick(message.at)
         return [Tell(Started(message.instance, tick, len(held.logic), message.cause))]
 
@@ -254,7 +254,7 @@ class TaskHost(Host):
 
     def _keep_state(self, task: RunTask, held: Partition) -> None:
         if task.checkpoint:
-            self._archive.save(task.instance, task.stage, task.partition, task.interval, held.logic.snapshot())
+            self._archive.save(task.instance, task.stage, task.partition, task.interval, held.logic.version())
 
     def _give(self, gathering: Gathering) -> list[Command]:
         task = gathering.task

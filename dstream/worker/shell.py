@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dstream.blocks import Contents, Name, Spill
-from dstream.logic import Content
+from dstream.logic import Content, Version
 from dstream.operators import source_batch
 from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES, Kept
@@ -23,7 +23,6 @@ from elastic.connectors.base import LogEntry, Reader, read_again
 from elastic.connectors.input_log import read_log
 from elastic.errors import SinkError
 from elastic.plan import Plan
-from elastic.state.processing import StateTable
 from elastic.wire.control import codec
 from elastic.worker.shell import Surroundings, make
 
@@ -44,8 +43,8 @@ class DiskArchive(Archive):
         self._plan, self._wake = plan, wake
         self._states, self._log = directory / STATE, directory / "log"
         self._states.mkdir(exist_ok=True)
-        self._codec = codec()
-        self._work: queue.SimpleQueue[tuple[Kept, StateTable | None]] = queue.SimpleQueue()
+        self._codec = codec([Version])
+        self._work: queue.SimpleQueue[tuple[Kept, Version]] = queue.SimpleQueue()
         self._kept: queue.SimpleQueue[Kept | Exception] = queue.SimpleQueue()
         self._mine: dict[tuple[int, int], list[int]] = {}
         self._readers: dict[tuple[str, int], Reader] = {}
@@ -54,8 +53,8 @@ class DiskArchive(Archive):
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
-    def save(self, instance: int, stage: int, partition: int, interval: int, table: StateTable | None) -> None:
-        self._work.put((Kept(instance, stage, partition, interval, 0, time.monotonic()), table))
+    def save(self, instance: int, stage: int, partition: int, interval: int, version: Version) -> None:
+        self._work.put((Kept(instance, stage, partition, interval, 0, time.monotonic()), version))
 
     def news(self) -> list[Kept]:
         kept = []
@@ -70,15 +69,15 @@ class DiskArchive(Archive):
     def kept(self) -> list[tuple[int, int, int]]:
         return [(*place, interval) for place, intervals in self._mine.items() for interval in intervals]
 
-    def load(self, stage: int, partition: int, interval: int) -> StateTable | None:
+    def load(self, stage: int, partition: int, interval: int) -> Version | None:
         found = self._states.glob(f"{stage}-{partition}-*.state")
         self._mine[stage, partition] = sorted(int(path.stem.rpartition("-")[2]) for path in found)
         try:
             data = self._path(stage, partition, interval).read_bytes()
         except FileNotFoundError:
             return None
-        table: StateTable = self._codec.unpack(data)
-        return table
+        version: Version = self._codec.unpack(data)
+        return version
 
     def keep_from(self, versions: Sequence[int]) -> None:
         for (stage, partition), kept in self._mine.items():
@@ -89,12 +88,12 @@ class DiskArchive(Archive):
         return self._states / f"{stage}-{partition}-{interval}.state"
 
     def _run(self) -> None:
-        codec_here = codec()
+        codec_here = codec([Version])
         while True:
-            kept, table = self._work.get()
+            kept, version = self._work.get()
             path = self._path(kept.stage, kept.partition, kept.interval)
             try:
-                data = codec_here.pack(table)
+                data = codec_here.pack(version)
                 partial = path.with_suffix(f".{os.getpid()}.partial")
                 partial.write_bytes(data)
                 partial.replace(path)

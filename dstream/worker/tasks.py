@@ -144,12 +144,12 @@ class Tasks:
         stage = self._plan.stages[task.stage]
         blocks, shape = [], []
         for input, by_interval in zip(stage.inputs, task.sources, strict=True):
-            narrow = input.reach is Reach.SAME
+            narrow, whole = input.reach is Reach.SAME, input.reach is not Reach.KEYS
             named: list[tuple[Block, int]] = []
             for back, workers in zip(input.back, by_interval, strict=True):
                 first = task.partition if narrow else 0
                 named += [
-                    ((input.stage, input.channel, task.interval - back, first + n, narrow), worker)
+                    ((input.stage, input.channel, task.interval - back, first + n, whole), worker)
                     for n, worker in enumerate(workers)
                 ]
             blocks.append(tuple(named))

@@ -166,17 +166,17 @@ class Figures:
             body = entry.body
             at_s = body["since_s"] - self.epoch_s
             self.scale_outs.append(ScaleOut(body["operator"], body["from"], body["to"], at_s, body["took_s"]))
-        self._note_instances()
+        self._note_instances(now_s)
 
-    def told(self, told: Told) -> None:
+    def told(self, told: Told, now_s: float) -> None:
         """An interval is complete."""
         self.intervals.add(told.body)
         for id, operator, records_in, busy_s in told.body["instances"]:
             figures = self._instances.setdefault(id, InstanceFigures(operator))
             figures.records_in, figures.busy_s = records_in, busy_s
-        self._note_instances()
+        self._note_instances(now_s)
 
-    def _note_instances(self) -> None:
+    def _note_instances(self, now_s: float) -> None:
         for record in self.members.instances.values():
             self._indices[record.id] = (record.operator, record.index)
             self._causes[record.id] = record.cause

@@ -293,7 +293,7 @@ class Server:
                     self._journal.write(action, now)
                     self._figures.journalled(action, now)
                 case Told():
-                    self._figures.told(action)
+                    self._figures.told(action, now)
                 case Record():
                     self._figures.record(action, now)
                 case SpawnWorker():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dstream.testing.simulator import next_trial, run_program, run_seed, simulate
+from dstream.testing.simulator import run_program, run_seed, simulate
 from elastic.scenario.models import DStream
+from elastic.testing.jobs import random_trial
 
 CHUNK = 25
 
@@ -31,6 +32,21 @@ def test_jobs_in_intervals_end_right_for_many_seeds(first: int) -> None:
     assert not found, "\n".join(found)
 
 
+def needs_more_than_keys(seed: int) -> bool:
+    """Whether the seed's job has event time or a broadcast stream."""
+    edges = random_trial(seed).query.plan(workers=1).edges
+    return any(edge.event_time is not None or edge.route == "broadcast" for edge in edges)
+
+
+def test_jobs_with_event_time_and_broadcasts_end_right_whatever_fails() -> None:
+    seeds = [seed for seed in range(60) if needs_more_than_keys(seed)][:6]
+
+    found = [text for seed in seeds if (text := wrong_in(seed)) is not None]
+
+    assert len(seeds) == 6
+    assert not found, "\n".join(found)
+
+
 def test_a_seed_replays_its_history() -> None:
     assert run_seed(3).story == run_seed(3).story
 
@@ -47,7 +63,7 @@ def test_however_ticks_are_cut_into_intervals_and_keys_into_tasks_the_models_agr
     """Without faults: folds that depend on order, counts, unions of streams under several keys, two sources."""
     section = DStream.model_validate({"interval": interval, "tasks": tasks, "checkpoint": 2})
     for seed in range(2):
-        trial = next_trial(seed)
+        trial = random_trial(seed)
 
         result = simulate(trial.query, seed, workers=2, faults=0, settings=trial.settings, dstream=section)
 

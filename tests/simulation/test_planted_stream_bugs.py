@@ -10,12 +10,13 @@ import pytest
 
 from dstream.protocol import Account
 from dstream.scheduler import ledger, memory, retention, succession
-from dstream.testing.simulator import next_trial, simulate
+from dstream.testing.simulator import simulate
 from dstream.worker import host
 from elastic.coordinator.ending import Ending
 from elastic.protocol import Send
 from elastic.scenario.models import DStream
 from elastic.testing.faults import FaultKind
+from elastic.testing.jobs import random_trial
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -79,7 +80,7 @@ SEEDS = 60
 
 def is_found(seed: int, kinds: tuple[FaultKind, ...]) -> bool:
     """Whether the seed's job ends other than it should."""
-    trial = next_trial(seed)
+    trial = random_trial(seed)
     section = DStream.model_validate({"interval": "50ms", "checkpoint": 1 + seed % 4, "tasks": 5})
     result = simulate(
         trial.query, seed, workers=trial.workers, faults=4, kinds=kinds, within_s=trial.within_s,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dstream.model import cut
-from elastic import Operator, Query, sinks, sources, windows
+from dstream.plan import Reach
+from elastic import Operator, Query, sinks, sources
 from elastic.errors import QueryError
-from elastic.functions import identity
 from elastic.scenario.models import DStream
 
 
@@ -23,20 +24,24 @@ class Rules(Operator):
         shared[value] = True
 
 
-def test_a_query_with_event_time_is_refused_with_the_operator() -> None:
-    query = Query("timed")
-    timed = query.source(sources.from_list([1, 2])).event_time(identity())
-    timed.key_by().window(windows.tumbling("1s")).count(name="W").sink(sinks.discard())
-
-    with pytest.raises(QueryError, match="operator 'W' is given rows with event time"):
-        cut(query.plan(workers=1), 1, DStream())
-
-
-def test_a_query_that_broadcasts_is_refused_with_the_operator() -> None:
+def test_every_partition_of_an_operator_reads_all_of_what_is_broadcast_to_it() -> None:
     query = Query("rules")
     rules = query.source(sources.from_list([1]), name="rules")
     rows = query.source(sources.from_list([1]), name="rows").key_by()
     rows.union(rules.broadcast()).apply(Rules()).sink(sinks.discard())
 
-    with pytest.raises(QueryError, match="operator 'Rules' has a broadcast stream, which the model dstream cannot"):
-        cut(query.plan(workers=2), 2, DStream())
+    stages = cut(query.plan(workers=2), 2, DStream()).stages
+
+    (keyed,) = [stage for stage in stages if stage.operator == "Rules"]
+    reach = {stages[i.stage].operator: i.reach for i in keyed.inputs}
+    assert reach == {"rows": Reach.KEYS, "rules": Reach.ALL}
+
+
+def test_a_source_that_diverts_malformed_records_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"a": 1}\n')
+    query = Query("diverts")
+    lines = query.source(sources.json_lines(tmp_path / "in.jsonl", errors="divert"), name="lines")
+    lines.output("errors").sink(sinks.discard())
+
+    with pytest.raises(QueryError, match="source 'lines' diverts malformed records, which the model dstream cannot"):
+        cut(query.plan(workers=1), 1, DStream())
