@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import data
 from benchmarks.runtime import WORKERS, scratch
 from dstream import StreamingContext
-from dstream.job import INTERVALS
+from dstream.interval_file import INTERVALS
 from elastic import Report, sinks, sources
 from elastic.connectors.base import Sink
 from elastic.dashboard.launch import launch

@@ -15,7 +15,7 @@ from benchmarks.result import Effort, Measurement, Row, limit_row
 from benchmarks.rows.wordcount import expected_counts
 from benchmarks.runtime import check, scratch
 from benchmarks.streams import LINES, job, word_count
-from dstream.job import INTERVALS
+from dstream.interval_file import INTERVALS
 
 INTERVAL_MS = 50
 LINES_PER_S = 100_000
