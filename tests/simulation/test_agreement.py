@@ -19,11 +19,11 @@ from dstream.local import replay
 from dstream.logic import Given
 from dstream.model import cut
 from dstream.plan import StreamPlan
-from dstream.testing.simulator import FAULTS, StreamSimulation, next_trial
+from dstream.testing.simulator import FAULTS, StreamSimulation
 from elastic.batch import Batch, rows
 from elastic.connectors.base import LogEntry
 from elastic.scenario.models import DStream
-from elastic.testing.jobs import Trial
+from elastic.testing.jobs import Trial, random_trial
 from elastic.testing.simulator import Simulation
 
 SEEDS = 18
@@ -56,7 +56,7 @@ class Recorded:
 
 @cache
 def recorded(seed: int) -> Recorded:
-    trial = next_trial(seed)
+    trial = random_trial(seed)
     plan = trial.query.plan(workers=trial.workers, settings=trial.settings)
     simulation = Simulation(plan, seed, workers=trial.workers, spares=trial.spares)
     result = simulation.run(trial.faults, FAULTS, within_s=trial.within_s)
