@@ -74,6 +74,15 @@ def grown(data: npt.NDArray[Any], size: int, fill: Any = 0) -> npt.NDArray[Any]:
 
 def comparable(column: Column) -> npt.NDArray[Any] | None:
     """int64 or float64 that NumPy orders as Python does; None if the column is anything else."""
+    numbers = as_numbers(column)
+    if numbers is None or numbers.dtype == np.int64:
+        return numbers
+    odd = np.isnan(numbers) | ((numbers == 0) & np.signbit(numbers))
+    return None if odd.any() else numbers
+
+
+def as_numbers(column: Column) -> npt.NDArray[Any] | None:
+    """int64 or float64 for a column of numbers; None if it is anything else."""
     if isinstance(column, list):
         column = columnar(column)
     if not isinstance(column, pa.Array) or column.null_count:
@@ -82,6 +91,4 @@ def comparable(column: Column) -> npt.NDArray[Any] | None:
         return np.asarray(column).astype(np.int64, copy=False)
     if not pa.types.is_floating(column.type):
         return None
-    numbers = np.asarray(column).astype(np.float64, copy=False)
-    odd = np.isnan(numbers) | ((numbers == 0) & np.signbit(numbers))
-    return None if odd.any() else numbers
+    return np.asarray(column).astype(np.float64, copy=False)

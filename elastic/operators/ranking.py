@@ -17,7 +17,7 @@ import pyarrow as pa
 from elastic.batch import Column, Groups, Indices, columnar, rows
 from elastic.keys import value_order
 from elastic.operators.accumulator import MISSING, values_at
-from elastic.operators.integers import grown
+from elastic.operators.integers import as_numbers, grown
 
 
 class Entry(NamedTuple):
@@ -60,7 +60,9 @@ class Ranks:
         Raises:
             TypeError: A rank is None, or cannot be compared with the one before it.
         """
-        numbers = _numbers(ranks)  # with negative infinity for NaN
+        numbers = as_numbers(ranks)
+        if numbers is not None and numbers.dtype == np.float64:
+            numbers = np.where(np.isnan(numbers), -np.inf, numbers)
         if numbers is not None and not len(self._values):
             self._values = np.empty(0, numbers.dtype)
         if numbers is not None and isinstance(self._values, np.ndarray) and self._values.dtype == numbers.dtype:
@@ -129,17 +131,3 @@ class Ranks:
             of_group.setdefault(group_of[slot], []).append(slot)
         ranked = [sorted(own, key=self._values.__getitem__, reverse=True)[:k] for own in of_group.values()]
         return np.array([slot for own in ranked for slot in own], np.int64)
-
-
-def _numbers(column: Column) -> npt.NDArray[Any] | None:
-    """int64 or float64 for a column of these, NaN as negative infinity; None for any other."""
-    if isinstance(column, list):
-        column = columnar(column)
-    if not isinstance(column, pa.Array) or column.null_count:
-        return None
-    if pa.types.is_signed_integer(column.type):
-        return np.asarray(column).astype(np.int64, copy=False)
-    if not pa.types.is_floating(column.type):
-        return None
-    numbers = np.asarray(column).astype(np.float64, copy=False)
-    return np.where(np.isnan(numbers), -np.inf, numbers)
