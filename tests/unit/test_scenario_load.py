@@ -99,7 +99,7 @@ def test_words_stand_for_settings_that_are_no_numbers(tmp_path: Path, elastic: s
         ("elastic: {tick: 10}", "elastic.tick: 10 is not a duration; write 10s"),
         ("elastic: {nondeterminism: wran}", 'elastic.nondeterminism: "wran" is not known; did you mean warn? '),
         ("faults: {at: 3s}", 'faults: {"at": "3s"} is no list; write its items as - item'),
-        ("faults: [{at: 3s}]", "faults[0]: needs one thing to do; write kill, pause, resume or scale"),
+        ("faults: [{at: 3s}]", "faults[0]: needs one thing to do; write kill, pause, resume, scale, drain or join"),
         ("faults: [{kill: {worker: 1}}]", "faults[0]: needs one time; write at: 3s, or after: 200k records"),
         ("faults: [{at: 3s, kill: {}}]", "faults[0].kill: names no worker; write {owner_of: count, instance: 0}"),
         ("faults: [{at: 3s, kil: {worker: 1}}]", "faults[0].kil: there is no such field; did you mean kill? "),
