@@ -3,6 +3,7 @@
 from elastic.nodes.aggregates import aggregated, folding
 from elastic.nodes.applied import applied, joined
 from elastic.nodes.event_time import timed
+from elastic.nodes.lookup import looked_up
 from elastic.nodes.selection import distinct, top
 from elastic.nodes.sinks import checked_by
 from elastic.nodes.spread import rebalanced
@@ -17,6 +18,7 @@ __all__ = [
     "distinct",
     "folding",
     "joined",
+    "looked_up",
     "rebalanced",
     "timed",
     "top",

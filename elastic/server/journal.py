@@ -48,6 +48,7 @@ class JournalFile:
         try:
             (version,) = self._connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, VERSION):
+                self._connection.close()
                 raise UserError(
                     f"{str(path)!r} is a journal of version {version}, this release reads {VERSION}: "
                     "resume the job with the release that wrote it, or run it anew"

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from elastic import nodes
 from elastic.arguments import check_on_error
 from elastic.callables import caller, check_function, describe, shortened
 from elastic.errors import QueryError
 from elastic.functions import identity
 from elastic.graph import Graph, Node, Path
+from elastic.operators.lookup import How
 from elastic.plan import ERRORS, OnError, Step, StepKind
 
 if TYPE_CHECKING:
@@ -154,6 +156,18 @@ class BaseStream:
         An identity per path, not per step: on two paths the same step has different rows before it.
         """
         return [replace(p, steps=(*p.steps, replace(step, identity=self._graph.next_id()))) for p in paths]
+
+    def _lookup_step(
+        self,
+        table: Mapping[Any, Any],
+        key: Callable[[Any], Any],
+        function: Callable[[Any, Any], Any] | None,
+        how: How,
+        on_error: OnError,
+    ) -> Step:
+        check_on_error("lookup", on_error)
+        lookup = nodes.looked_up(table, key, function, how)
+        return Step("flat_map", f"lookup({describe(key)})", lookup, 0, on_error)
 
     def _outputs_of(self, step: Step, paths: Sequence[Path], where: str) -> dict[str, NamedOutput] | None:
         """The outputs of a step, given the paths that end with it."""

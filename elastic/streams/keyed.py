@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LOSES = "{0}() would lose the key; write .{0}_values(…), which keeps it, or .{0}(…) before key_by()"
 
 MISPLACED = {
+    "lookup": "lookup() gives rows without keys; write it before key_by()",
     "map": _LOSES.format("map"),
     "flat_map": _LOSES.format("flat_map"),
     "sink": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,6 +12,7 @@ from elastic.callables import caller, check_function, check_shippable, describe,
 from elastic.connectors.base import Sink
 from elastic.errors import QueryError
 from elastic.functions import identity
+from elastic.operators.lookup import How
 from elastic.operators.timestamps import Unit
 from elastic.plan import Combine, OnError, Step, StepKind
 from elastic.streams.base import BaseStream
@@ -44,6 +45,24 @@ class Stream(BaseStream):
     def flat_map_values(self, function: Callable[[Any], Any], *, on_error: OnError = "fail") -> Stream:
         """Of ``(key, value)`` rows: the key with each value that the function returns or yields, in order."""
         return self._step("flat_map_values", function, on_error)
+
+    def lookup(
+        self,
+        table: Mapping[Any, Any],
+        key: Callable[[Any], Any],
+        function: Callable[[Any, Any], Any] | None = None,
+        *,
+        how: How = "inner",
+        on_error: OnError = "fail",
+    ) -> Stream:
+        """Every row with what a dict has for its key: ``function(row, found)``, or ``(row, found)`` without it.
+
+        The table is shipped with the query and stays what it is; ``sources.table`` reads one from a file. Rows that it
+        has nothing for are left out by ``inner``, and get None with ``left``.
+        """
+        step = self._lookup_step(table, key, function, how, on_error)
+        paths, where = self._stepped(self._read(), step), f"{step.name} ({caller()})"
+        return Stream(self._graph, paths, where, self._outputs_of(step, paths, where))
 
     def union(self, *others: Stream) -> Stream:
         """The rows of all the streams."""
