@@ -258,7 +258,7 @@ class TaskHost(Host):
 
     def _give(self, gathering: Gathering) -> list[Command]:
         task = gathering.task
-        sink = self.instances.get(task.instance)
+        sink = self._told(task.instance)
         if isinstance(sink, IntervalSink):
             sink.next_interval(gathering.given())
             self._sinks[task.instance] = (task.stage, task.partition)

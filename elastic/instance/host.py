@@ -89,6 +89,7 @@ class Host:
         self._early_subscriptions: dict[tuple[int, int, int], Subscribe] = {}
         self._retired: set[int] = set()
         self._last_words: list[Failed | Fenced] = []
+        self._idle: set[int] = set()  # had nothing to do in their last step, and have heard nothing since
         self._closed_at_nudge: dict[tuple[int, int, int], tuple[int, int]] = {}
         self._epoch = 0
 
@@ -148,19 +149,24 @@ class Host:
             case Join():
                 return self.backups.on_join(message)
             case Align():
-                if isinstance(keyed := self.instances.get(message.instance), KeyedInstance):
+                if isinstance(keyed := self._told(message.instance), KeyedInstance):
                     return keyed.on_align(message)
             case SetHolder():
                 return self._on_set_holder(message)
             case Drain():
-                if isinstance(found := self.instances.get(message.instance), SinkInstance):
+                if isinstance(found := self._told(message.instance), SinkInstance):
                     return found.on_drain(message.tick)
             case Freeze() | Finish():
                 pass
         return []
 
+    def _told(self, id: int) -> AnyInstance | None:
+        """The instance, if it runs here, since it is about to be told something: it may have work to do then."""
+        self._idle.discard(id)
+        return self.instances.get(id)
+
     def _consumer(self, id: int, message: Deliver | Differs | NeedCheckpoint) -> list[Command]:
-        found = self.instances.get(id)
+        found = self._told(id)
         if found is None or isinstance(found, SourceInstance):
             return []
         match message:
@@ -172,7 +178,7 @@ class Host:
                 return found.on_need_checkpoint(message)
 
     def _producer(self, id: int, message: Credit | Ack | Want) -> list[Command]:
-        found = self.instances.get(id)
+        found = self._told(id)
         if found is None or isinstance(found, SinkInstance):
             return []
         match message:
@@ -184,7 +190,7 @@ class Host:
                 return found.on_want(message)
 
     def _on_subscribe(self, message: Subscribe) -> list[Command]:
-        found = self.instances.get(message.producer)
+        found = self._told(message.producer)
         if found is None:
             if message.producer not in self._retired:  # it is being started: keep the newest request of each consumer
                 self._early_subscriptions[message.producer, message.edge, message.consumer] = message
@@ -192,7 +198,7 @@ class Host:
         return [] if isinstance(found, SinkInstance) else found.on_subscribe(message)
 
     def _on_backup_answer(self, holder: int, message: Stored | StoreRefused) -> list[Command]:
-        found = self.instances.get(message.instance)
+        found = self._told(message.instance)
         if not isinstance(found, KeyedInstance):
             return []
         if isinstance(message, Stored):
@@ -225,7 +231,7 @@ class Host:
         return [*commands, Tell(Running(restoring, self.backups.instances))]
 
     def _on_set_holder(self, message: SetHolder) -> list[Command]:
-        if isinstance(found := self.instances.get(message.instance), KeyedInstance):
+        if isinstance(found := self._told(message.instance), KeyedInstance):
             return found.on_set_holder(message.holder, message.term, message.second)
         if (waiting := self._starting.get(message.instance)) is not None:
             self._starting[message.instance] = replace(
@@ -279,7 +285,7 @@ class Host:
         return commands
 
     def _on_view(self, view: View) -> list[Command]:
-        found = self.instances.get(view.instance)
+        found = self._told(view.instance)
         if found is None:
             if view.instance not in self._retired:
                 self._note_early(view)
@@ -294,6 +300,7 @@ class Host:
     def drop(self, id: int) -> list[Command]:
         """Forget an instance for good, with all that was kept for it."""
         self._retired.add(id)
+        self._idle.discard(id)
         self._starting.pop(id, None)
         self._early_views = {k: v for k, v in self._early_views.items() if k[0] != id}
         self._early_subscriptions = {k: v for k, v in self._early_subscriptions.items() if k[0] != id}
@@ -326,13 +333,21 @@ class Host:
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
+    def due(self) -> list[int]:
+        """The keyed and sink instances that may have something to do: others would not move if they were stepped."""
+        instances = self.instances.items()
+        return [id for id, i in instances if id not in self._idle and not isinstance(i, SourceInstance)]
+
     def step(self, id: int) -> tuple[bool, list[Command]]:
         """One step of a keyed or sink instance; whether it did anything."""
         found = self.instances.get(id)
         if found is None or isinstance(found, SourceInstance):
             return False, []
         try:
-            return found.step()
+            moved, commands = found.step()
+            if not moved:
+                self._idle.add(id)
+            return moved, commands
         except UserError as error:
             return False, self.fail(id, error)
         except ENDINGS as error:
@@ -344,7 +359,7 @@ class Host:
 
     def committed(self, id: int, through: int, rows: int, *, final: bool) -> list[Command]:
         """The target of a sink instance holds everything through this tick."""
-        found = self.instances.get(id)
+        found = self._told(id)
         return found.on_committed(through, rows, final=final) if isinstance(found, SinkInstance) else []
 
     def relieve(self) -> list[Command]:
@@ -353,10 +368,10 @@ class Host:
             return []
         limit_bytes = self.plan.settings.memory_bytes // SPILL_SHARE
         instances = [i for i in self.instances.values() if not isinstance(i, SinkInstance)]
-        buffers = [(b.memory_bytes, i.id, edge) for i in instances for edge, b in i.outputs.buffers.items()]
-        excess_bytes = sum(size for size, _, _ in buffers) - limit_bytes
+        excess_bytes = sum(b.memory_bytes for i in instances for b in i.outputs.buffers.values()) - limit_bytes
         if excess_bytes <= 0:
             return []
+        buffers = [(b.memory_bytes, i.id, edge) for i in instances for edge, b in i.outputs.buffers.items()]
         excess_bytes += limit_bytes // 4  # so that it is not done for each tick
         for _, id, edge in sorted(buffers, reverse=True):
             found = self.instances[id]
@@ -387,6 +402,7 @@ class Host:
             if start.part_at is not None
         ]
         commands += self._relieve_held()
+        self._idle.clear()
         before, self._closed_at_nudge = self._closed_at_nudge, {}
         for instance in self.instances.values():
             if isinstance(instance, SourceInstance):

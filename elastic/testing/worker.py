@@ -168,11 +168,10 @@ class SimulatedWorker:
         if not self.alive or self.hung:
             return
         busy = False
-        for id in list(self.host.instances):
-            if id in self.host.instances and not isinstance(self.host.instances[id], SourceInstance):
-                moved, commands = self.host.step(id)
-                busy |= moved
-                self._execute(commands)
+        for id in self.host.due():
+            moved, commands = self.host.step(id)
+            busy |= moved
+            self._execute(commands)
         moved, commands = self.host.step_tasks()
         busy |= moved
         self._execute(commands)

@@ -125,8 +125,8 @@ class Workplace:
         busy = True
         while busy and time.perf_counter() < until:
             busy = False
-            for id, instance in list(host.instances.items()):
-                if isinstance(instance, SourceInstance):
+            for id in host.due():
+                if (instance := host.instances.get(id)) is None:
                     continue
                 began = time.perf_counter()
                 self._activity.now = ("step", id, instance.tau, began)
