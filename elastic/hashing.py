@@ -44,6 +44,7 @@ _NAN_BITS = 0x7FF8000000000000
 _TAIL_MASKS: Hashes = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)  # by the bytes that are left
 _BLOCK = 16_384  # rows at once: 128 KiB for each intermediate, which stays in cache and off the page allocator
 _FEW = 8  # rows; below this a NumPy pass costs more than a Python loop over a few hundred words
+_ROW_TYPES = {pa.int64(), pa.float64(), pa.string(), pa.bool_(), pa.binary()}  # whose rows are what they were made of
 
 
 class PairColumn(Protocol):
@@ -100,8 +101,12 @@ def hash_column(column: KeyColumn) -> Hashes:
         KeyTypeError: Some row, or an element of it, is not of a type that can be a key.
     """
     if isinstance(column, pa.Array):
+        if len(column) <= _FEW and column.type in _ROW_TYPES:
+            return np.array([key_hash(key) for key in column.to_pylist()], np.uint64)
         return _array_hashes(column)
     if isinstance(column, list):
+        if len(column) <= _FEW:
+            return np.array([key_hash(key) for key in column], np.uint64)
         return _row_hashes(column)
     return _tuple_hashes([column.keys, column.values])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from elastic.coordinator.ending import Ending
@@ -73,8 +74,8 @@ def job_facts(plan: Plan, members: Membership, ending: Ending) -> Facts:
         "since_s": plan.since_s,
         "stopping": ending.stopping,
         "finish": None if members.finish is None else list(members.finish),
-        "workers": [_plain(worker) for worker in members.workers.values()],
-        "instances": [_plain(record) for record in members.instances.values()],
+        "workers": [_worker(worker) for worker in members.workers.values()],
+        "instances": [_instance(record) for record in members.instances.values()],
         "versions": dict(members.versions),
         "last_id": members.last_id,
         "last_term": members.last_term,
@@ -92,16 +93,18 @@ def recall_job(facts: Facts, members: Membership, ending: Ending) -> None:
     members.last_id, members.last_term = facts["last_id"], facts["last_term"]
 
 
-def _plain(value: Any) -> Any:
-    """A dataclass as a dict, with key intervals as lists, and without what is measured anew."""
-    found: dict[str, Any] = {}
-    for field in fields(value):
-        if field.name == "loads":
-            continue
-        part = getattr(value, field.name)
-        if isinstance(part, KeyInterval):
-            part = list(part)
-        found[field.name] = part
+_WORKER = tuple(field.name for field in fields(Worker))
+_INSTANCE = tuple(field.name for field in fields(InstanceRecord) if field.name != "loads")  # they are measured anew
+_worker_values, _instance_values = attrgetter(*_WORKER), attrgetter(*_INSTANCE)
+
+
+def _worker(worker: Worker) -> dict[str, Any]:
+    return dict(zip(_WORKER, _worker_values(worker), strict=True))
+
+
+def _instance(record: InstanceRecord) -> dict[str, Any]:
+    found = dict(zip(_INSTANCE, _instance_values(record), strict=True))
+    found["interval"] = list(record.interval)
     return found
 
 

@@ -43,8 +43,7 @@ from elastic.testing.reference import ReferenceRun
 from elastic.testing.stalling import Stalling
 from elastic.testing.verdict import Copies, SimulationResult, expected_rows
 from elastic.testing.worker import Machine, SimulatedWorker
-from elastic.testing.world import LogStore, TargetStore, World
-from elastic.wire.control import codec
+from elastic.testing.world import CODEC, LogStore, TargetStore, World
 
 EPOCH_S = 1_000_000.0
 DEADLINE_S = 60.0
@@ -72,7 +71,7 @@ class Simulation:
         self.machine.targets = {name: TargetStore(groups) for name, o in plan.operators.items() if o.kind == "sink"}
         self._watch = self._make_watch()
         self.stalling = Stalling(self)
-        self._codec = codec() if chance.random() < 0.1 else None
+        self._codec = CODEC if chance.random() < 0.1 else None
         self._faults: Faults | None = None
         self._cluster = (workers, spares)
         self.workers: dict[int, SimulatedWorker] = {}

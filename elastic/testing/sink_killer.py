@@ -9,13 +9,14 @@ import os
 import pickle
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import cloudpickle
 
 from elastic.testing.contract import Broken
-from elastic.testing.sink_trial import ALL, SinkTrial
+from elastic.testing.sink_trial import ALL, SinkTrial, Ticks
 
 PARTS = ((1, 90), (91, 210), (211, 260))
 LAST = PARTS[-1][1]
@@ -26,16 +27,17 @@ EFFECTS = {
 """Calls into the operating system or a database, by name; a writer is killed before one of them, or after it."""
 
 
-def write(trial: SinkTrial) -> None:
+def write(trial: SinkTrial, parts: Sequence[Ticks]) -> None:
     """The life of a writer."""
     with closing(trial.open()) as writer:
-        for first, last in PARTS:
-            writer.commit(trial.stream(first, last), last, final=last == LAST)
+        for (_, last), part in zip(PARTS, parts, strict=True):
+            writer.commit(part, last, final=last == LAST)
 
 
 def write_until(trial: SinkTrial, calls: int) -> int:
     """A child process writes until it is killed beside its n-th effect; returns how many it had if it was not."""
     receive, send = os.pipe()
+    parts = [trial.stream(first, last) for first, last in PARTS]
     if (child := os.fork()) == 0:
         made = 0
 
@@ -47,7 +49,7 @@ def write_until(trial: SinkTrial, calls: int) -> int:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         sys.setprofile(count)
-        write(trial)
+        write(trial, parts)
         sys.setprofile(None)
         os.write(send, str(made).encode())
         os._exit(0)

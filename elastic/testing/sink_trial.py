@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from elastic.batch import Batch, Column, Pairs, columnar, rows
+from elastic.batch import Batch, Column, Groups, Pairs, columnar, rows
 from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.keys import KeyInterval, groups_of
 from elastic.testing.contract import demand, fingerprints
@@ -71,15 +72,14 @@ class SinkTrial:
 
     def batch(self, pairs: Sequence[tuple[str, int]], interval: KeyInterval = ALL) -> Batch | None:
         """Those of the pairs whose key's group lies in the interval, as a batch of rows; None if there are none."""
-        groups = groups_of([key for key, _ in pairs], GROUPS)
-        order = [i for i in np.argsort(groups, kind="stable").tolist() if interval.contains(groups[i])]
+        order, groups = _placed(tuple(key for key, _ in pairs), interval)
         if not order:
             return None
         picked = [pairs[i] for i in order]
         values: Column = Pairs(columnar([key for key, _ in picked]), columnar([number for _, number in picked]))
         if self.row is not None:
             values = [self.row(*pair) for pair in picked]
-        return Batch(groups[order], None, values)
+        return Batch(groups, None, values)
 
     def wrong(self, ticks: Ticks) -> tuple[int, int]:
         """How many rows of these ticks the target lacks, and how many it has too many."""
@@ -107,3 +107,11 @@ class SinkTrial:
         count = sum(len(batch) for _, batch in ticks)
         demand(not lost, f"{lost} of {count} rows are missing in the target")
         demand(not surplus, f"{surplus} rows too many are in the target, beside the {count} that belong there")
+
+
+@cache
+def _placed(keys: tuple[str, ...], interval: KeyInterval) -> tuple[list[int], Groups]:
+    """Which of the keys belong to an interval, by group, and their groups; most ticks have the same keys."""
+    groups = groups_of(list(keys), GROUPS)
+    order = [i for i in np.argsort(groups, kind="stable").tolist() if interval.contains(groups[i])]
+    return order, groups[order]

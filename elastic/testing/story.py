@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Any, NamedTuple
 
 from elastic.batch import Batch
 from elastic.state.checkpoint import Checkpoint
@@ -14,8 +14,7 @@ FAULT = "FAULT"
 """Who a line is about that tells of a fault."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One thing that happened.
 
     Attributes:

@@ -179,7 +179,10 @@ class SimulatedWorker:
             if driver.wakes_at <= self._machine.clock():
                 self._execute(self._guarded(id, driver.step))
         self._execute(self.host.relieve())
-        self._execute(self.host.backups.tidy()[1])
+        if not busy or self.host.backups.is_pressing:
+            folded, commands = self.host.backups.tidy()
+            busy |= folded
+            self._execute(commands)
         self._watch.worked(self.host)
         if busy:
             self.work_soon()

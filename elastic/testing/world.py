@@ -5,12 +5,12 @@ Everything random comes from one seeded generator, so that a seed is a whole his
 
 from __future__ import annotations
 
-import heapq
 import random
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from heapq import heappop, heappush
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,8 +24,14 @@ from elastic.state.spill import SpilledBatch
 from elastic.testing.story import Story
 from elastic.wire.control import codec
 
+CODEC = codec()
+
 FAST_S, SLOW_S = 0.002, 0.08
 """Most messages take up to the first, one in ten up to the second: eight ticks."""
+
+
+_Link: TypeAlias = tuple[str, str]
+"""Names of both ends."""
 
 
 class World:
@@ -41,16 +47,16 @@ class World:
         self.random = random.Random(seed)
         self.now = 0.0
         self.story = Story()
-        self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
+        self._queue: list[tuple[float, int, int, Callable[[], None], _Link | None, int]] = []
         self._order = 0
-        self._arrivals: dict[tuple[str, str], float] = {}
-        self._epochs: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self.slow_links: set[tuple[str, str]] = set()
+        self._arrivals: dict[_Link, float] = {}
+        self._epochs: defaultdict[_Link, int] = defaultdict(int)
+        self.slow_links: set[_Link] = set()
 
     def at(self, time_s: float, call: Callable[[], None]) -> None:
         """Have ``call`` called at a time."""
         self._order += 1
-        heapq.heappush(self._queue, (max(time_s, self.now), self._order, self.story.cause, call))
+        heappush(self._queue, (max(time_s, self.now), self._order, self.story.cause, call, None, 0))
 
     def after(self, delay_s: float, call: Callable[[], None]) -> None:
         """Have ``call`` called in a while."""
@@ -63,8 +69,8 @@ class World:
         arrival = self.now + self.random.random() * (SLOW_S if slow else FAST_S)
         arrival = max(arrival, self._arrivals.get(link, 0.0)) + 1e-7
         self._arrivals[link] = arrival
-        epoch = self._epochs[link]
-        self.at(arrival, lambda: deliver() if self._epochs[link] == epoch else None)
+        self._order += 1
+        heappush(self._queue, (arrival, self._order, self.story.cause, deliver, link, self._epochs[link]))
 
     def break_link(self, source: str, target: str) -> None:
         """What is under way on the link is lost, and nobody is told."""
@@ -73,8 +79,9 @@ class World:
     def run(self, until_s: float, is_over: Callable[[], bool]) -> None:
         """Let time pass."""
         while self._queue and self.now < until_s and not is_over():
-            self.now, _, self.story.cause, call = heapq.heappop(self._queue)
-            call()
+            self.now, _, self.story.cause, call, link, epoch = heappop(self._queue)
+            if link is None or self._epochs[link] == epoch:
+                call()
 
 
 class MemorySpill:
@@ -82,7 +89,6 @@ class MemorySpill:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._codec = codec()
         self._kept: weakref.WeakSet[SpilledBatch] = weakref.WeakSet()
 
     @property
@@ -94,8 +100,8 @@ class MemorySpill:
         """The batch, encoded."""
         if self.size_bytes >= self._limit_bytes:
             return None
-        data = self._codec.pack(batch)
-        kept = SpilledBatch(batch, lambda: self._codec.unpack(data))
+        data = CODEC.pack(batch)
+        kept = SpilledBatch(batch, lambda: CODEC.unpack(data))
         self._kept.add(kept)
         return kept
 
