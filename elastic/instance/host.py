@@ -368,7 +368,7 @@ class Host:
             return []
         limit_bytes = self.plan.settings.memory_bytes // SPILL_SHARE
         instances = [i for i in self.instances.values() if not isinstance(i, SinkInstance)]
-        excess_bytes = sum(b.memory_bytes for i in instances for b in i.outputs.buffers.values()) - limit_bytes
+        excess_bytes = sum([i.outputs.memory_bytes for i in instances]) - limit_bytes
         if excess_bytes <= 0:
             return []
         buffers = [(b.memory_bytes, i.id, edge) for i in instances for edge, b in i.outputs.buffers.items()]

@@ -153,7 +153,7 @@ class Input:
         """The tick through which every producer has closed; -1 while the producers do not tile the key groups."""
         if not self.complete:
             return -1
-        return min(p.closed for p in self.producers.values())
+        return min([p.closed for p in self.producers.values()])
 
     @property
     def slowest(self) -> tuple[int, ...]:
@@ -164,12 +164,12 @@ class Input:
     @property
     def newest(self) -> int:
         """The newest tick with rows that waits here; 0 if none does."""
-        return max((p.queue[-1].tick for p in self.producers.values() if p.queue), default=0)
+        return max([p.queue[-1].tick for p in self.producers.values() if p.queue], default=0)
 
     @property
     def next_rows(self) -> int | None:
         """The oldest tick with rows that waits here."""
-        return min((p.queue[0].tick for p in self.producers.values() if p.queue), default=None)
+        return min([p.queue[0].tick for p in self.producers.values() if p.queue], default=None)
 
     @property
     def final(self) -> bool:

@@ -175,9 +175,11 @@ class KeyedInstance:
             return False, self._caught_up(self.tau)
         if self._align is not None and self.tau == self._align.tick and not self._aligned:
             return self._checkpoint_aligned()
-        closed = min(i.closed for i in self.inputs)
-        final = all(i.final for i in self.inputs) and all(i.closed == closed for i in self.inputs)
-        if self.outputs.blocked or closed < self.tau or (closed == self.tau and not final):
+        closed = min([i.closed for i in self.inputs])
+        if closed < self.tau or self.outputs.blocked:
+            return False, self._waits()
+        final = all(i.final and i.closed == closed for i in self.inputs)
+        if closed == self.tau and not final:
             return False, self._waits()
         commands: list[Command] = []
         if closed > self.tau:

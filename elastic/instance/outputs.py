@@ -119,14 +119,19 @@ class Outputs:
         return min(b.floor for b in self.buffers.values())
 
     @property
+    def memory_bytes(self) -> int:
+        """Buffer state in memory."""
+        return sum([b.memory_bytes for b in self.buffers.values()])
+
+    @property
     def size_bytes(self) -> int:
         """All buffer state, in memory and on the disk."""
-        return sum(b.stats.size_bytes for b in self.buffers.values())
+        return sum([b.size_bytes for b in self.buffers.values()])
 
     @property
     def blocked(self) -> bool:
         """Whether the instance must wait for credit: too much that it emitted is unsent."""
-        return max((r.unsent_bytes for r in self._routes.values()), default=0) > self._unsent_limit_bytes
+        return max([r.unsent_bytes for r in self._routes.values()], default=0) > self._unsent_limit_bytes
 
     @property
     def full(self) -> bool:
@@ -135,7 +140,7 @@ class Outputs:
         An operator between goes on when its buffer state is past the limit, and so does a replay: consumers may need
         later ticks before they can checkpoint or commit, and time must pass for them.
         """
-        return self.blocked or sum(b.memory_bytes for b in self.buffers.values()) > self._limit_bytes
+        return self.blocked or self.memory_bytes > self._limit_bytes
 
     def wait(self) -> Wait | None:
         """What keeps a source from reading, or an operator from working on; None if nothing does here."""
@@ -144,7 +149,7 @@ class Outputs:
             on = {consumer for route in routes for consumer in route.without_credit(self._unsent_limit_bytes)}
             return Wait("credit", tuple(sorted(on)))
         if self.full:
-            edge = max(self.buffers, key=lambda edge: self.buffers[edge].stats.size_bytes)
+            edge = max(self.buffers, key=lambda edge: self.buffers[edge].size_bytes)
             return Wait("cover", tuple(self._routes[edge].covering_least()), self.buffers[edge].floor + 1)
         return None
 

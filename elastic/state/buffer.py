@@ -57,9 +57,12 @@ class BufferState:
     @property
     def stats(self) -> BufferStats:
         """How much is held."""
-        first = self._entries[0] if self._entries else None
-        held = 0 if first is None else self.appended_bytes - first.start_bytes
-        return BufferStats(len(self._entries), held)
+        return BufferStats(len(self._entries), self.size_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        """How much is held, in memory and on the disk."""
+        return self.appended_bytes - self._entries[0].start_bytes if self._entries else 0
 
     @property
     def memory_bytes(self) -> int:

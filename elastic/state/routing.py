@@ -142,7 +142,7 @@ class RoutingState:
             closings: Also close ticks after the last one with rows, to consumers that got no rows of ``closed``.
         """
         due: list[Send] = []
-        for subscription in self:
+        for subscription in self._subscriptions.values():
             blocked = False
             position = self._buffer.appended_bytes  # past what is replayed too, though the consumer needs none of it
             for tick, batch, start_bytes in self._buffer.after(subscription.sent):
@@ -193,7 +193,8 @@ class RoutingState:
     @property
     def unsent_bytes(self) -> int:
         """The most that any consumer has still to be sent."""
-        return max((self._buffer.appended_bytes - s.position_bytes for s in self), default=0)
+        appended = self._buffer.appended_bytes
+        return appended - min([s.position_bytes for s in self._subscriptions.values()], default=appended)
 
 
 def _overlap(a: KeyInterval, b: KeyInterval) -> bool:

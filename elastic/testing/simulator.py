@@ -7,9 +7,11 @@ the job must end.
 
 from __future__ import annotations
 
+import gc
 import json
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -275,7 +277,8 @@ class Simulation:
         status: str
         try:
             self._tick()
-            self.world.run(DEADLINE_S, lambda: self._end is not None)
+            with _garbage_kept():
+                self.world.run(DEADLINE_S, lambda: self._end is not None)
             if self._end is not None:
                 status, said = self._end.status, self._end.error
             else:
@@ -324,6 +327,18 @@ class Simulation:
             f"{w.name}: " + ", ".join(f"{i.operator} τ={i.tau}" for i in w.host.instances.values()) for w in living
         ]
         return None if last is None else last.operator, "; ".join(texts)
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """No search for garbage: a run keeps its whole history, and looking through it again and again takes long."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _each(items: Sequence[object]) -> range:
