@@ -191,6 +191,9 @@ class StreamSimulation(Simulation):
     def _make_copies(self) -> Copies:
         return Judge(self, self.workers)
 
+    def _measure(self) -> None:
+        """Tasks go to whoever is there: no policy is asked."""
+
     def _clean_run(self) -> Mapping[str, Sequence[tuple[int, Batch]]]:
         assert isinstance(self.plan, StreamPlan)
         if self.plan.clean_run is None:

@@ -16,6 +16,7 @@ from elastic.connectors.from_list import FromList, from_list
 from elastic.operators.base import BroadcastContext, ColumnState, Context, Operator, Timer, ValueState
 from elastic.operators.states import ListState, MapState
 from elastic.plan import Settings
+from elastic.policies import Policy, Threshold, TrueRates
 from elastic.query import Query
 from elastic.streams import Stream
 from elastic.windows import session, sliding, tumbling
@@ -158,6 +159,12 @@ DISK_SHARE = 0.5
 COPIES_SHARE = 0.3
 """In so many of the worlds two workers keep each checkpoint."""
 
+POLICY_SHARE = 0.2
+"""In so many of the worlds a policy decides how many instances there are, beside what faults do."""
+
+PERIODS_S = 0.04, 0.1
+"""So often it is asked: fewer instances come after six periods in a row."""
+
 PARTS_SHARE = 0.3
 """In so many of the worlds a lost instance is restored as several."""
 
@@ -202,7 +209,16 @@ def random_trial(seed: int) -> Trial:
         settings = replace(settings, copies=2)
     if chance.random() < PARTS_SHARE:
         settings = replace(settings, recovery_parts=chance.choice((2, 3)))
+    if chance.random() < POLICY_SHARE:
+        settings = replace(settings, scaling=_policy(chance))
     return Trial(query, settings, workers, spares, faults, seconds, stop)
+
+
+def _policy(chance: random.Random) -> Policy:
+    period_s, at_most = chance.choice(PERIODS_S), chance.choice((3, 8))
+    if chance.random() < 0.5:
+        return Threshold(reports=chance.choice((1, 2)), period_s=period_s, at_most=at_most)
+    return TrueRates(period_s=period_s, at_most=at_most)
 
 
 class Limits(Operator):

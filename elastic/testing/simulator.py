@@ -41,6 +41,7 @@ from elastic.protocol import Send, Started
 from elastic.query import Query
 from elastic.testing.faults import FAULTS, FaultKind, Faults
 from elastic.testing.invariants import InvariantError, Watch
+from elastic.testing.measuring import Measuring
 from elastic.testing.reference import ReferenceRun
 from elastic.testing.stalling import Stalling
 from elastic.testing.verdict import Copies, SimulationResult, expected_rows
@@ -82,6 +83,7 @@ class Simulation:
         self._journal: str | None = None
         self._copies = self._make_copies()
         self._end: EndJob | None = None
+        self._measure()
         for _ in range(workers + spares):
             self._spawn()
 
@@ -104,6 +106,11 @@ class Simulation:
         """Who judges the coordinator when it gives up."""
         return Copies(self.plan, self, self.workers, self.machine.checkpoints)
 
+    def _measure(self) -> None:
+        """What a policy is to decide by is measured."""
+        if (policy := self.plan.settings.scaling) is not None:
+            Measuring(self, policy.period_s)
+
     def _clean_run(self) -> Mapping[str, Sequence[tuple[int, Batch]]]:
         """What each sink gets of all that is logged, without failures."""
         return ReferenceRun(self.plan).replay({key: store.entries for key, store in self.machine.logs.items()})
@@ -124,7 +131,7 @@ class Simulation:
     def tell(self, source: SimulatedWorker, message: Any) -> None:
         """A message to the coordinator."""
         message = self._wired(message)
-        self.world.send(source.name, "coordinator", lambda: self._handle(Heard(source.number, message)))
+        self.world.send(source.name, "coordinator", lambda: self.handle(Heard(source.number, message)))
         self._sent(message, source)
 
     def _order(self, command: Send) -> None:
@@ -151,7 +158,8 @@ class Simulation:
 
     # -- the coordinator -----------------------------------------------------------------------------------------------
 
-    def _handle(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:
+        """Have the coordinator handle an event, if there is one now, and do what it says."""
         if self.is_down:
             return
         if not isinstance(event, ClockTick):
@@ -185,7 +193,7 @@ class Simulation:
 
     def _say_hello(self, worker: SimulatedWorker, *, extra: bool = False) -> None:
         hello = WorkerJoined(worker.number, worker.name, extra)
-        self.world.send(worker.name, "coordinator", lambda: self._handle(hello))
+        self.world.send(worker.name, "coordinator", lambda: self.handle(hello))
 
     def crash_coordinator(self, chance: Random) -> None:
         """The coordinator is gone, with all that was not journalled; after a while another one takes over."""
@@ -220,7 +228,7 @@ class Simulation:
                 worker.declared_lost = True
                 self._copies.lost(self._watch)
         if facts is not None:
-            self._handle(Recovered(frozenset(alive & known), starting, resumed=resumed))
+            self.handle(Recovered(frozenset(alive & known), starting, resumed=resumed))
         for number in sorted(starting):
             self._say_hello(self.workers[number])
         if facts is None and not alive:
@@ -234,17 +242,17 @@ class Simulation:
         elif not victim.declared_lost:
             victim.declared_lost = True
             self._copies.lost(self._watch)
-            self._handle(WorkerLost(victim.number, reason, self.world.now))
+            self.handle(WorkerLost(victim.number, reason, self.world.now))
 
     def scale(self, chance: Random, more: int) -> None:
         """Some operator is to get so many instances more, or fewer."""
         operator = chance.choice([name for name, o in self.plan.operators.items() if o.kind != "sink"])
         wanted = len(self.coordinator.members.assignment(operator)) + more
-        self._handle(ScaleRequested(operator, max(1, wanted)))
+        self.handle(ScaleRequested(operator, max(1, wanted)))
 
     def drain(self, victim: SimulatedWorker) -> None:
         """The worker is to go once nothing depends on it."""
-        self._handle(DrainRequested(victim.number))
+        self.handle(DrainRequested(victim.number))
 
     def join(self) -> None:
         """Somebody adds a worker."""
@@ -260,7 +268,7 @@ class Simulation:
         if self.is_down:
             self.world.after(CLOCK_TICK_S, lambda: self._notice(victim))
         else:
-            self._handle(WorkerBack(victim.number))
+            self.handle(WorkerBack(victim.number))
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
@@ -294,7 +302,7 @@ class Simulation:
         if self.is_down:
             self.world.after(CLOCK_TICK_S, self._stop)
         else:
-            self._handle(StopRequested())
+            self.handle(StopRequested())
 
     def _judge(self, status: str, said: str | None, faults: int, concerned: str | None) -> SimulationResult:
         targets, error = self.machine.targets, said or ""
@@ -312,7 +320,7 @@ class Simulation:
 
     def _tick(self) -> None:
         self.world.story.cause = 0
-        self._handle(ClockTick())
+        self.handle(ClockTick())
         if not self.is_down:
             self._copies.check(self.world.now, self._watch)
         if self._end is None:

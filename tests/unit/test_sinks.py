@@ -76,7 +76,7 @@ def test_a_sink_keeps_the_contract(make: Callable[[Path], Sink]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("make", SINKS)
 def test_a_sink_whose_writers_are_killed_keeps_the_contract(make: Callable[[Path], Sink]) -> None:
-    check_sink(make, kills=48)
+    check_sink(make, kills=24)
 
 
 class Append:
@@ -115,7 +115,7 @@ def test_a_function_whose_worker_is_killed_is_called_again_with_the_same_token(e
     """A target that takes each token once has each row once."""
     check_sink(
         lambda directory: sinks.call(Append(directory / "calls"), every=every),
-        read=rows_of_tokens, kills=48,
+        read=rows_of_tokens, kills=24,
     )  # fmt: skip
 
 
