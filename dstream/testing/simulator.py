@@ -265,7 +265,4 @@ def run_seed(seed: int) -> SimulationResult:
         "checkpoint": chance.choice((1, 2, 3, 5)),
         "tasks": chance.choice((1, 3, 5, 8)),
     }
-    return simulate(
-        trial.query, seed, workers=trial.workers, spares=trial.spares, faults=trial.faults, within_s=trial.within_s,
-        stop_at_s=trial.stop_at_s, settings=trial.settings, dstream=DStream(**section),
-    )  # fmt: skip
+    return simulate(trial.query, seed, **trial.how, dstream=DStream(**section))

@@ -14,10 +14,7 @@ from elastic.testing.verdict import SimulationResult
 def run_seed(seed: int) -> SimulationResult:
     """The simulation that a seed stands for, job included."""
     trial = random_trial(seed)
-    return simulate(
-        trial.query, seed, workers=trial.workers, spares=trial.spares, faults=trial.faults,
-        within_s=trial.within_s, stop_at_s=trial.stop_at_s, settings=trial.settings,
-    )  # fmt: skip
+    return simulate(trial.query, seed, **trial.how)
 
 
 def wrong_in(seed: int) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 from zlib import crc32
 
 import numpy as np
@@ -135,6 +135,17 @@ class Visits(Operator):
         return keys, np.array(emitted).tolist()
 
 
+class How(TypedDict):
+    """What the ``simulate`` of every model is called with."""
+
+    settings: Settings
+    workers: int
+    spares: int
+    faults: int
+    within_s: float
+    stop_at_s: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A job and how it is to be broken.
@@ -151,6 +162,14 @@ class Trial:
     faults: int
     within_s: float
     stop_at_s: float | None
+
+    @property
+    def how(self) -> How:
+        """On what cluster it is simulated, and how it is broken."""
+        return {
+            "settings": self.settings, "workers": self.workers, "spares": self.spares, "faults": self.faults,
+            "within_s": self.within_s, "stop_at_s": self.stop_at_s,
+        }  # fmt: skip
 
 
 DISK_SHARE = 0.5
