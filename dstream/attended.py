@@ -21,9 +21,10 @@ class AttendedJob(StreamJob):
     """
 
     def __init__(
-        self, plan: StreamPlan, outputs: Callbacks, *, workers: int, spares: int, directory: Path, keep_log: bool
-    ) -> None:
-        super().__init__(plan, workers=workers, spares=spares, directory=directory, keep_log=keep_log)
+        self, plan: StreamPlan, outputs: Callbacks, *, workers: int, spares: int, directory: Path, keep_log: bool,
+        resume: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(plan, workers=workers, spares=spares, directory=directory, keep_log=keep_log, resume=resume)
         self._outputs = outputs
         self._files: list[TextIO] = []
 

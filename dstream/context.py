@@ -231,16 +231,18 @@ class StreamingContext:
         )  # fmt: skip
         return replace(plan, heard=bool(self.outputs.listeners))
 
-    def run(self, *, display: bool = True, verify: bool = False, batch: bool = False) -> Report:
+    def run(self, *, display: bool = True, verify: bool = False, batch: bool = False, resume: bool = False) -> Report:
         """Run the program until its input ends, and return the report. Blocks.
 
         Args:
             display: Show progress while it runs and a summary at the end.
             verify: Hold the result against a run over the same input log in one process, without failures.
             batch: All input is one interval: the same program over history.
+            resume: Go on with the job that was stopped or killed in the job directory.
 
         Raises:
             QueryError: The program is incomplete, or has been started before.
+            UserError: There is nothing to resume, or its state does not fit the program.
             JobFailedError: The job failed; what it committed stays.
             KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
             Exception: What a function of ``foreach_rdd`` raised.
@@ -249,26 +251,33 @@ class StreamingContext:
         run = Run(
             name=self.name, query=_Program(self, batch=batch), directory=self._directory, model="dstream",
             workers=self._cluster.workers, spares=self._cluster.spares, settings=self._settings, verify=verify,
+            resume=resume,
         )  # fmt: skip
         start = self._attended if self.outputs.any else None
         return reported(launch(run, display="auto" if display else "none", start=start))
 
-    def start(self, *, batch: bool = False) -> None:
+    def start(self, *, batch: bool = False, resume: bool = False) -> None:
         """The program runs from now on, in processes of its own; returns at once.
+
+        Args:
+            batch: All input is one interval.
+            resume: Go on with the job that was stopped or killed in the job directory.
 
         Raises:
             QueryError: It is incomplete, or has been started before.
-            UserError: A source or sink cannot be used, or another job runs in the directory.
+            UserError: A source or sink cannot be used, another job runs in the directory, or none can be resumed.
         """
         plan = self.plan(batch=batch)
         self._begin()
         cluster = self._cluster
         self._running = Running(
             lambda: self._attended(
-                plan, workers=cluster.workers, spares=cluster.spares, directory=self._directory, keep_log=False
+                plan, workers=cluster.workers, spares=cluster.spares, directory=self._directory, keep_log=False,
+                resume=resume,
             ),
             self._directory,
-        )
+            resume=resume,
+        )  # fmt: skip
 
     def await_termination(self, timeout: str | float | None = None) -> bool:
         """Wait until the job has ended; whether it has.
@@ -307,8 +316,9 @@ class StreamingContext:
         self, plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool = False
     ) -> AttendedJob:
         assert isinstance(plan, StreamPlan)
-        assert not resume
-        return AttendedJob(plan, self.outputs, workers=workers, spares=spares, directory=directory, keep_log=keep_log)
+        return AttendedJob(
+            plan, self.outputs, workers=workers, spares=spares, directory=directory, keep_log=keep_log, resume=resume
+        )
 
 
 class _Program:

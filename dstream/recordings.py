@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dstream.hand_over import KEPT_SEGMENTS, HandOver, handed_over, unpacked
@@ -47,6 +48,8 @@ class Recording:
     forgotten: int = 0
     _held: dict[int, str] = field(default_factory=dict)
     _reader: CommitLogReader | None = None
+    _returned: Path | None = None  # a file with the last interval with which the function has returned
+    _called: int = 0
     _interval_ticks: int = 1
     _ended_s: float = 0.0  # the last complete interval
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -54,6 +57,8 @@ class Recording:
     def open(self, context: SinkContext) -> None:
         """The job is about to start; the context is the sink's."""
         self._reader = self.sink.reader(context)
+        self._returned = context.directory / f"{self.operator}.called"
+        self._called = int(self._returned.read_text()) if self._returned.exists() else 0
         self._interval_ticks = self.interval_ms // context.tick_ms
 
     def read(self, epoch_s: float) -> None:
@@ -66,13 +71,22 @@ class Recording:
             with self._lock:
                 self._held[interval] = data
                 self.complete, self._ended_s = interval, ended_s
-            if self.function is not None:
+            if self.function is not None and interval > self._called:
                 self.function(*((ended_s, self.rdd(interval)) if self.timed else (self.rdd(interval),)))
+                self._note_called(interval)
             self._forget()
         self._reader.drop_read(KEPT_SEGMENTS)
         committed = min((claim.tick for claim in self._reader.claims), default=0) // self._interval_ticks
         if committed > self.complete:
             self.complete, self._ended_s = committed, epoch_s + committed * self.interval_ms / 1000
+
+    def _note_called(self, interval: int) -> None:
+        """The function has returned: who resumes the job goes on after that."""
+        assert self._returned is not None
+        self._called = interval
+        begun = self._returned.with_suffix(".partial")
+        begun.write_text(str(interval))
+        begun.replace(self._returned)
 
     def rdd(self, interval: int) -> RDD:
         """The rows of an interval."""

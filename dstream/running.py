@@ -22,19 +22,20 @@ class Running:
     Args:
         make: Gives the job, not yet started.
         directory: The job directory, which belongs to this job from now on.
+        resume: Go on with the job that was stopped or killed in it.
 
     Raises:
-        UserError: A source or sink cannot be used, or another job runs in the directory.
+        UserError: A source or sink cannot be used, another job runs in the directory, or there is nothing to resume.
     """
 
-    def __init__(self, make: Callable[[], JobControl], directory: Path) -> None:
+    def __init__(self, make: Callable[[], JobControl], directory: Path, *, resume: bool = False) -> None:
         self._stopping, self._ended = threading.Event(), threading.Event()
         self._graceful = True
         self._outcome: JobOutcome | None = None
         self._error: BaseException | None = None
         stack = contextlib.ExitStack()
         try:
-            stack.enter_context(claimed_directory(directory, resume=False))
+            stack.enter_context(claimed_directory(directory, resume=resume))
             self._job = make()
             stack.callback(self._job.close)
             self._job.start()

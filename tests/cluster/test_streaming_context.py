@@ -135,6 +135,40 @@ def test_a_program_that_is_stopped_has_committed_what_it_had_read(tmp_path: Path
     assert 0 < sum(found) < 4 * len(LINES)
 
 
+def test_a_program_that_is_resumed_is_called_with_every_interval_once_and_its_result_is_exact(tmp_path: Path) -> None:
+    totals: Counter[str] = Counter()
+    times: list[float] = []
+
+    def program() -> StreamingContext:
+        context, ones = make(tmp_path)
+        counted = ones.reduce_by_key(operator.add)
+
+        def note(time_s: float, rdd: RDD) -> None:
+            times.append(time_s)
+            totals.update(dict(rdd.collect()))
+
+        counted.foreach_rdd(note)
+        counted.running_reduce(operator.add).save(sinks.sqlite(tmp_path / "out.db", table="totals", upsert=True))
+        return context
+
+    context = program()
+    context.start()
+    deadline = time.monotonic() + DEADLINE_S
+    while len(times) < 5:
+        assert time.monotonic() < deadline
+        assert not context.await_termination(0.02)
+    context.stop(graceful=False)
+    assert totals != expected_counts()
+    resumed = program()
+    resumed.start(resume=True)
+
+    assert resumed.await_termination(DEADLINE_S)
+    assert totals == expected_counts()
+    assert times == sorted(set(times))
+    with closing(sqlite3.connect(tmp_path / "out.db")) as connection:
+        assert dict(connection.execute("SELECT * FROM totals")) == expected_counts()
+
+
 def test_the_same_program_over_history_is_one_interval(tmp_path: Path) -> None:
     (tmp_path / "history.txt").write_text("\n".join(LINES))
     context = StreamingContext("100ms", workers=3, directory=tmp_path / "job")
