@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from operator import add
+
 import pytest
 
-from dstream.testing.simulator import run_program, run_seed, simulate
+from dstream import StreamingContext
+from dstream.testing.simulator import FAULTS, StreamSimulation, run_program, run_seed, simulate
+from elastic.connectors.discard import DiscardSink
+from elastic.connectors.from_list import from_list
 from elastic.scenario.models import DStream
 from elastic.testing.jobs import random_trial
 
@@ -77,6 +82,33 @@ def test_programs_with_windows_state_and_joins_end_right_whatever_fails() -> Non
 
     assert [f"seed {r.seed}: {r.wrong}" for r in results if r.wrong is not None] == []
     assert sum(r.status == "done" for r in results) >= 3
+
+
+class RaisesAtFirst:
+    """Gives the row itself, but not when it comes for the first time."""
+
+    def __init__(self, *rows: int) -> None:
+        self.left = set(rows)
+
+    def __call__(self, row: int) -> int:
+        if row in self.left:
+            self.left.remove(row)
+            raise ConnectionError("not now")
+        return row
+
+
+@pytest.mark.parametrize("faults", [0, 3])
+def test_rows_on_which_user_code_raised_while_they_were_read_are_tried_again_by_a_task(faults: int) -> None:
+    context = StreamingContext("50ms", workers=3, tasks=2, checkpoint=2, key_groups=16)
+    function = RaisesAtFirst(3, 40, 90)
+    numbers = context.source(from_list(list(range(120)), rate="200/s")).map(function)
+    numbers.map(lambda n: (n % 7, n)).running_reduce(add).save(DiscardSink())
+
+    result = StreamSimulation(context.plan(), 5).run(faults, FAULTS, within_s=0.5)
+
+    assert result.wrong is None, result.wrong
+    assert result.status == "done"
+    assert not function.left
 
 
 @pytest.mark.slow
