@@ -112,10 +112,10 @@ def stateful(
     return At(draft, by_key=True, every=at.every, tasks=tasks)
 
 
-def reduced(context: Builds, at: At, merging: Merging, *, name: str | None = None) -> At:
+def reduced(context: Builds, at: At, merging: Merging, *, call: str | None = None, name: str | None = None) -> At:
     """One pair per key: its values merged, first those of each partition."""
     dataset = Merged(merging, context.key_groups)
-    return wide(context, merging.name.partition("(")[0], dataset, [(at, merging)], name=name)
+    return wide(context, call or merging.name.partition("(")[0], dataset, [(at, merging)], name=name)
 
 
 def narrow(context: Builds, call: str, dataset: Any, at: At, *, name: str | None = None) -> At:

@@ -103,7 +103,7 @@ class WindowSteps(Steps[S]):
         """One pair per key of a window, its values merged: naively, or kept up."""
         call = merging.name.partition("(")[0]
         intervals, every = window
-        each = reduced(self._context, at, merging)
+        each = reduced(self._context, at, merging, call=f"{call}-each")
         if inverse is None:
             inside = self._windowed(call, each, intervals, every, keyed=True)
             return narrow(self._context, call, Merged(merging, self._context.key_groups), inside, name=name)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from elastic.dashboard.lines import QUIET, event_style, failed_line
-from elastic.report import Report
+from elastic.report import Intervals, Report
 from elastic.units import format_count, format_duration, format_size
 
 MOST_EVENTS = 20
@@ -64,6 +64,8 @@ def _figures(report: Report) -> Iterator[tuple[str, str]]:
     shown = [(n, v) for n in ("p50", "p95", "p99", "max") if (v := getattr(latency, n)) is not None]
     if shown:
         yield "latency", ", ".join(f"{name} {format_duration(ms / 1000)}" for name, ms in shown)
+    if report.intervals.count:
+        yield "intervals", _intervals(report.intervals)
     if report.checkpoints.count:
         duration = report.checkpoints.duration_ms
         took = (
@@ -79,6 +81,16 @@ def _figures(report: Report) -> Iterator[tuple[str, str]]:
             f"largest worker {format_size(peak.worker)}, all together {format_size(peak.total)}"
             + (f", spilled {format_size(peak.spilled)}" if peak.spilled else ""),
         )
+
+
+def _intervals(intervals: Intervals) -> str:
+    """How many, how long they took from their end to their last task, and what of it was work."""
+    total, work = intervals.total_delay_ms, intervals.processing_ms
+    shown = [(n, v) for n in ("p50", "p99", "max") if (v := getattr(total, n)) is not None]
+    delays = ", ".join(f"{name} {format_duration(ms / 1000)}" for name, ms in shown)
+    again = f", {intervals.recomputed} done again" if intervals.recomputed else ""
+    processing = "" if work.p50 is None else f"; processing p50 {format_duration(work.p50 / 1000)}"
+    return f"{intervals.count}, total delay {delays}{processing}; {intervals.tasks} tasks{again}"
 
 
 def _operators(report: Report) -> Iterator[Text]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import json
 import operator
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dstream import DStream, StreamingContext
@@ -14,12 +16,25 @@ from elastic.scenario.verify import JobResult
 
 
 def word_count(paths: list[str], rate: str, window: str, slide: str) -> StreamingContext:
-    """How often each word was there in the last ``window``, told every ``slide``."""
+    """How often each word was there in the last ``window``, told every ``slide``, and the most that it ever was."""
     context = StreamingContext("500ms", name="dstream-word-count", checkpoint=4)
     words = context.text_files(paths, rate=rate).flat_map(split())
     counts = words.count_by_value_and_window(window, slide)
+    counts.map_partitions(five_largest).map(under_none).group_by_key().flat_map(five_of_all).pprint(5)
     counts.running_reduce(max, name="most").save(sinks.discard())
     return context
+
+
+def five_largest(pairs: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    return heapq.nlargest(5, pairs, key=by_count)
+
+
+def under_none(pair: tuple[str, int]) -> tuple[None, tuple[str, int]]:
+    return None, pair
+
+
+def five_of_all(group: tuple[None, list[tuple[str, int]]]) -> list[tuple[str, int]]:
+    return five_largest(group[1])
 
 
 def events(users: int, count: int, seed: int) -> list[tuple[str, str]]:
@@ -54,8 +69,14 @@ def sessions(users: int, count: int, rate: str, timeout: str) -> StreamingContex
     stream = context.source(sources.from_list(events(users, count, seed=7), rate=rate), name="events")
     tracked = stream.track(opened, went_on, timeout, name="sessions")
     totals = tracked.snapshots().map_values(with_one).map(second).reduce(both)
-    totals.save(sinks.json_lines(".elastic/sessions-open", columns=("sessions", "events")))
+    totals.save(sinks.json_lines(".elastic/sessions-open", columns=("sessions", "events")), name="open")
     return context
+
+
+def open_sessions(result: JobResult) -> Iterator[str]:
+    """How many sessions were open at the same time, at most."""
+    found = [json.loads(row) for row in result.sinks["open"]]
+    yield f"at most {max(row['sessions'] for row in found)} sessions were open at once"
 
 
 def with_one(clicks: int) -> tuple[int, int]:
@@ -100,7 +121,7 @@ def spam_filter(count: int, rate: str) -> StreamingContext:
     stream: DStream = context.source(sources.from_list(mails(count, seed=3), rate=rate), name="mails")
     kept = wanted(stream.left_outer_join(spammers))
     by_subject = kept.map(second_as_key).reduce_by_key(operator.add)
-    by_subject.running_reduce(operator.add, name="subjects").save(sinks.stdout())
+    by_subject.running_reduce(operator.add, name="subjects").pprint(5)
     return context
 
 

@@ -208,7 +208,11 @@ def test_the_summary_shows_figures_where_there_are_any(start: Start, capsys: pyt
         bytes_in=8_000_000,
         latency_ms=Percentiles(1.0, 2.0, 3.0, 4.5),
         operators=(OperatorReport("count", 4, 2_000_000, 0.5),),
-    )
+        intervals=Intervals(
+            9, 2_000_000, processing_ms=Percentiles(30.0), total_delay_ms=Percentiles(40.0, 50.0, 60.0, 70.0),
+            tasks=90, recomputed=7,
+        ),
+    )  # fmt: skip
 
     assert main(["run", "counting_cli_job.py"]) == 0
 
@@ -216,5 +220,9 @@ def test_the_summary_shows_figures_where_there_are_any(start: Start, capsys: pyt
     assert "  records     2,000,000 in, 10 out, 7.63MiB read\n" in out
     assert "  throughput  1M records/s, 4.0 MB/s\n" in out
     assert "  latency     p50 1ms, p95 2ms, p99 3ms, max 4.5ms\n" in out
+    assert (
+        "  intervals   9, total delay p50 40ms, p99 60ms, max 70ms; processing p50 30ms; 90 tasks, 7 done again\n"
+        in out
+    )
     assert "  count             4          2M   50%\n" in out
     assert "\x1b" not in out
