@@ -11,7 +11,7 @@ import pytest
 
 from elastic.cli import main
 from elastic.errors import JobFailedError
-from elastic.report import JobEvent, JobOutcome, OperatorReport, Percentiles, Progress
+from elastic.report import Intervals, JobEvent, JobOutcome, OperatorReport, Percentiles, Progress
 from elastic.scenario import runner
 from tests.unit.scenario_fakes import Start
 
