@@ -264,7 +264,7 @@ class Coordinator:
             return self.reconfigurer.on_restored(message)
         record.running, record.start_tick = True, message.tick
         actions = self.reconfigurer.orders.views_for(record)
-        if record.cause and record.id not in self.reconfigurer.planned:
+        if message.cause and record.cause and record.id not in self.reconfigurer.planned:
             actions.append(restored(record, message))
         actions += self.ending.told(record)
         if not self.announced and all(i.running for i in self.members.instances.values()):

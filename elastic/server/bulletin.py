@@ -48,6 +48,8 @@ class Bulletin:
         """What has happened survives this process."""
         for event in self._figures.events[self._kept_events :]:
             self._journal.record(event)
+        if len(self._figures.events) > self._kept_events:
+            self._saved_at = 0.0  # the figures of a failure are to survive as surely as its events
         self._kept_events = len(self._figures.events)
 
     def tell(self, end: EndJob | None) -> None:

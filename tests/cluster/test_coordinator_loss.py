@@ -84,6 +84,21 @@ def test_a_coordinator_may_be_killed_in_the_middle_of_a_recovery(tmp_path: Path)
     assert chain_rows(tmp_path) == expected_chain()
 
 
+def test_a_recovery_is_in_the_report_though_the_coordinator_is_killed_right_after_it(tmp_path: Path) -> None:
+    outcome = drive(
+        chain(tmp_path), tmp_path,
+        kill_owner("chain", 0, after_records=1_500), kill_coordinator(after="replayed"),
+        checkpoint_ms=200,
+    )  # fmt: skip
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    (recovery,) = outcome.recoveries
+    assert "killed by SIGKILL" in recovery.cause
+    assert recovery.restored_s is not None
+    placed = [(e.operator, e.instance) for e in outcome.events if e.kind == "restored"]
+    assert len(placed) == len(set(placed)), "each once"
+
+
 def test_a_coordinator_that_does_not_stay_up_ends_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "MAX_TAKEOVERS", 1)
 

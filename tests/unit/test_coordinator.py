@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from elastic import Query, sinks, sources
-from elastic.coordinator.events import EndJob, Heard, SpawnWorker, WorkerBack, WorkerJoined, WorkerLost
+from elastic.coordinator.events import EndJob, Heard, Record, SpawnWorker, WorkerBack, WorkerJoined, WorkerLost
 from elastic.coordinator.judgement import MAX_DEATHS
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.workforce import MAX_FALSE_STARTS
@@ -115,6 +115,18 @@ def test_workers_that_end_before_they_join_end_the_job_only_if_none_joins_betwee
 
     assert not [a for a in actions if isinstance(a, EndJob)]
     assert isinstance(lose_unborn(coordinator, range(40, 41))[-1], EndJob)
+
+
+def test_what_is_told_again_to_another_coordinator_is_not_restored_again() -> None:
+    coordinator, _ = deployed()
+    coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)
+    source = next(i for i in coordinator.members.assignment("from_list") if i.worker == 3)
+
+    first = coordinator.handle(Heard(3, Started(source.id, 5, 0, source.cause)), 1.1)
+    again = coordinator.handle(Heard(3, Started(source.id, 9, 0)), 2.0)
+
+    assert [a.kind for a in first if isinstance(a, Record)] == ["restored"]
+    assert not [a for a in again if isinstance(a, Record)]
 
 
 def test_an_instance_that_dies_again_and_again_at_one_tick_ends_the_job() -> None:
