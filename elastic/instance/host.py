@@ -14,6 +14,7 @@ from elastic.errors import SinkError, UserError
 from elastic.instance.keyed import KeyedInstance
 from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
+from elastic.instance.waiting import EarlyMessages, Silence
 from elastic.keys import KeyInterval
 from elastic.operators.failure import ENDINGS, ending_error
 from elastic.plan import Plan
@@ -61,10 +62,6 @@ from elastic.state.spill import Spill
 
 AnyInstance: TypeAlias = SourceInstance | KeyedInstance | SinkInstance
 
-MAX_NUDGE = 32
-"""A silent producer is asked again after 1, 2, 4 … so many nudges, since it may just be busy in user code."""
-
-
 SPILL_SHARE = 8
 """Output of a worker's instances is spilled where it takes more than this part of its memory, and so is what it holds
 of others' output."""
@@ -85,12 +82,11 @@ class Host:
         self.instances: dict[int, AnyInstance] = {}
         self.backups = BackupStore(disk=plan.settings.disk != "off")
         self._starting: dict[int, Start] = {}
-        self._early_views: dict[tuple[int, int], View] = {}
-        self._early_subscriptions: dict[tuple[int, int, int], Subscribe] = {}
+        self._early = EarlyMessages()
         self._retired: set[int] = set()
         self._last_words: list[Failed | Fenced] = []
         self._idle: set[int] = set()  # had nothing to do in their last step, and have heard nothing since
-        self._closed_at_nudge: dict[tuple[int, int, int], tuple[int, int]] = {}
+        self._silence = Silence()
         self._epoch = 0
 
     # -- messages ------------------------------------------------------------------------------------------------------
@@ -192,8 +188,8 @@ class Host:
     def _on_subscribe(self, message: Subscribe) -> list[Command]:
         found = self._told(message.producer)
         if found is None:
-            if message.producer not in self._retired:  # it is being started: keep the newest request of each consumer
-                self._early_subscriptions[message.producer, message.edge, message.consumer] = message
+            if message.producer not in self._retired:  # it is being started
+                self._early.keep(message)
             return []
         return [] if isinstance(found, SinkInstance) else found.on_subscribe(message)
 
@@ -215,7 +211,7 @@ class Host:
             return []
         self._starting[start.instance] = start
         for view in start.views:
-            self._note_early(view)
+            self._early.keep(view)
         if self.plan.operators[start.operator].kind != "keyed":
             return [Open(start)]
         if start.part_at is None:
@@ -276,34 +272,24 @@ class Host:
         start = self._starting.pop(instance.id)
         self.instances[instance.id] = instance
         commands: list[Command] = [Tell(Started(instance.id, instance.tau, keys, start.cause))]
-        for key in [k for k in self._early_views if k[0] == instance.id]:
-            view = self._early_views.pop(key)
-            if not isinstance(instance, SourceInstance):
-                commands += instance.on_view(view)
-        for early in [k for k in self._early_subscriptions if k[0] == instance.id]:
-            commands += self._on_subscribe(self._early_subscriptions.pop(early))
+        for early in self._early.take(instance.id):
+            commands += self._on_view(early) if isinstance(early, View) else self._on_subscribe(early)
         return commands
 
     def _on_view(self, view: View) -> list[Command]:
         found = self._told(view.instance)
         if found is None:
             if view.instance not in self._retired:
-                self._note_early(view)
+                self._early.keep(view)
             return []
         return [] if isinstance(found, SourceInstance) else found.on_view(view)
-
-    def _note_early(self, view: View) -> None:
-        key = (view.instance, view.edge)
-        if key not in self._early_views or self._early_views[key].version < view.version:
-            self._early_views[key] = view
 
     def drop(self, id: int) -> list[Command]:
         """Forget an instance for good, with all that was kept for it."""
         self._retired.add(id)
         self._idle.discard(id)
         self._starting.pop(id, None)
-        self._early_views = {k: v for k, v in self._early_views.items() if k[0] != id}
-        self._early_subscriptions = {k: v for k, v in self._early_subscriptions.items() if k[0] != id}
+        self._early.take(id)
         gone = self.instances.pop(id, None)
         return [] if gone is None or isinstance(gone, KeyedInstance) else [Close(id)]
 
@@ -403,18 +389,10 @@ class Host:
         ]
         commands += self._relieve_held()
         self._idle.clear()
-        before, self._closed_at_nudge = self._closed_at_nudge, {}
+        self._silence.begin()
         for instance in self.instances.values():
-            if isinstance(instance, SourceInstance):
+            if not isinstance(instance, SinkInstance):
                 commands += instance.nudge()
-                continue
-            if isinstance(instance, KeyedInstance):
-                commands += instance.nudge()
-            for i in instance.inputs:
-                for id, producer in i.producers.items():
-                    closed, silent = before.get((instance.id, i.edge, id), (-1, 0))
-                    silent = 0 if closed != producer.closed or producer.final else silent + 1
-                    self._closed_at_nudge[instance.id, i.edge, id] = (producer.closed, silent)
-                    if 0 < silent <= MAX_NUDGE and silent & (silent - 1) == 0:
-                        commands += i.subscribe(producer)
+            if not isinstance(instance, SourceInstance):
+                commands += self._silence.ask_again(instance)
         return commands
