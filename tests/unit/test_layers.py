@@ -251,6 +251,16 @@ def test_every_exception_is_still_needed() -> None:
     assert set(EXCEPTIONS) <= {(str(floor(module)), name.partition(".")[0]) for module, name, _ in used}
 
 
+def test_the_architecture_lists_the_rooms_of_elastic_in_this_order() -> None:
+    """A room that the page names exists, and stands after all that it may use."""
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `elastic.")]
+
+    rooms = [room.strip("`") for row in rows for room in row.removeprefix("| ").split()]
+
+    assert sorted(rooms, key=FLOORS.index) == rooms
+
+
 @pytest.mark.parametrize(
     ("module", "source", "problem"),
     [
