@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,14 @@ from typing import Any
 from dstream.attended import AttendedJob
 from dstream.graph import StreamGraph
 from dstream.history import JobWorkers
+from dstream.inputs import Inputs
 from dstream.listeners import StreamingListener
 from dstream.model import TASKS_PER_WORKER, interval_ticks, with_whole_ticks
 from dstream.outputs import Callbacks
 from dstream.plan import StreamPlan
-from dstream.queued import QueueSource
-from dstream.rdd import RDD, parallelize, rdd_of
 from dstream.running import Running
-from dstream.stream import DStream
-from dstream.streams.stages import source_at
 from dstream.streams.windows import whole_intervals
-from elastic.callables import add_query_room, caller, check_shippable, shortened
-from elastic.connectors import sources
-from elastic.connectors.base import Source
+from elastic.callables import add_query_room, caller, shortened
 from elastic.dashboard.launch import checked, launch, reported
 from elastic.errors import QueryError
 from elastic.plan import Plan, Settings
@@ -34,7 +29,7 @@ from elastic.units import parse_duration_s
 add_query_room(__file__)
 
 
-class StreamingContext:
+class StreamingContext(Inputs):
     """One program over streams that are cut into intervals, and the job that runs it.
 
     Attributes:
@@ -96,71 +91,6 @@ class StreamingContext:
         """Units in which key space is cut."""
         return self._settings.key_groups
 
-    # -- sources -------------------------------------------------------------------------------------------------------
-
-    def source(self, source: Source, *, name: str | None = None) -> DStream:
-        """The stream of a source's records: each in the interval in which it is read.
-
-        Raises:
-            QueryError: Not a source, the name is taken, or the program runs already.
-        """
-        if not isinstance(source, Source):
-            raise QueryError(
-                f"{caller()}: source() takes one of elastic.sources, such as sources.text_files('logs/*.txt'), "
-                f"not {shortened(source)}"
-            )
-        check_shippable(f"source {source.name!r}", source)
-        return DStream(self, source_at(self, source, source.name, given=name))
-
-    def text_files(self, paths: Any, **options: Any) -> DStream:
-        """The lines of text files, as ``sources.text_files`` gives them."""
-        return self.source(sources.text_files(paths, **options))
-
-    def text_file_stream(self, directory: str | Path) -> DStream:
-        """The lines of all files in a directory, of those that come later, and of what is appended. Has no end."""
-        return self.source(sources.text_files(str(Path(directory) / "*"), follow=True))
-
-    def socket_text_stream(self, host: str, port: int) -> DStream:
-        """The lines that a TCP server sends."""
-        return self.source(sources.tcp_lines(host, port))
-
-    def queue_stream(self, items: Iterable[Any], *, one_at_a_time: bool = True, default: Any = None) -> DStream:
-        """The stream of rows in memory: in each interval those of the next item, in order.
-
-        Args:
-            items: Iterables of rows, or RDDs. What is added to them later is not seen.
-            one_at_a_time: An item for each interval; if False, all of them are in one.
-            default: The rows of every interval after the last item; the input ends with that if None.
-
-        Raises:
-            QueryError: An item cannot be sent to the workers.
-        """
-        found = [_rows_of(item) for item in items]
-        found = found if one_at_a_time else [[row for item in found for row in item]]
-        return self.source(QueueSource(found, None if default is None else _rows_of(default)))
-
-    # -- several streams -----------------------------------------------------------------------------------------------
-
-    def union(self, *streams: DStream) -> DStream:
-        """The rows of all the streams.
-
-        Raises:
-            QueryError: There are none, or one belongs to another context.
-        """
-        if not streams:
-            raise QueryError(f"{caller()}: union() of no streams")
-        return streams[0].union(*streams[1:])
-
-    def transform(self, streams: Sequence[DStream], function: Callable[[list[DStream]], DStream]) -> DStream:
-        """What the function makes of the list of streams. It is called once, now, and holds for every interval.
-
-        Raises:
-            QueryError: It makes no stream.
-        """
-        if not streams:
-            raise QueryError(f"{caller()}: transform() of no streams")
-        return streams[0].transform(lambda _: function(list(streams)))
-
     # -- settings ------------------------------------------------------------------------------------------------------
 
     def checkpoint(self, directory: str | Path) -> None:
@@ -198,16 +128,6 @@ class StreamingContext:
         They are those of a line of ``intervals.jsonl``.
         """
         self.outputs.on_interval.append(function)
-
-    # -- datasets that are all there -----------------------------------------------------------------------------------
-
-    def parallelize(self, rows: Iterable[Any]) -> RDD:
-        """The RDD of rows in memory."""
-        return parallelize(rows, self._workers)
-
-    def text_file(self, paths: Any) -> RDD:
-        """The RDD of the lines of text files, read when an action needs them."""
-        return rdd_of(sources.text_files(paths), self._workers)
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -335,11 +255,3 @@ class _Program:
     def plan(self, *, workers: int, settings: Settings) -> Plan:
         """The program as stages."""
         return self._context.plan(workers=workers, batch=self._batch)
-
-
-def _rows_of(item: Any) -> list[Any]:
-    if isinstance(item, RDD):
-        return item.collect()
-    if isinstance(item, Iterable) and not isinstance(item, str | bytes):
-        return list(item)
-    raise QueryError(f"{caller()}: queue_stream() takes lists of rows, or RDDs, not {shortened(item)}")

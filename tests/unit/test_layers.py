@@ -73,6 +73,7 @@ FLOORS = [
     "dstream.recordings",
     "dstream.listeners",
     "dstream.outputs",
+    "dstream.inputs",
     "dstream.scheduler",
     "dstream.worker",
     "dstream.worker.shell",
