@@ -1,7 +1,12 @@
-"""A counter of two million keys is lost: how much sooner is it restored as two than as one?"""
+"""A counter of two million keys is lost: how much sooner is it restored as two than as one?
+
+Both runs have the same workers and are broken at the same moment between two checkpoints, so that they detect the loss,
+find the checkpoint and have the same to replay alike.
+"""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -22,10 +27,11 @@ def _measure(effort: Effort) -> Sequence[Row]:
     for _ in range(1 if effort.quick else 3):
         serial.append(_restored_s(keys, 1))
         parallel.append(_restored_s(keys, 2))
+    two_s, one_s = statistics.median(parallel), statistics.median(serial)
     return [
-        limit_row(
-            "parallel_recovery", statistics.median(parallel) / statistics.median(serial), "of serial", at_most=0.65
-        )
+        limit_row("parallel_recovery", two_s / one_s, "of serial", at_most=0.65),
+        Row("serial_restored", one_s, "s", None, None, None, None),
+        Row("parallel_restored", two_s, "s", None, None, None, None),
     ]
 
 
@@ -36,9 +42,9 @@ def _restored_s(keys: int, parts: int) -> float:
     records = int(RATE_PER_S * (fill_s + AFTER_S))
     numbers = query.source(sources.generator(keys=keys, distribution="uniform", count=records, rate=f"{RATE_PER_S}/s"))
     numbers.key_by(field("key")).count(emit="end", name="count").sink(sinks.discard())
-    kill = Fault.model_validate({"at": f"{fill_s:.1f}s", "kill": {"owner_of": "count"}})
+    kill = Fault.model_validate({"at": f"{math.ceil(fill_s) + 0.5}s", "kill": {"owner_of": "count"}})
     settings = Settings(auto_tick=True, recovery_parts=parts, memory_bytes=2 << 30)
-    report = run_broken(query, (kill,), settings, workers=1, spares=2)
+    report = run_broken(query, (kill,), settings, workers=1, spares=3)  # a holder, and a place for each part
     restored_s = report.recoveries[0].restored_s if report.recoveries else None
     if restored_s is None:
         raise RuntimeError(f"nothing was restored: {report.events}")

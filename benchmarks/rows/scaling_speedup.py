@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from benchmarks.result import Effort, Measurement, Row, in_turns, ratio_row
+from benchmarks.result import Effort, Measurement, Row, ratio_row
 from benchmarks.runtime import run
 from elastic import Context, Operator, Query, ValueState, sinks, sources
 from elastic.functions import field
@@ -75,15 +75,22 @@ def _computed_per_s(rounds: int, seconds: float) -> float:
 
 
 def _measure(effort: Effort) -> Sequence[Row]:
-    four, one = in_turns(effort.rounds, lambda: _records_per_s(4, effort), lambda: _records_per_s(1, effort))
+    """Plain processes and the job in turns; the best of each, since what else the host does only ever takes away."""
     rounds, seconds = _rounds(), effort.timed_s / 5
-    plain_four, plain_one = in_turns(
-        effort.rounds, lambda: _plain_per_s(4, rounds, seconds), lambda: _plain_per_s(1, rounds, seconds)
-    )
-    plain = Row(
-        "plain_speedup", plain_four / 1e3, "k records/s", plain_one / 1e3, plain_four / plain_one, None, None
-    )  # fmt: skip
-    return [ratio_row("scaling_speedup", four / 1e3, "k records/s", one / 1e3, at_least=3.2), plain]
+    measured = [
+        (
+            _plain_per_s(1, rounds, seconds), _records_per_s(1, effort),
+            _plain_per_s(4, rounds, seconds), _records_per_s(4, effort),
+        )
+        for _ in range(max(2, effort.rounds))
+    ]  # fmt: skip
+    plain_one, one, plain_four, four = (max(each) / 1e3 for each in zip(*measured, strict=True))
+    unit = "k records/s"
+    return [
+        ratio_row("scaling_speedup", four, unit, one, at_least=3.2),
+        Row("plain_speedup", plain_four, unit, plain_one, plain_four / plain_one, None, None),
+        Row("scaling_of_plain", four, unit, plain_four, four / plain_four, None, None),
+    ]
 
 
 MEASUREMENT = Measurement("scaling_speedup", "four instances by one, of an operator that computes 20 µs", _measure)

@@ -317,6 +317,7 @@ class LogEntry(NamedTuple):
         final: The last tick of the job: all sources close through it.
         cuts: Positions between ``start`` and ``end`` at which one chunk ended and the next began.
         kept: What was kept of each chunk, if the source cannot be read again.
+        owed: Records or bytes that the rate allowed by then and that were not read: whoever goes on catches up on them.
     """
 
     tick: int
@@ -329,6 +330,7 @@ class LogEntry(NamedTuple):
     final: bool = False
     cuts: tuple[Position, ...] = ()
     kept: tuple[bytes, ...] = ()
+    owed: int = 0
 
     @property
     def chunks(self) -> list[tuple[Position, Position]]:

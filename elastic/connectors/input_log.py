@@ -7,7 +7,7 @@ an entry if there is one: so it meets an older writer, wherever that is, in a fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,7 @@ class InputLog:
         if self._entries >= self._segment_entries or self._file.size_bytes >= SEGMENT_BYTES:
             self._go_on()
         flags = _FINISHED * entry.finished | _FINAL * entry.final
-        more = (list(entry.cuts), list(entry.kept)) if entry.kept else (list(entry.cuts),) if entry.cuts else ()
-        self._file.append((*entry[:6], flags, *more))
+        self._file.append((*entry[:6], flags, *_rest(entry)))
         self._entries += 1
         self.last = entry
 
@@ -173,6 +172,14 @@ class InputLog:
         file.append(self.floor)
 
 
+def _rest(entry: LogEntry) -> Sequence[Any]:
+    """What most entries have nothing of, without what is empty at its end."""
+    rest: list[Any] = [list(entry.cuts), list(entry.kept), entry.owed]
+    while rest and not rest[-1]:
+        rest.pop()
+    return rest
+
+
 def read_log(directory: Path, operator: str, partition: int) -> list[LogEntry]:
     """All entries of a partition's log, for reading its input again; empty if there is no log.
 
@@ -202,17 +209,14 @@ def _read(folder: Path, segments: Iterable[int]) -> list[LogEntry]:
 
 def _entries(rows: Iterable[Any]) -> list[LogEntry]:
     """The entries among what was appended, which beside them is floors (numbers) and an announcement."""
-    return [
-        LogEntry(
-            tick,
-            start,
-            end,
-            records,
-            size_bytes,
-            read_time_s,
-            bool(flags & _FINISHED),
-            bool(flags & _FINAL),
-            *map(tuple, more),
-        )
-        for tick, start, end, records, size_bytes, read_time_s, flags, *more in (r for r in rows if isinstance(r, list))
-    ]
+    return [_entry(*row) for row in rows if isinstance(row, list)]
+
+
+def _entry(
+    tick: int, start: Any, end: Any, records: int, size_bytes: int, read_time_s: float, flags: int,
+    cuts: Sequence[Any] = (), kept: Sequence[bytes] = (), owed: int = 0,
+) -> LogEntry:  # fmt: skip
+    return LogEntry(
+        tick, start, end, records, size_bytes, read_time_s, bool(flags & _FINISHED), bool(flags & _FINAL),
+        tuple(cuts), tuple(kept), owed,
+    )  # fmt: skip

@@ -14,8 +14,9 @@ from elastic.coordinator.reconfigure import Reconfigurer
 from elastic.keys import KeyInterval
 from elastic.protocol import Align, Aligned, AlignRefused, Join, Send
 
-ALIGN_AHEAD_MS = 100
-"""So far ahead of all positions lies the tick at which neighbours checkpoint that are to be joined."""
+ALIGN_AHEAD_MS, ALIGN_FURTHEST_MS = 100, 1600
+"""So far ahead of all positions lies the tick at which neighbours checkpoint that are to be joined; twice as far each
+time one of them is past it when it is told, since it may take that long from one tick to the next."""
 
 
 class Joining:
@@ -47,16 +48,23 @@ class Joining:
         return [Send(old.worker, Align(epoch, procedure.id, old.id, tick)) for old in procedure.olds]
 
     def _refused(self, procedure: Procedure, message: AlignRefused) -> list[object]:
-        """An instance says where it stands: that was the question, or it is past the tick, and the join is off."""
+        """An instance says where it stands: that was the question, or it is past the tick, and a later one is tried."""
         if procedure.cut:
             return []
         procedure.positions[message.instance] = message.tick
         if procedure.align:
-            return self._reconfigurer.abort(procedure)
+            procedure.ahead_ms *= 2
+            if procedure.ahead_ms > ALIGN_FURTHEST_MS:
+                return self._reconfigurer.abort(procedure)
+            return self._align(procedure, max(message.tick, procedure.align) + self._ahead(procedure))
         if len(procedure.positions) < len(procedure.olds):
             return []
-        ahead = ALIGN_AHEAD_MS // self._members.plan.settings.tick_ms + 1
-        return self._align(procedure, max(procedure.positions.values()) + ahead)
+        procedure.ahead_ms = ALIGN_AHEAD_MS
+        return self._align(procedure, max(procedure.positions.values()) + self._ahead(procedure))
+
+    def _ahead(self, procedure: Procedure) -> int:
+        """In ticks."""
+        return procedure.ahead_ms // self._members.plan.settings.tick_ms + 1
 
     def _aligned(self, procedure: Procedure, message: Aligned) -> list[object]:
         """An instance's checkpoint of the tick is stored; those of all are then joined where the first one's lies."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from elastic.coordinator.events import EndJob
+from collections import Counter
+
+from elastic.coordinator.events import EndJob, Record
 from elastic.coordinator.membership import InstanceRecord
 from elastic.plan import Plan
 from elastic.protocol import Nondeterministic, Trimmed
 
 MAX_DEATHS = 5
 """So often may an instance die at one starting tick; chance alone hardly does that."""
+
+MAX_TOLD = 20
+"""So many differences of an operator are told one by one where the job goes on; then only that there are more."""
 
 HEARING_S = 0.2
 """A replay that differs makes all that depends on it differ: so long is waited for a report from further upstream."""
@@ -50,12 +55,24 @@ class Differences:
         self._order = {name: n for n, name in enumerate(plan.operators)}  # topological
         self._reports: list[Nondeterministic] = []
         self._until_s = 0.0
+        self._told: Counter[str] = Counter()
 
     def heard(self, report: Nondeterministic, now_s: float) -> None:
         """Keep a report, and wait a little for others."""
         if not self._reports:
             self._until_s = now_s + HEARING_S
         self._reports.append(report)
+
+    def event(self, report: Nondeterministic) -> list[object]:
+        """What is to be told of one; nothing if enough was."""
+        operator = report.operator
+        self._told[operator] += 1
+        if self._told[operator] > MAX_TOLD + 1:
+            return []
+        if self._told[operator] > MAX_TOLD:
+            text = f"operator {operator!r} went on to give other rows than the first time: no more of it is told"
+            return [Record("nondeterminism", operator, cause=text)]
+        return [Record("nondeterminism", operator, cause=self.described(report))]
 
     def verdict(self, now_s: float, *, ending: bool) -> str | None:
         """What to say, once all that may be to blame have had their time; at once if the job is about to end."""

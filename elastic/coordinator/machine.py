@@ -300,4 +300,4 @@ class Coordinator:
     def _nondeterministic(self, message: Nondeterministic, now_s: float) -> list[object]:
         if self.plan.settings.nondeterminism == "fail":
             self._differences.heard(message, now_s)
-        return [Record("nondeterminism", message.operator, cause=self._differences.described(message))]
+        return self._differences.event(message)

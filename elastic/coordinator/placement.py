@@ -85,7 +85,9 @@ class Placement:
         heir = self._heir.get(old.worker)
         if heir is not None and heir in members.usable and heir != procedure.at:
             return heir
-        if (spare := next((s for s in members.spares if s != procedure.at), None)) is not None:
+        handing_out = {p.at for p in self._reconfigurer.running.values()}  # their checkpoints come first
+        spares = sorted((s for s in members.spares if s != procedure.at), key=lambda s: (s in handing_out, s))
+        if (spare := next(iter(spares), None)) is not None:
             self._heir[old.worker] = spare
             return spare
         if self._workforce.spawning and now_s - procedure.since_s < WAIT_FOR_SPARE_S:

@@ -28,6 +28,7 @@ class Procedure:
         patient: The checkpoint to be cut is the next one, not the newest.
         joined: Instances that are to become one, the old one among them; none if it is only replaced or cut.
         align: The tick at which they all checkpoint; 0 while their positions are being asked for.
+        ahead_ms: So far ahead of them all it was.
         positions: Where those stand that have said so.
         aligned: Those whose checkpoint of that tick is stored.
     """
@@ -49,6 +50,7 @@ class Procedure:
     restored: dict[int, Started] = field(default_factory=dict)
     joined: tuple[InstanceRecord, ...] = ()
     align: int = 0
+    ahead_ms: int = 0
     positions: dict[int, int] = field(default_factory=dict)
     aligned: set[int] = field(default_factory=set)
 

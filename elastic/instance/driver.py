@@ -57,14 +57,14 @@ class PartitionFeed:
         if self.log.last is not None and self.log.last.finished:
             self.reader.finished = True  # a position need not tell: that of a connection that was closed does not
 
-    def pad(self, tick: int, now_s: float) -> None:
+    def pad(self, tick: int, now_s: float, owed: int) -> None:
         """Close ticks through ``tick`` without rows, before the reader stands where the log ends."""
         last = self.log.last
-        self.append(self.empty(tick, now_s)._replace(finished=last is not None and last.finished))
+        self.append(self.empty(tick, now_s, owed)._replace(finished=last is not None and last.finished))
 
-    def empty(self, tick: int, now_s: float, *, final: bool = False) -> LogEntry:
+    def empty(self, tick: int, now_s: float, owed: int, *, final: bool = False) -> LogEntry:
         """The entry that closes ticks through ``tick`` without rows."""
-        return LogEntry(tick, self.position, self.position, 0, 0, now_s, self.reader.finished, final)
+        return LogEntry(tick, self.position, self.position, 0, 0, now_s, self.reader.finished, final, owed=owed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +103,9 @@ class SourceDriver:
         self._by_records = self._rate is not None and self._rate.unit == "records"
         self._limit_bytes = min(settings.tick_bytes, settings.memory_bytes // 16)
         self._read_bytes = min(MIN_READ_BYTES * 4, self._limit_bytes)
-        # What was due until a partition was read last, or until now if it never was, needs no catching up.
-        # So needs what was due while the job did not run.
-        self._taken = [
-            self._due(max(feed.log.last.read_time_s, plan.since_s) if feed.log.last else clock()) for feed in feeds
-        ]
+        # Who had a partition before has said what was due by then and not read; of one that was never read, nothing is
+        # due yet. What was due while the job did not run needs no catching up either.
+        self._taken = [self._taken_by(feed.log.last, plan.since_s) for feed in feeds]
         self._ahead = Ahead(plan, instance.operator, ((feed.interval.low, feed.reader) for feed in feeds))
         self._closed_s = 0.0
         self._finish = finish
@@ -135,9 +133,10 @@ class SourceDriver:
         """Every logged tick after the instance's start, with what was logged of it."""
         base = self.instance.tau
         last = max([base, *(feed.tick for feed in self._feeds)])
-        for feed in self._feeds:
+        for n, feed in enumerate(self._feeds):
             if feed.tick < last:  # nobody has seen these ticks of it: another instance had it, or died between two logs
-                feed.pad(last, self._clock())
+                now = self._clock()
+                feed.pad(last, now, self._owed(n, now))
         entries = sorted(
             ((entry.tick, n, entry) for n, feed in enumerate(self._feeds) for entry in feed.log.entries(base)),
             key=lambda item: item[:2],
@@ -207,7 +206,7 @@ class SourceDriver:
             self._adapt(sum(entry.size_bytes for entry, _ in read), spent)
             self._adapt_tick(spent)
         elif self._is_wanted(tick) or now - self._closed_s >= IDLE_CLOSE_S:
-            commands = self._close(tick, [(feed.empty(tick, now), []) for feed in self._feeds], now)
+            commands = self._close(tick, [(self._empty(n, tick, now), []) for n in range(len(self._feeds))], now)
         else:
             commands = []
         if not self.instance.exhausted and all(feed.reader.finished for feed in self._feeds):
@@ -245,7 +244,7 @@ class SourceDriver:
             if chunk.size_bytes < asked_bytes // 2:
                 break  # there is no more for now
         if not chunks:
-            return feed.empty(tick, now), []
+            return self._empty(number, tick, now), []
         records, size_bytes = sum(c.records for c in chunks), sum(c.size_bytes for c in chunks)
         self._taken[number] += records if self._by_records else size_bytes
         self.repaired += sum(c.repaired for c in chunks)
@@ -253,9 +252,12 @@ class SourceDriver:
         kept = tuple(c.kept for c in chunks if c.kept is not None)
         entry = LogEntry(
             tick, feed.position, end, records, size_bytes, now,
-            finished=feed.reader.finished, cuts=tuple(cuts), kept=kept,
+            finished=feed.reader.finished, cuts=tuple(cuts), kept=kept, owed=self._owed(number, now),
         )  # fmt: skip
         return entry, chunks
+
+    def _empty(self, number: int, tick: int, now: float, *, final: bool = False) -> LogEntry:
+        return self._feeds[number].empty(tick, now, self._owed(number, now), final=final)
 
     def _ran_dry(self, number: int, now: float) -> None:
         """A partition has nothing more for now: what was due and not there needs no catching up."""
@@ -271,6 +273,13 @@ class SourceDriver:
         if self._by_records:
             return self._limit_bytes, max(0, int(due))
         return min(self._limit_bytes, max(0, int(due))), None
+
+    def _taken_by(self, last: LogEntry | None, since_s: float) -> float:
+        return self._due(self._clock()) if last is None else self._due(max(last.read_time_s, since_s)) - last.owed
+
+    def _owed(self, number: int, now: float) -> int:
+        """Of one partition, what is due and was not read."""
+        return max(0, int(self._due(now) - self._taken[number]))
 
     def _due(self, now: float) -> float:
         """Records or bytes of one partition that the rate allows until ``now``."""
@@ -358,8 +367,9 @@ class SourceDriver:
     def _end(self, finish: Finish) -> list[Command]:
         if self.instance.tau >= finish.tick:
             return []
-        for feed in self._feeds:
-            feed.append(feed.empty(finish.tick, self._clock(), final=finish.final))
+        now = self._clock()
+        for n, feed in enumerate(self._feeds):
+            feed.append(self._empty(n, finish.tick, now, final=finish.final))
         return self.instance.emit(finish.tick, [], final=finish.final)
 
     def close(self) -> None:

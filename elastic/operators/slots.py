@@ -229,12 +229,13 @@ class _Table:
         self._place(np.arange(len(self.keys)))
 
     def _place(self, pending: Indices) -> None:
-        place = (self._hashes[pending] >> _GROUP_BITS) & self._mask
-        while len(pending):
-            free = self._places[place] == 0
-            self._places[place[free]] = pending[free] + 1  # where several meet, the last one stays
-            homeless = self._places[place] != pending + 1
-            pending, place = pending[homeless], (place[homeless] + np.uint64(1)) & self._mask
+        place = ((self._hashes[pending] >> _GROUP_BITS) & self._mask).astype(np.int64)
+        number = (pending + 1).astype(np.int32)
+        while len(number):
+            free = np.flatnonzero(self._places[place] == 0)
+            self._places[place[free]] = number[free]  # where several meet, the last one stays
+            homeless = np.flatnonzero(self._places[place] != number)
+            place, number = (place[homeless] + 1) & int(self._mask), number[homeless]
 
     def find(self, keys: pa.Array) -> Indices:
         """The slot of each row's key, -1 where it is unknown."""

@@ -6,21 +6,22 @@ from typing import Any
 
 from elastic import Query, sinks, sources
 from elastic.coordinator.events import EndJob, Heard, Record, SpawnWorker, WorkerBack, WorkerJoined, WorkerLost
-from elastic.coordinator.judgement import MAX_DEATHS
+from elastic.coordinator.judgement import MAX_DEATHS, MAX_TOLD
 from elastic.coordinator.machine import Coordinator
+from elastic.coordinator.membership import InstanceRecord
 from elastic.coordinator.workforce import MAX_FALSE_STARTS
 from elastic.plan import Plan, Settings
-from elastic.protocol import Cut, CutDone, Hold, Send, SetHolder, Start, Started, View
+from elastic.protocol import Cut, CutDone, Hold, Nondeterministic, Retire, Send, SetHolder, Start, Started, View
 
 
-def plan() -> Plan:
+def plan(**settings: Any) -> Plan:
     query = Query("job")
     query.source(sources.from_list(list(range(10)))).key_by().count().sink(sinks.discard())
-    return query.plan(workers=3, settings=Settings(key_groups=12))
+    return query.plan(workers=3, settings=Settings(key_groups=12, **settings))
 
 
-def deployed(spares: int = 1) -> tuple[Coordinator, list[Any]]:
-    coordinator = Coordinator(plan(), 3, spares)
+def deployed(spares: int = 1, **settings: Any) -> tuple[Coordinator, list[Any]]:
+    coordinator = Coordinator(plan(**settings), 3, spares)
     actions = [a for n in range(3) for a in coordinator.handle(WorkerJoined(n, f"w{n}"), 0.0)]
     starts = [a.message for a in actions if isinstance(a, Send) and isinstance(a.message, Start)]
     for start in starts:
@@ -149,3 +150,57 @@ def test_an_instance_that_dies_again_and_again_at_one_tick_ends_the_job() -> Non
             break
 
     assert "without getting past tick 0" in str(ended[0].error)
+
+
+def recovering_in_parts() -> tuple[Coordinator, InstanceRecord, Cut, list[Any]]:
+    """An instance was lost, and two parts of its checkpoint are at hand, but not stored yet: what was done then."""
+    coordinator, _ = deployed(spares=2, recovery_parts=2)
+    lost = next(i for i in coordinator.members.assignment("count") if i.worker == 0)
+    lost.fresh, lost.protected = False, True
+    actions = coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)
+    ((holder, cut),) = [(w, m) for w, m in sent(actions, Cut) if m.instance == lost.id]
+    actions = coordinator.handle(Heard(holder, CutDone(cut.reconfigure, 7, lost=False, stored=False)), 1.1)
+    return coordinator, lost, cut, actions
+
+
+def test_parts_are_restored_while_they_are_written_and_take_over_once_they_are_stored() -> None:
+    coordinator, lost, cut, actions = recovering_in_parts()
+    starts = [(worker, m) for worker, m in sent(actions, Start) if m.operator == "count"]
+    assert {m.instance for _, m in starts} == {successor for successor, _ in cut.parts}
+    for worker, start in starts:
+        coordinator.handle(Heard(worker, Started(start.instance, 7, 5, start.cause)), 1.2)
+    assert lost.id in coordinator.members.instances
+
+    actions = coordinator.handle(Heard(lost.holder or 0, CutDone(cut.reconfigure, 7, lost=False)), 1.3)
+
+    assert {m.instance for _, m in sent(actions, View)} >= {successor for successor, _ in cut.parts}
+    assert [a.kind for a in actions if isinstance(a, Record)] == ["restored", "restored"]
+    assert lost.id not in coordinator.members.instances
+
+
+def test_parts_that_are_lost_before_they_were_stored_are_cut_anew_for_others() -> None:
+    """Whoever has restored one may be ahead of what lies on the disk."""
+    coordinator, lost, cut, _ = recovering_in_parts()
+    assert lost.holder is not None
+
+    actions = coordinator.handle(WorkerLost(lost.holder, "was killed", 1.2), 1.2)
+
+    first = {successor for successor, _ in cut.parts}
+    again = [m for _, m in sent(actions, Cut) if m.instance == lost.id]
+    assert len(again) == 1
+    assert not first & {successor for successor, _ in again[0].parts}
+    assert first <= {m.instance for _, m in sent(actions, Retire)}
+
+
+def test_where_a_job_goes_on_its_differences_are_told_a_bounded_number_of_times() -> None:
+    coordinator, _ = deployed(nondeterminism="warn")
+
+    told = [
+        action.cause
+        for tick in range(3 * MAX_TOLD)
+        for action in coordinator.handle(Heard(1, Nondeterministic("count", tick, "'a'", "1", "2")), 1.0)
+        if isinstance(action, Record)
+    ]
+
+    assert len(told) == MAX_TOLD + 1
+    assert told[-1] == "operator 'count' went on to give other rows than the first time: no more of it is told"

@@ -337,6 +337,19 @@ def test_a_source_that_is_late_catches_up_in_ticks_that_are_not_too_large() -> N
     assert [entry.records for entry in source.store.entries] == [10, 10]
 
 
+def test_a_successor_catches_up_on_what_its_predecessor_was_late_with() -> None:
+    first = Reading()
+    first.step(0.19)
+
+    successor = Reading(first.store, generation=2)
+    successor.now = 0.20
+    while len(first.store.entries) < 2:
+        successor.step(0.20)
+
+    assert [entry.records for entry in first.store.entries] == [10, 10]
+    assert [entry.owed for entry in first.store.entries] == [9, 0]
+
+
 def test_a_successor_replays_what_was_logged_tick_by_tick_and_goes_on_behind_it() -> None:
     first = Reading()
     seen = sent(first.step(0.05) + first.step(0.10), Deliver)

@@ -386,7 +386,7 @@ def test_neighbours_checkpoint_at_a_tick_ahead_of_both_and_are_joined_where_the_
     assert any(isinstance(a, Record) and a.kind == "scaled_in" for a in actions)
 
 
-def test_an_instance_that_is_past_the_tick_calls_the_join_off_and_it_is_tried_again() -> None:
+def test_who_is_past_the_tick_is_asked_for_later_ones_until_the_join_is_called_off_and_begun_again() -> None:
     coordinator = job()
     olds = count(coordinator)
     for record in olds:
@@ -396,8 +396,14 @@ def test_an_instance_that_is_past_the_tick_calls_the_join_off_and_it_is_tried_ag
     for record in olds:
         coordinator.handle(Heard(record.worker, AlignRefused(first, record.id, 40)), 1.1)
 
-    actions = coordinator.handle(Heard(olds[0].worker, AlignRefused(first, olds[0].id, 99)), 1.2)
+    asked, past = [], 99
+    while first in coordinator.reconfigurer.running:
+        actions = coordinator.handle(Heard(olds[0].worker, AlignRefused(first, olds[0].id, past)), 1.2)
+        ticks = {m.tick for _, m in sent(actions, Align) if isinstance(m, Align) and m.reconfigure == first}
+        asked += [tick - past for tick in ticks]
+        past = max(ticks, default=0)
 
+    assert asked == [21, 41, 81, 161]
     assert {m.instance for _, m in sent(actions, SetHolder) if isinstance(m, SetHolder)} == {old.id for old in olds}
     assert len(sent(actions, Align)) == 2
     assert first not in coordinator.reconfigurer.running
