@@ -19,7 +19,7 @@ from elastic.connectors.discard import DiscardSink
 from elastic.keys import KeyInterval
 
 KEYS, CHANGED_PER_S = 5_000_000, 50_000
-SETTLE_S = 1
+SETTLE_S = 3
 """So long after all keys have come, what came as fast as it could is still being worked off."""
 
 _STRIDE = 1_000_003  # prime, so that the keys of one second lie all over the state
