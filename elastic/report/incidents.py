@@ -61,11 +61,6 @@ class Stall:
     lines: tuple[str, ...] = ()
 
     @property
-    def is_open(self) -> bool:
-        """Whether it lasts."""
-        return self.until_s is None
-
-    @property
     def story(self) -> str:
         """All of it in one line."""
         where = f": {self.lines[-1]}" if self.lines else ""
