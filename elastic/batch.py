@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
+from sys import getsizeof
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,6 +34,9 @@ Marks: TypeAlias = "tuple[tuple[int, int], ...]"
 or 0 for an operator. They go to every consumer, whatever its key interval."""
 
 INT64 = range(-(2**63), 2**63)
+_VALUES = 16
+"""So many values of a row are looked at for its size."""
+
 _TYPES: dict[frozenset[type], pa.DataType] = {
     frozenset({str}): pa.string(),
     frozenset({float}): pa.float64(),
@@ -114,12 +118,30 @@ def concat(columns: Sequence[Column]) -> Column:
 
 
 def size_bytes(column: Column | None) -> int:
-    """Memory of a column: exact for arrays, 64 bytes a row for Python objects."""
+    """Memory of a column: exact for arrays; of Python objects what two of them take, times half of their number."""
     if column is None:
         return 0
     if isinstance(column, Pairs):
         return size_bytes(column.keys) + size_bytes(column.values)
-    return 64 * len(column) if isinstance(column, list) else column.nbytes
+    return _size_of_objects(column) if isinstance(column, list) else column.nbytes
+
+
+def _size_of_objects(column: list[Any]) -> int:
+    """About what they take, looked into one level deep."""
+    if not column:
+        return 0
+    first, middle = column[0], column[len(column) // 2]
+    return (_size_of_object(first) + _size_of_object(middle)) * len(column) // 2
+
+
+def _size_of_object(row: Any) -> int:
+    """What a row takes with its place in a list, and the values in it."""
+    size = 8 + getsizeof(row, 64)
+    if isinstance(row, tuple | list):
+        return size + sum(getsizeof(value, 64) for value in row[:_VALUES])
+    if isinstance(row, dict):
+        return size + sum(getsizeof(value, 64) for value in islice(row.values(), _VALUES))
+    return size
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from elastic.batch import Batch
+from elastic.batch import Batch, size_bytes
 from elastic.keys import KeyInterval
 from elastic.state.buffer import BufferState
 
@@ -103,3 +104,16 @@ def test_a_checkpoint_does_not_change_when_its_buffer_does() -> None:
 
     assert [tick for tick, _ in checkpoint.entries] == [2]
     assert checkpoint.acked.tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("row", "at_least", "at_most"),
+    [
+        (7, 30, 80),
+        (("k", 1, "x" * 1000), 1000, 1400),
+        ({"text": "x" * 1000}, 1000, 1500),
+        (["x" * 500] * 40, 8000, 30_000),
+    ],
+)
+def test_rows_of_python_objects_count_with_what_they_hold(row: object, at_least: int, at_most: int) -> None:
+    assert 100 * at_least <= size_bytes([row] * 100) <= 100 * at_most
