@@ -86,6 +86,7 @@ class Scheduler:
         self._retention = Retention(self._ledger)
         self._succession = Succession(self._ledger, self._ending, self._placement)
         self._bereft_s: float | None = None
+        self._balanced_at = 0
         self._journalled: object = None
         if facts is not None:
             recall(self._ledger, self._ending, facts)
@@ -128,6 +129,7 @@ class Scheduler:
                 actions = self._clock_ticks(now_s)
         actions += self._completed()
         if self._ledger.deployed and self.members.live and not self._succession.waiting:
+            actions += self._balanced()
             actions += self._recovery.demand()
             actions += self._orders.give()
         self.ended = next((action for action in actions if isinstance(action, EndJob)), None)
@@ -280,6 +282,14 @@ class Scheduler:
         if task is not None:
             ledger.progress.recomputed += task.again
             ledger.progress.did(name)
+
+    def _balanced(self) -> list[object]:
+        """Whenever an interval has become safe, while the job runs: see to it that all workers have their share."""
+        safe = self._ledger.progress.safe
+        if safe == self._balanced_at or self._ledger.finish is not None or self._ending.stopping:
+            return []
+        self._balanced_at = safe
+        return self._placement.balance(self._force.wanted)
 
     def _completed(self) -> list[object]:
         """Figures of intervals that have become complete, and what may be forgotten by that."""

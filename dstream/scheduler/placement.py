@@ -11,7 +11,7 @@ from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import Journal
 from elastic.coordinator.membership import InstanceRecord
 from elastic.keys import KeyInterval
-from elastic.protocol import Finish, Send, Start
+from elastic.protocol import Finish, Retire, Send, Start
 
 
 class Placement:
@@ -51,6 +51,32 @@ class Placement:
             share[worker] += 1
             actions += self.replace(record, worker, cause)
         return [*actions, Journal("moved", {"cause": cause})]
+
+    def balance(self, wanted: int) -> list[object]:
+        """Have workers that came late hold their share of sources and state, where fewer than are wanted hold any.
+
+        State is best moved just after it became safe: then hardly any interval is computed again.
+        """
+        ledger = self._ledger
+        live, spares = ledger.members.live, ledger.members.spares
+        idle = spares[: max(0, wanted - (len(live) - len(spares)))]
+        movable = [r for r in ledger.members.instances.values() if ledger.stage(r).kind in {Kind.SOURCE, Kind.STATE}]
+        if not idle or any(r.worker not in live for r in movable):
+            return []
+        at: dict[int, list[InstanceRecord]] = {worker: [] for worker in live}
+        for record in sorted(movable, key=lambda r: r.id):
+            at[record.worker].append(record)
+        share = len(movable) // min(wanted, len(live))
+        actions: list[object] = []
+        for worker in idle:
+            for _ in range(share):
+                fullest = max(at, key=lambda w: (len(at[w]), -w))
+                if len(at[fullest]) <= share:
+                    return actions
+                record = at[fullest].pop()
+                actions.append(Send(fullest, Retire(ledger.epoch, record.id)))
+                actions += self.replace(record, worker, "")
+        return actions
 
     def replace(self, record: InstanceRecord, worker: int, cause: str) -> list[object]:
         """Another incarnation of a partition takes over, on this worker."""

@@ -223,8 +223,8 @@ class Simulation:
         known = {id for id, worker in self.coordinator.members.workers.items() if not worker.lost}
         alive = {w.number for w in self.workers.values() if w.alive and not w.declared_lost}
         starting = frozenset(alive - self.coordinator.members.workers.keys())
-        for worker in self.workers.values():
-            if not worker.alive and not worker.declared_lost:
+        for worker in self.workers.values():  # of others their end is told as soon as somebody hears it
+            if not worker.alive and not worker.declared_lost and worker.number in self.coordinator.members.workers:
                 worker.declared_lost = True
                 self._copies.lost(self._watch)
         if facts is not None:
