@@ -159,6 +159,43 @@ def test_the_first_rows_of_every_interval_that_has_any_are_printed_under_its_tim
     assert sum(line.startswith("------") for line in lines) == 4
 
 
+def test_a_directory_is_read_as_its_files_come_and_grow(tmp_path: Path) -> None:
+    arrivals = tmp_path / "arrivals"
+    arrivals.mkdir()
+    (arrivals / "old.txt").write_text("old\n")
+    (arrivals / ".hidden").write_text("hidden\n")
+    context = StreamingContext("100ms", workers=1)
+    context.checkpoint(tmp_path / "job")
+    found: list[str] = []
+    context.text_file_stream(arrivals).foreach_rdd(lambda each: found.extend(each.collect()))
+    context.start()
+    for name, line in (("new.txt", "new"), ("old.txt", "more"), ("", "")):
+        count = len(found)
+        while len(found) == count:
+            assert not context.await_termination(0.02)
+        if name:
+            with (arrivals / name).open("a") as file:
+                file.write(f"{line}\n")
+    context.stop()
+
+    assert found == ["old", "new", "more"]
+    assert (tmp_path / "job" / "intervals.jsonl").exists()
+
+
+def test_a_queue_goes_on_with_its_default_until_it_is_stopped(tmp_path: Path) -> None:
+    context = StreamingContext("100ms", workers=1, directory=tmp_path / "job")
+    found: list[list[int]] = []
+    context.queue_stream([[1], [2, 3]], one_at_a_time=False, default=[0]).foreach_rdd(
+        lambda each: found.append(each.collect())
+    )
+    context.start()
+    while len(found) < 4:
+        assert not context.await_termination(0.02)
+    context.stop()
+
+    assert found[:4] == [[1, 2, 3], [0], [0], [0]]
+
+
 def pairs(directory: Path, *, rate: str, **options: Any) -> tuple[StreamingContext, DStream]:
     context = StreamingContext("100ms", workers=2, directory=directory / "job", **options)
     return context, context.source(sources.from_list(LINES, rate=rate), name="lines").map(lambda line: (line, 1))

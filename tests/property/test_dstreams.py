@@ -106,6 +106,30 @@ def test_rows_one_by_one(intervals: list[Rows], workers: int) -> None:
 
 
 @FEW
+@given(INTERVALS)
+def test_values_and_whole_partitions(intervals: list[Rows]) -> None:
+    doubled = run(lambda s: s.flat_map_values(lambda v: range(v % 3)), intervals)
+    assert counted(doubled) == counted([[(k, n) for k, v in each for n in range(v % 3)] for each in intervals])
+    sums = run(lambda s: s.map_partitions(lambda rows: [sum(v for _, v in rows)]), intervals)
+    assert [sum(each) for each in sums] == [sum(v for _, v in each) for each in intervals]
+
+
+@FEW
+@given(st.lists(st.tuples(st.lists(PAIR, max_size=4), st.lists(PAIR, max_size=4)), min_size=1, max_size=4))
+def test_streams_put_together_by_their_context_and_by_functions(intervals: list[tuple[Rows, Rows]]) -> None:
+    inputs = [[left for left, _ in intervals], [right for _, right in intervals]]
+    expected = counted([left + right for left, right in intervals])
+
+    def both(one: DStream, other: DStream) -> DStream:
+        return one.union(other)
+
+    assert counted(run_both(lambda s: s[0].transform_with(both, s[1]), inputs)) == expected
+    assert counted(run_both(lambda s: s[0].context.union(*s), inputs)) == expected  # type: ignore[attr-defined]
+    made = run_both(lambda s: s[0].context.transform(s, lambda two: both(*two)), inputs)  # type: ignore[attr-defined]
+    assert counted(made) == expected
+
+
+@FEW
 @given(INTERVALS, st.integers(1, 4))
 def test_sums_by_key_whatever_the_partitions(intervals: list[Rows], workers: int) -> None:
     expected = counted([summed(each) for each in intervals])
