@@ -17,6 +17,7 @@ from elastic.protocol import (
     Frozen,
     Join,
     Part,
+    SetHolder,
     Start,
     Started,
     Store,
@@ -30,15 +31,15 @@ if TYPE_CHECKING:
 
 FaultKind: TypeAlias = Literal[
     "crash", "double crash", "hang", "suspect", "break link", "slow link",
-    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale in", "drain", "join",
-    "coordinator crash", "everything killed",
+    "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale in", "drain",
+    "crash in drain", "join", "coordinator crash", "everything killed",
     "stalled code", "stalled target",
 ]  # fmt: skip
 
 FAULTS: tuple[FaultKind, ...] = (
     "crash", "crash", "double crash", "hang", "suspect", "break link", "slow link",
     "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale out", "scale in",
-    "drain", "join",
+    "drain", "crash in drain", "join",
     "coordinator crash", "coordinator crash", "everything killed",
     "stalled code", "stalled target",
 )  # fmt: skip
@@ -58,6 +59,8 @@ def is_moment(kind: str, message: object) -> bool:
             return kind in {"crash in checkpoint", "crash at the end"}
         case Store() | Stored():
             return kind == "crash in checkpoint"
+        case SetHolder():
+            return kind == "crash in drain"
         case Exhausted() | Freeze() | Frozen() | Finish() | Finished():
             return kind == "crash at the end"
     return False
@@ -139,8 +142,8 @@ class Faults:
                 other = chance.choice(living)
                 self._tell(f"the link from {victim.name} to {other.name} is slow from now on")
                 self._world.slow_links.add((victim.name, other.name))
-            case "crash in recovery":
-                self._crash(victim, kind)
+            case "crash in recovery" | "crash in drain":
+                self._crash(victim, kind) if kind == "crash in recovery" else simulation.drain(victim)
                 self._armed.append(_Armed(kind, chance.randrange(3)))
             case "crash in checkpoint" | "crash at the end":
                 self._armed.append(_Armed(kind, chance.randrange(10 if kind == "crash in checkpoint" else 20)))

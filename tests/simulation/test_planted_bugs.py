@@ -373,7 +373,7 @@ ZOMBIES: tuple[FaultKind, ...] = ("hang", "suspect")
 LOSSES: tuple[FaultKind, ...] = ("break link", "slow link")
 ENDS: tuple[FaultKind, ...] = ("crash at the end",)
 SCALING: tuple[FaultKind, ...] = ("scale out", "scale in", "join")
-DRAINS: tuple[FaultKind, ...] = ("drain", "drain", "crash", "double crash", "crash in recovery")
+DRAINS: tuple[FaultKind, ...] = ("drain", "crash in drain", "crash in drain", "crash", "crash in recovery")
 SUCCESSIONS: tuple[FaultKind, ...] = ("coordinator crash", "crash in recovery", "crash", "coordinator crash")
 KILLS: tuple[FaultKind, ...] = ("everything killed", "crash in checkpoint")
 
