@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="shorter runs, in under two minutes altogether")
+    parser.add_argument("--quick", action="store_true", help="shorter runs, in some six minutes altogether")
     parser.add_argument("--only", type=_names, default=(), metavar="NAME,…", help=f"of {', '.join(_known())}")
     parser.add_argument("--output", type=Path, default=LATEST, help="the JSON file (default: %(default)s)")
     return parser

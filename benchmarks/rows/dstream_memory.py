@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 from collections.abc import Sequence
@@ -63,7 +64,7 @@ def _resident_bytes() -> int:
 
 def _measure(effort: Effort) -> Sequence[Row]:
     intervals, warm = (400, 200) if effort.quick else (5000, 1000)
-    repeat = round(intervals * INTERVAL_MS / 1000 * LINES_PER_S / LINES) + 1
+    repeat = math.ceil(intervals * INTERVAL_MS / 1000 * LINES_PER_S / LINES)
     with scratch() as notes:
         sink = RecordingDiscard(notes, forgets=True)
         build = lambda context: word_count(context, sink, repeat=repeat, rate=f"{LINES_PER_S}/s")  # noqa: E731
