@@ -44,7 +44,7 @@ def _restored_s(keys: int, parts: int) -> float:
     numbers.key_by(field("key")).count(emit="end", name="count").sink(sinks.discard())
     kill = Fault.model_validate({"at": f"{math.ceil(fill_s) + 0.5}s", "kill": {"owner_of": "count"}})
     settings = Settings(auto_tick=True, recovery_parts=parts, memory_bytes=2 << 30)
-    report = run_broken(query, (kill,), settings, workers=1, spares=3)  # a holder, and a place for each part
+    report = run_broken(query, (kill,), settings, workers=1, spares=4)  # holder, two parts, the rest
     restored_s = report.recoveries[0].restored_s if report.recoveries else None
     if restored_s is None:
         raise RuntimeError(f"nothing was restored: {report.events}")

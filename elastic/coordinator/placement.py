@@ -85,8 +85,9 @@ class Placement:
         heir = self._heir.get(old.worker)
         if heir is not None and heir in members.usable and heir != procedure.at:
             return heir
-        handing_out = {p.at for p in self._reconfigurer.running.values()}  # their checkpoints come first
-        spares = sorted((s for s in members.spares if s != procedure.at), key=lambda s: (s in handing_out, s))
+        running = self._reconfigurer.running.values()  # who hands state out for them, or restores it, is busy with that
+        busy = {p.at for p in running} | {worker for p in running for worker in p.places.values()}
+        spares = sorted((s for s in members.spares if s != procedure.at), key=lambda s: (s in busy, s))
         if (spare := next(iter(spares), None)) is not None:
             self._heir[old.worker] = spare
             return spare
