@@ -221,7 +221,8 @@ class Scheduler:
             return []
         match message:
             case Sealed():
-                self._ledger.sealed(message, worker)
+                if worker not in self._succession.waiting:  # else it is in the worker's account, and what came before
+                    self._ledger.sealed(message, worker)
             case Account():
                 return self._succession.heard(worker, message)
             case TaskDone():
