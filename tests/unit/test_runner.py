@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from elastic import Query, sinks, sources, windows
+from elastic import Query, sinks, sources
 from elastic.errors import UserError
-from elastic.functions import field
 from elastic.report import JobOutcome, Progress, Report
 from elastic.scenario import runner
 from elastic.scenario.directory import claimed_directory
@@ -232,12 +231,14 @@ def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_a_model_cannot_run_is_refused_before_anything_is_run(tmp_path: Path) -> None:
-    query = Query("timed")
-    timed = query.source(sources.from_list([{"at": 0}])).event_time(field("at")).key_by(field("at"))
-    timed.window(windows.tumbling("1m")).count().sink(sinks.discard())
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    query = Query("diverting")
+    lines = query.source(sources.json_lines(str(tmp_path / "rows.jsonl"), errors="divert"))
+    lines.sink(sinks.discard())
+    lines.output("errors").sink(sinks.discard(), name="malformed")
 
-    with pytest.raises(UserError, match="event time, which the model dstream cannot run"):
-        prepare(Run("timed", query, tmp_path / "job", model="dstream"))
+    with pytest.raises(UserError, match="diverts malformed records, which the model dstream cannot"):
+        prepare(Run("diverting", query, tmp_path / "job", model="dstream"))
 
     assert not (tmp_path / "job").exists()
 
