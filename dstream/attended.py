@@ -41,7 +41,8 @@ class AttendedJob(StreamJob):
             Exception: What a function raised.
         """
         progress = super().poll(timeout_s)
-        self._outputs.call(self.plan.epoch_s)
+        if self.plan.epoch_s:  # who resumes a job has to be told first when that began
+            self._outputs.call(self.plan.epoch_s)
         return progress
 
     def close(self) -> None:
