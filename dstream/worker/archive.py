@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from dstream.logic import Content, Version
 from dstream.protocol import Kept
+from elastic.protocol import Failed
 
 
 class Archive(ABC):
@@ -28,8 +29,8 @@ class Archive(ABC):
         """Versions below these, by stage, are needed no more."""
 
     @abstractmethod
-    def news(self) -> list[Kept]:
-        """Versions that are kept since the last call."""
+    def news(self) -> Sequence[Kept | Failed]:
+        """Versions that are kept since the last call, and those that cannot be."""
 
     @abstractmethod
     def kept(self) -> list[tuple[int, int, int]]:

@@ -206,7 +206,7 @@ class TaskHost(Host):
 
     def step_tasks(self) -> tuple[bool, list[Command]]:
         """Compute the next task, in order of intervals; news of state that was kept meanwhile."""
-        commands: list[Command] = [Tell(kept) for kept in self._archive.news()]
+        commands: list[Command] = [Tell(news) for news in self._archive.news()]
         commands += self._sinks_taken()
         gathering = self._tasks.next(self._sink_at)
         if gathering is None:

@@ -21,8 +21,8 @@ from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
 from elastic.connectors.base import LogEntry, Reader, read_again
 from elastic.connectors.input_log import read_log
-from elastic.errors import SinkError
 from elastic.plan import Plan
+from elastic.protocol import Failed
 from elastic.wire.control import codec
 from elastic.worker.shell import Surroundings, make
 
@@ -45,7 +45,7 @@ class DiskArchive(Archive):
         self._states.mkdir(exist_ok=True)
         self._codec = codec([Version])
         self._work: queue.SimpleQueue[tuple[Kept, Version]] = queue.SimpleQueue()
-        self._kept: queue.SimpleQueue[Kept | Exception] = queue.SimpleQueue()
+        self._kept: queue.SimpleQueue[Kept | Failed] = queue.SimpleQueue()
         self._mine: dict[tuple[int, int], list[int]] = {}
         self._readers: dict[tuple[str, int], Reader] = {}
         self._entries: dict[tuple[str, int], list[LogEntry]] = {}
@@ -56,15 +56,13 @@ class DiskArchive(Archive):
     def save(self, instance: int, stage: int, partition: int, interval: int, version: Version) -> None:
         self._work.put((Kept(instance, stage, partition, interval, 0, time.monotonic()), version))
 
-    def news(self) -> list[Kept]:
-        kept = []
+    def news(self) -> Sequence[Kept | Failed]:
+        news = []
         while not self._kept.empty():
-            item = self._kept.get()
-            if isinstance(item, Exception):
-                raise item
-            kept.append(item)
-            insort(self._mine.setdefault((item.stage, item.partition), []), item.interval)
-        return kept
+            news.append(item := self._kept.get())
+            if isinstance(item, Kept):
+                insort(self._mine.setdefault((item.stage, item.partition), []), item.interval)
+        return news
 
     def kept(self) -> list[tuple[int, int, int]]:
         return [(*place, interval) for place, intervals in self._mine.items() for interval in intervals]
@@ -98,7 +96,8 @@ class DiskArchive(Archive):
                 partial.write_bytes(data)
                 partial.replace(path)
             except OSError as error:
-                self._kept.put(SinkError(f"a checkpoint cannot be written to {path}: {error.strerror}; free its disk"))
+                text = f"a checkpoint cannot be written to {path}: {error.strerror}; free its disk"
+                self._kept.put(Failed(kept.instance, "", 0, text))
             else:
                 took_s = time.monotonic() - kept.took_s
                 self._kept.put(Kept(kept.instance, kept.stage, kept.partition, kept.interval, len(data), took_s))
