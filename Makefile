@@ -20,7 +20,7 @@ help: ## list the commands
 run: .venv/run.stamp ## count the words of Python's standard library on 4 workers
 	@$(BIN)/elastic run scenarios/word_count.yaml
 
-test: .venv/dev.stamp ## run all tests (some eight minutes on 4 cores)
+test: .venv/dev.stamp ## run all tests (some nine minutes on 4 cores)
 	$(BIN)/pytest -n $(CORES) --dist worksteal -m "not cluster"
 	$(BIN)/pytest -n $(CLUSTER_JOBS) --dist worksteal -m cluster
 

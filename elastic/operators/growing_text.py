@@ -13,7 +13,7 @@ class GrowingText:
     """Strings, appended to in place; columns that were given out stay as they are, since nothing in them changes.
 
     Args:
-        first: The strings to begin with, without None; they are copied once something is appended.
+        first: The strings to begin with, without None; they are copied.
     """
 
     def __init__(self, first: pa.Array) -> None:
