@@ -166,7 +166,6 @@ class StreamSimulation(Simulation):
 
     def __init__(self, plan: StreamPlan, seed: int, *, workers: int = 3, spares: int = 1) -> None:
         self._disk = Disk()
-        self._stream_plan = plan
         super().__init__(plan, seed, workers=workers, spares=spares)
 
     def _make_watch(self) -> Watch:

@@ -100,7 +100,6 @@ class JobControl:
         self._progress = Progress()
         self._events: tuple[JobEvent, ...] = ()
         self._outcome: JobOutcome | None = None
-        self._aborted = False
 
     @property
     def plan(self) -> Plan:
@@ -303,7 +302,6 @@ class JobControl:
 
     def abort(self) -> None:
         """All processes of the job have been ended at once."""
-        self._aborted = True
         if self._processes is not None:
             self._processes.close()
 

@@ -72,7 +72,6 @@ class _Course:
     figures: tuple[int, ...] = ()
     keys: int = 0
     keys_restored: int = 0
-    is_told: bool = False
 
 
 @dataclass(slots=True)

@@ -58,19 +58,6 @@ def seconds(time_us: int) -> float:
     return math.inf if time_us > 0 else -math.inf
 
 
-def microseconds(seconds_: float) -> int:
-    """The nearest microsecond to a Unix time; the ends for what lies beyond them.
-
-    Raises:
-        ValueError: Not a number.
-    """
-    if seconds_ != seconds_:  # noqa: PLR0124 (what NaN is)
-        raise ValueError("nan is not a time; give seconds since 1970")
-    return max(BEGINNING, min(END, round(seconds_ * 1_000_000))) if math.isfinite(seconds_) else (
-        END if seconds_ > 0 else BEGINNING
-    )  # fmt: skip
-
-
 def time_of(value: Any, unit: Unit) -> int:
     """The event time that one value means.
 

@@ -39,7 +39,6 @@ class Progress:
     records_out: int = 0
     bytes_in: int = 0
     records_per_s: float = 0.0
-    bytes_per_s: float = 0.0
     lag_s: float = 0.0
     done: float | None = None
     workers: int = 0

@@ -104,7 +104,7 @@ class Figures:
     _reported_s: dict[int, float] = field(default_factory=dict)
     _memory: dict[int, int] = field(default_factory=dict)
     _peak: PeakMemory = field(default_factory=PeakMemory)
-    _history: deque[tuple[float, int, int, dict[int, float]]] = field(default_factory=deque)
+    _history: deque[tuple[float, int, dict[int, float]]] = field(default_factory=deque)
     _checkpoints: int = 0
     _durations: LatencyHistogram = field(default_factory=LatencyHistogram)
     _checkpoint_bytes: int = 0
@@ -258,10 +258,10 @@ class Figures:
         """As of now; with the events that were not in a ``Progress`` before."""
         events, self._unsent = tuple(self.events[self._unsent :]), len(self.events)
         worked_s = {id: f.busy_s for id, f in self._instances.items() if id in self.members.instances}
-        self._history.append((now_s, self.records_in, self.bytes_in, worked_s))
+        self._history.append((now_s, self.records_in, worked_s))
         while len(self._history) > 2 and now_s - self._history[0][0] > RATE_WINDOW_S:
             self._history.popleft()
-        then_s, records, size_bytes, before_s = self._history[0]
+        then_s, records, before_s = self._history[0]
         passed = max(now_s - then_s, 1e-9) if now_s > then_s else 1.0
         spares = len(self.members.spares)
         oldest = min((self._stored_s[i] for i in self.members.instances if i in self._stored_s), default=None)
@@ -271,7 +271,6 @@ class Figures:
             records_out=sum(f.rows_out for f in self._instances.values()),
             bytes_in=self.bytes_in,
             records_per_s=(self.records_in - records) / passed,
-            bytes_per_s=(self.bytes_in - size_bytes) / passed,
             lag_s=self.latency.lag_s if self.epoch_s and not finished else 0.0,
             workers=len(self.members.live) - spares,
             spares=spares,

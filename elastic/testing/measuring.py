@@ -45,7 +45,7 @@ class Measuring:
         for worker in simulation.workers.values():
             if worker.alive and not worker.hung and not worker.declared_lost:
                 stats = tuple(self._stats(id, i.operator, i.records_in) for id, i in worker.host.instances.items())
-                self._loads.report(WorkerReport(worker.number, world.now, stats, (), (), (), 0, 0.0))
+                self._loads.report(WorkerReport(worker.number, world.now, stats, (), (), (), 0))
         if (loads := self._loads.over(simulation.machine.clock())) is not None:
             simulation.handle(Measured(loads))
         world.after(self._period_s, self._measure)
@@ -56,4 +56,4 @@ class Measuring:
         cost_s = self._cost_s if self._world.now < self._cheap_from_s else CHEAP_S
         self._counted[instance] = records
         self._busy_s[instance] = busy_s = self._busy_s.get(instance, 0.0) + new * cost_s
-        return InstanceStats(instance, operator, records, 0, busy_s, 0, 0, 0, 0)
+        return InstanceStats(instance, operator, records, 0, busy_s, 0)

@@ -82,8 +82,6 @@ class InstanceStats:
     Attributes:
         busy_s: Time spent in its steps.
         target_s: Time that a sink's target took, in a thread of its own.
-        tau: Its position.
-        settled: For a sink, everything through this tick is committed.
     """
 
     instance: int
@@ -91,9 +89,6 @@ class InstanceStats:
     records_in: int
     rows_out: int
     busy_s: float
-    tau: int
-    settled: int
-    buffer_bytes: int
     repaired: int
     target_s: float = 0.0
 
@@ -109,7 +104,6 @@ class WorkerReport:
         failures: (instance, tick, group, found) of records that were skipped or diverted: of a source in that tick and
             of that partition's first group, of a keyed instance in all ticks through it.
         rss_bytes: Resident set of the process.
-        cpu_s: CPU time of the process since it started.
         spilled_bytes: Output that lies on the disk for want of memory.
     """
 
@@ -120,7 +114,6 @@ class WorkerReport:
     settles: tuple[tuple[int, int, float], ...]
     checkpoints: tuple[tuple[int, int, int, float], ...]
     rss_bytes: int
-    cpu_s: float
     failures: tuple[tuple[int, int, int, FailedRecords], ...] = ()
     spilled_bytes: int = 0
 

@@ -10,8 +10,6 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,16 +48,6 @@ class CurveKeys:
             sock.zap_domain = b"elastic"
         else:
             sock.curve_serverkey = self.public
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What went through a hub since it was made; sizes count the frames' content."""
-
-    sent: int = 0
-    sent_bytes: int = 0
-    received: int = 0
-    received_bytes: int = 0
 
 
 def ipc_address(directory: Path, name: str) -> str:
@@ -109,7 +97,6 @@ class Hub:
         self._name, self._codec, self._keys = name, codec, keys
         self._context = zmq.Context()
         self._peers: dict[str, tuple[str, zmq.Socket[bytes]]] = {}
-        self._sent = self._sent_bytes = self._received = self._received_bytes = 0
         self._poller = zmq.Poller()
         self._wake, self._waker = socket.socketpair()
         for end in (self._wake, self._waker):
@@ -134,16 +121,6 @@ class Hub:
             raise UserError(f"{name} cannot listen at {address}: {error.strerror}") from error
         self.address = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
         self._poller.register(self._router, zmq.POLLIN)
-
-    @property
-    def traffic(self) -> Traffic:
-        """What went through so far."""
-        return Traffic(self._sent, self._sent_bytes, self._received, self._received_bytes)
-
-    @property
-    def peers(self) -> AbstractSet[str]:
-        """Who is connected to."""
-        return self._peers.keys()
 
     def connect(self, peer: str, address: str) -> None:
         """Messages to ``peer`` go to ``address``; what is queued for another address of it is dropped."""
@@ -174,15 +151,8 @@ class Hub:
         """
         if (connection := self._peers.get(peer)) is None:
             return False
-        self._deliver(connection[1], self._codec.encode(message))
+        connection[1].send_multipart(self._codec.encode(message), copy=False)
         return True
-
-    def broadcast(self, peers: Iterable[str], message: Any) -> None:
-        """Like ``send`` to each of them; the message is encoded once."""
-        frames = self._codec.encode(message)
-        for peer in peers:
-            if (connection := self._peers.get(peer)) is not None:
-                self._deliver(connection[1], frames)
 
     def receive(self, limit: int = 100) -> list[tuple[str, Any]]:
         """What has arrived, oldest first: up to ``limit`` times (sender, message). Never blocks.
@@ -200,8 +170,6 @@ class Hub:
                 break
             name = sender.bytes.decode(errors="replace")
             contents = [_content(frame) for frame in frames]
-            self._received += 1
-            self._received_bytes += sum(map(len, contents))
             try:
                 messages.append((name, self._codec.decode(contents)))
             except WireError as error:
@@ -211,10 +179,6 @@ class Hub:
     def register(self, source: zmq.Socket[Any] | int) -> None:
         """``wait`` also returns when this socket or file descriptor can be read."""
         self._poller.register(source, zmq.POLLIN)
-
-    def unregister(self, source: zmq.Socket[Any] | int) -> None:
-        """Undo ``register``."""
-        self._poller.unregister(source)
 
     def wait(self, timeout_s: float) -> list[Any]:
         """Return when something can be received, ``wake`` was called, a registered source is readable, or time is up.
@@ -252,11 +216,6 @@ class Hub:
         sock.linger = 0
         sock.set_hwm(0)
         return sock
-
-    def _deliver(self, dealer: zmq.Socket[bytes], frames: list[Frame]) -> None:
-        dealer.send_multipart(frames, copy=False)
-        self._sent += 1
-        self._sent_bytes += sum(map(len, frames))
 
     def _drain_wakes(self) -> None:
         try:

@@ -80,19 +80,15 @@ class Statistics:
         """Everything since the last report."""
         instances = []
         for i in host.instances.values():
-            buffered = 0 if isinstance(i, SinkInstance) else i.outputs.size_bytes
-            settled = i.settled if isinstance(i, SinkInstance) else 0
             out = i.rows_committed if isinstance(i, SinkInstance) else 0
             instances.append(
                 InstanceStats(
-                    i.id, i.operator, i.records_in, out, self.busy_s[i.id], i.tau, settled, buffered,
-                    repaired.get(i.id, 0), self.target_s[i.id],
+                    i.id, i.operator, i.records_in, out, self.busy_s[i.id], repaired.get(i.id, 0), self.target_s[i.id]
                 )
             )  # fmt: skip
-        usage = os.times()
         report = WorkerReport(
             self._worker, now_s, tuple(instances), tuple(self._reads), tuple(self._settles), tuple(self._checkpoints),
-            self._process.memory_info().rss, usage.user + usage.system, tuple(_failures(host)),
+            self._process.memory_info().rss, tuple(_failures(host)),
             0 if host.spill is None else host.spill.size_bytes,
         )  # fmt: skip
         self._told.append((now_s, self._reads, self._settles))

@@ -78,7 +78,7 @@ def test_messages_arrive_in_order_and_name_their_sender(hub: Callable[..., Hub])
     assert received(other, 250) == [("one", Note(str(n))) for n in range(250)]
 
 
-def test_bulky_content_arrives_whole_and_is_counted(hub: Callable[..., Hub]) -> None:
+def test_bulky_content_arrives_whole(hub: Callable[..., Hub]) -> None:
     one, other = hub("one"), hub("other")
     one.connect("other", other.address)
     batch = Batch(np.zeros(200_000, np.uint16), None, ["a", "b"] * 100_000)
@@ -87,8 +87,6 @@ def test_bulky_content_arrives_whole_and_is_counted(hub: Callable[..., Hub]) -> 
     ((_, note),) = received(other, 1)
 
     assert note.content.values == batch.values
-    assert one.traffic.sent_bytes == other.traffic.received_bytes > 400_000
-    assert (one.traffic.sent, other.traffic.received) == (1, 1)
 
 
 def test_messages_wait_for_a_peer_that_is_not_there_yet(hub: Callable[..., Hub], directory: Path) -> None:
@@ -161,8 +159,6 @@ def test_wait_names_the_registered_sources_that_can_be_read(hub: Callable[..., H
     os.write(write, b"x")
 
     assert one.wait(5) == [read]
-    one.unregister(read)
-    assert one.wait(0.001) == []
     os.close(read)
     os.close(write)
 

@@ -26,7 +26,7 @@ def failed(where: str, skipped: int = 0, diverted: int = 0) -> FailedRecords:
 
 
 def report(*failures: tuple[int, int, int, FailedRecords]) -> WorkerReport:
-    return WorkerReport(0, 0.0, (), (), (), (), 0, 0.0, failures=failures)
+    return WorkerReport(0, 0.0, (), (), (), (), 0, failures=failures)
 
 
 def told(counts: FailureCounts, present: Any = PLACES) -> dict[str, tuple[int, int]]:

@@ -241,8 +241,8 @@ def reported(members: Membership, at_s: float, busy_s: float, records: int) -> l
     reports = []
     for worker in members.live:
         here = [i for i in members.instances.values() if i.worker == worker]
-        stats = tuple(InstanceStats(i.id, i.operator, records, 0, busy_s, 0, 0, 0, 0) for i in here)
-        reports.append(WorkerReport(worker, at_s, stats, (), (), (), 0, 0.0))
+        stats = tuple(InstanceStats(i.id, i.operator, records, 0, busy_s, 0) for i in here)
+        reports.append(WorkerReport(worker, at_s, stats, (), (), (), 0))
     return reports
 
 

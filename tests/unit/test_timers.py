@@ -18,7 +18,7 @@ from elastic.keys import KeyInterval, encode_key, groups_of, key_group
 from elastic.operators.apply import Apply
 from elastic.operators.base import Context, Operator, Processor, ProcessorContext, TickInput, Timer, ValueState
 from elastic.operators.timers import STALE, Timers
-from elastic.operators.timestamps import BEGINNING, microseconds
+from elastic.operators.timestamps import BEGINNING, END, time_of
 
 GROUPS = 16
 EPOCH_S = 1000.0
@@ -293,7 +293,8 @@ def timed(tick: int, watermark: float, *given: tuple[Any, Any, float], final: bo
         keys = [key for key, _, _ in given]
         times = np.array([time * 1_000_000 for _, _, time in given], np.int64)
         slices = [(0, sorted_batch(groups_of(keys, GROUPS), keys, [value for _, value, _ in given], times=times))]
-    return TickInput(tick, slices, final, microseconds(watermark), microseconds(watermark - 1))
+    now_us, before_us = (END if at == math.inf else time_of(at, "s") for at in (watermark, watermark - 1))
+    return TickInput(tick, slices, final, now_us, before_us)
 
 
 def fires(target: Processor, tick: TickInput) -> list[Any]:
