@@ -192,5 +192,10 @@ def _module(form: Any) -> str:
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """``; did you mean x?`` where one of the known names is close, else a full stop: the end of a sentence."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else "."
+    found = closest(given, known)
+    return "." if found is None else f"; did you mean {found}?"
+
+
+def closest(given: str, known: Iterable[str]) -> str | None:
+    """The known name that was most likely meant; None if none is close."""
+    return next(iter(difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)), None)

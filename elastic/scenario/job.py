@@ -104,9 +104,17 @@ def load_object(target: str, directory: Path, field: str, *, default: str) -> An
         module = _load_module(module_name, field, target)
     wanted = name or default
     if not hasattr(module, wanted):
-        public = [n for n, v in vars(module).items() if not n.startswith("_") and (isinstance(v, Runs) or callable(v))]
-        raise FieldError((field,), f"{module_name} has no {wanted}{did_you_mean(wanted, public)}")
+        there = [name for name, value in vars(module).items() if _is_users(name, value, module)]
+        hint = f"{did_you_mean(wanted, there)} It has {', '.join(there) or 'no job'}"
+        raise FieldError((field,), f"{module_name} has no {wanted}{hint}")
     return getattr(module, wanted)
+
+
+def _is_users(name: str, value: Any, module: ModuleType) -> bool:
+    """Whether a name of a module is that of a job or function that it defines."""
+    if name.startswith("_") or isinstance(value, type):
+        return False
+    return isinstance(value, Runs) or (callable(value) and getattr(value, "__module__", None) == module.__name__)
 
 
 def load_file(path: Path) -> ModuleType:

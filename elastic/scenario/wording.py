@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from elastic.callables import did_you_mean
+from elastic.callables import closest, did_you_mean
 from elastic.scenario.mistakes import Location
 from elastic.scenario.models import Scenario
 
@@ -18,8 +19,8 @@ def problem(error: ErrorDetails, location: Location) -> str:
     kind, given, limits = error["type"], error["input"], error.get("ctx", {})
     shown = json.dumps(given, default=repr, ensure_ascii=False)
     if kind == "extra_forbidden":
-        known = _fields_at(location[:-1])
-        return f"there is no such field{did_you_mean(str(location[-1]), known)} Fields here: {', '.join(known)}"
+        name, known = str(location[-1]), _fields_at(location[:-1])
+        return f"there is no such field{_meant(name, known)} Fields here: {', '.join(known)}"
     if kind == "missing":
         return "is missing"
     if given is None:
@@ -42,6 +43,16 @@ def problem(error: ErrorDetails, location: Location) -> str:
         "string_too_long": f"is too long; at most {limits.get('max_length')} characters",
     }
     return simple.get(kind, f"{shown}: {error['msg'][:1].lower()}{error['msg'][1:]}")
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """What a field that is not there was most likely to be: one of its section, or else of another one."""
+    sections = [name for name, field in Scenario.model_fields.items() if _section(field.annotation) is not None]
+    elsewhere = {field: section for section in reversed(sections) for field in _fields_at((section,))}
+    other = closest(name, elsewhere)
+    if other is not None and (other == name or closest(name, known) is None):
+        return f"; did you mean {other} in the section {elsewhere[other]}?"
+    return did_you_mean(name, known)
 
 
 def _unquoted(given: object) -> str:

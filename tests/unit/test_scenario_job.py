@@ -79,7 +79,7 @@ def test_a_job_whose_name_is_taken_is_loaded_all_the_same(folder: Path) -> None:
     ("target", "parameters", "problem"),
     [
         ("countingjob.py", {}, r"^job: there is no file .*; did you mean counting_job\.py\?"),
-        ("counting_job.py:qery", {}, r"^job: counting_job\.py has no qery; did you mean query\?"),
+        ("counting_job.py:qery", {}, r"^job: counting_job\.py has no qery; did you mean query\? It has query"),
         ("counting_job.py:", {}, r"names nothing; write file\.py:query"),
         ("no_such_module:query", {}, r"^job: there is no module no_such_module"),
         ("counting_job.py:number", {}, r"is an int; expected a Query, or a function that returns one"),

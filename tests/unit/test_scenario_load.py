@@ -108,6 +108,8 @@ def test_words_stand_for_settings_that_are_no_numbers(tmp_path: Path, elastic: s
         ("expect: {throughput: 4MB/s}", 'expect.throughput: "4MB/s" is not a rate; write 4MiB/s'),
         ("name: y", "name: stands here twice, first in line 1"),
         ("expact: {}", "expact: there is no such field; did you mean expect? "),
+        ("wokers: 3", "wokers: there is no such field; did you mean workers in the section cluster? "),
+        ("checkpoint: 2s", "checkpoint: there is no such field; did you mean checkpoint in the section elastic? "),
         ("7: 8", "the scenario: the field name 7 is not text"),
         ("cluster: [1", "this is not YAML: "),
     ],
