@@ -203,16 +203,17 @@ def table(rows: Sequence[tuple[Contact, Inventory]]) -> str:
         lines.append(
             (contact.name, str(contact.pid), str(job.workers), str(job.spares), str(job.records_in), operators)
         )
-    return _aligned(lines)
+    return aligned(lines)
 
 
 def roster(job: Inventory) -> str:
     """The workers of one job as lines of text."""
     lines = [("WORKER", "PROCESS", "STATE", "INSTANCES")]
     lines += [(str(w.worker), str(w.pid), w.state, ", ".join(w.instances)) for w in job.roster]
-    return _aligned(lines)
+    return aligned(lines)
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """The lines with their cells one below the other."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)

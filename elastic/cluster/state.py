@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic.batch import rows
-from elastic.cluster.remote import JOBS
+from elastic.cluster.remote import JOBS, aligned
 from elastic.errors import UserError
 from elastic.keys import KeyInterval
 from elastic.operators.snapshot import thaw
@@ -128,8 +128,7 @@ def state_table(states: Sequence[InstanceState]) -> str:
                 format_size(state.disk_bytes), tick,
             )
         )  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return aligned(lines)
 
 
 def lines_of_key(states: Sequence[InstanceState], key: Any) -> list[str]:

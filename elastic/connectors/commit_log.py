@@ -26,6 +26,7 @@ from urllib.parse import quote
 from elastic.connectors.base import SinkContext
 from elastic.connectors.claims import Claim, committed
 from elastic.connectors.commit_record import Entry, Standing, entries
+from elastic.connectors.durability import sync_path
 from elastic.errors import FencedError, SinkError
 from elastic.keys import KeyInterval
 
@@ -245,10 +246,10 @@ class CommitLog:
         aside = _aside(self._path)
         try:
             aside.write_bytes(self._standing.base().encode())
-            sync(aside)
+            sync_path(aside)
             with suppress(FileExistsError):
                 os.link(aside, _place(self._path, self._segment + 1))
-            sync(self._path.parent)
+            sync_path(self._path.parent)
         except OSError as error:
             raise SinkError(f"the commit record {self._path} cannot be continued: {error.strerror}") from error
         finally:
@@ -285,15 +286,6 @@ def _segments(path: Path) -> list[int]:
 
 def _aside(path: Path) -> Path:
     return path.with_name(f"{path.name}.new-{os.urandom(6).hex()}")
-
-
-def sync(path: Path) -> None:
-    """A file's contents, or a directory's entries, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def log_path(context: SinkContext, directory: Path) -> Path:

@@ -25,6 +25,7 @@ from zlib import crc32
 
 import msgpack
 
+from elastic.connectors.durability import sync_path
 from elastic.errors import FencedError, SinkError
 
 VERSION = 1
@@ -101,7 +102,7 @@ class FencedFile:
         if history.generation > self.generation:
             raise self._fenced(history.generation)
         if self._sync:
-            _sync_directory(self.path.parent)
+            sync_path(self.path.parent)
         return entries
 
     def _write(self, kind: int, value: Any) -> tuple[int, int]:
@@ -189,12 +190,3 @@ def _check_format(path: Path, head: bytes) -> None:
     if head[:-1] == _MAGIC[:-1]:
         raise SinkError(f"{str(path)!r} has format {head[-1]}, this release reads {VERSION}: use the one that wrote it")
     raise SinkError(f"{str(path)!r} is another kind of file; move it away or choose another directory")
-
-
-def _sync_directory(directory: Path) -> None:
-    """Have the directory on the disk, and with it the files created in it."""
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -21,6 +21,7 @@ from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.connectors.claims import progress_ticks
 from elastic.connectors.commit_log import CommitLog, CommitLogReader, file_stem, log_path
 from elastic.connectors.commit_record import Entry
+from elastic.connectors.durability import sync_path
 from elastic.errors import ElasticError, SinkError
 from elastic.keys import KeyInterval
 
@@ -197,7 +198,7 @@ class PartsWriter(Writer):
         os.fsync(self._file.fileno())
         self._file.close()
         aside, place = Path(self._file.name), self._sink.directory / f"{self._stem}-{end:012d}{self._sink.suffix}"
-        _sync(self._aside)  # the log must not name a part that a power cut can make vanish
+        sync_path(self._aside)  # the log must not name a part that a power cut can make vanish
         self._log.commit(end, [aside.name, place.name], sync=True)
         self._file, self._part, self._through = None, None, end
         try:
@@ -205,12 +206,3 @@ class PartsWriter(Writer):
         except FileNotFoundError:
             if not place.exists():  # else a newer writer has put it in place
                 raise
-
-
-def _sync(directory: Path) -> None:
-    """The directory's entries are on disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from elastic.connectors.durability import sync_path
 from elastic.errors import FencedError, SinkError, UserError
 from elastic.protocol import MESSAGES
 from elastic.report import FailedRecords
@@ -93,7 +94,7 @@ class CheckpointFiles:
                     os.fsync(file.fileno())
             partial.replace(path)
             if self._sync:
-                _sync_folder(folder)
+                sync_path(folder)
             if term < self._fence(folder):
                 raise FencedError(f"instance {instance} was taken over from term {term}")
             if compact:
@@ -205,11 +206,3 @@ def _unpacked(content: bytes) -> list[Frame]:
         frames.append(view[at : at + length])
         at += length
     return frames
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
