@@ -164,6 +164,11 @@ class Partition(ABC):
 
     name: str
 
+    @property
+    def input_bytes(self) -> int | None:
+        """All that there is to read, as its chunks count it; None if that is not known, or if it has no end."""
+        return None
+
     @abstractmethod
     def open(self) -> Reader:
         """A reader at the partition's start. Runs on the worker."""

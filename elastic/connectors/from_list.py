@@ -45,16 +45,24 @@ class ListPartition(Partition):
     name: str
     rows: Column
 
+    @property
+    def row_bytes(self) -> int:
+        """About what a row takes."""
+        return max(1, size_bytes(self.rows) // max(1, len(self.rows)))
+
+    @property
+    def input_bytes(self) -> int:
+        return len(self.rows) * self.row_bytes
+
     def open(self) -> ListReader:
-        return ListReader(self.rows)
+        return ListReader(self)
 
 
 class ListReader(Reader):
     """Hands out slices of one partition."""
 
-    def __init__(self, rows: Column) -> None:
-        self._rows = rows
-        self._row_bytes = max(1, size_bytes(rows) // max(1, len(rows)))
+    def __init__(self, partition: ListPartition) -> None:
+        self._rows, self._row_bytes = partition.rows, partition.row_bytes
         self.seek(0)
 
     def seek(self, position: Position) -> None:

@@ -152,6 +152,10 @@ class GeneratorPartition(Partition):
     number: int
     count: int | None
 
+    @property
+    def input_bytes(self) -> int | None:
+        return None if self.count is None else self.count * RECORD_BYTES
+
     def open(self) -> GeneratorReader:
         return GeneratorReader(self)
 

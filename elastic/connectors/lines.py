@@ -111,6 +111,10 @@ class LinePartition(Partition):
     format: LineFormat
     repeat: int = 1
 
+    @property
+    def input_bytes(self) -> int:
+        return self.repeat * sum(segment.end - segment.start for segment in self.segments)
+
     def open(self) -> LineReader:
         """A reader at the first line; each file is opened when it is reached."""
         return LineReader(self)

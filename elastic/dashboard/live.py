@@ -68,8 +68,8 @@ def screen(name: str, note: str, progress: Progress, events: list[JobEvent]) -> 
         parts.append(_operators(progress))
     parts += [Text.assemble(("failed records  ", "yellow"), failed_line(f)) for f in progress.failures]
     for stall in progress.stalls:
-        name = f"stalled: {stall.operator}#{stall.instance} on worker {stall.worker}"
-        parts.append(Text(f"{name} {stall.detail}", "bold red"))
+        where = f"{stall.operator}#{stall.instance} on worker {stall.worker}"
+        parts.append(Text(f"stalled: {where} {stall.detail}", "bold red"))
         parts += [
             Text(f"  {line}", "red", overflow="ellipsis", no_wrap=True) for line in (*stall.lines, *stall.waiting)
         ]

@@ -114,9 +114,11 @@ class Figures:
     _past_stalls: tuple[Stall, ...] = ()
     _ready: dict[int, Started] = field(default_factory=dict)  # instances that have their state, and no interval yet
     _failed: FailureCounts = field(init=False)
+    _input_bytes: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         self._failed = FailureCounts(self.plan)
+        self._input_bytes = input_bytes(self.plan)
 
     @property
     def records_in(self) -> int:
@@ -272,6 +274,7 @@ class Figures:
             bytes_in=self.bytes_in,
             records_per_s=(self.records_in - records) / passed,
             lag_s=self.latency.lag_s if self.epoch_s and not finished else 0.0,
+            done=self._done,
             workers=len(self.members.live) - spares,
             spares=spares,
             checkpoints=self._checkpoints,
@@ -320,6 +323,12 @@ class Figures:
         )
 
     @property
+    def _done(self) -> float | None:
+        """Share of the input that was read; None where it has no known end, or a run before this one began it."""
+        resumed = self.plan.since_s > self.plan.epoch_s
+        return None if not self._input_bytes or resumed else min(1.0, self.bytes_in / self._input_bytes)
+
+    @property
     def _stalls(self) -> tuple[tuple[Stall, ...], tuple[Stall, ...]]:
         """Those that are over, and those that last."""
         stalls = None if self.oversight is None else self.oversight.stalls
@@ -342,3 +351,10 @@ class Figures:
                 OperatorReport(name, len(self.members.assignment(name)), sum(f.records_in for _, f in mine), busiest)
             )
         return tuple(reports)
+
+
+def input_bytes(plan: Plan) -> int | None:
+    """What all sources have to read; None if one of them has no known end."""
+    partitions = [p for o in plan.operators.values() if o.kind == "source" for p in o.partitions]
+    known = [size for p in partitions if (size := p.input_bytes) is not None]
+    return sum(known) if len(known) == len(partitions) else None

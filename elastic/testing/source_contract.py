@@ -121,6 +121,8 @@ class _History:
             self.rows = [row for chunk in self.first for row in rows(chunk.rows)]
             self.ended = reader.finished
             if self.ended:
+                told, found = self._partition.input_bytes, sum(chunk.size_bytes for chunk in self.first)
+                demand(told in (None, found), f"input_bytes says {told}, and its chunks have {found} together")
                 demand(reader.read(LIMIT_BYTES) is None, "a finished reader gave a chunk; finished says it is over")
                 demand(reader.finished, "a reader that was finished is not any more")
         finally:
