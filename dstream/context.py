@@ -44,6 +44,7 @@ class StreamingContext(Inputs):
         checkpoint: State is written to the job directory after every so many intervals.
         tasks: Tasks of a stage by key in each interval; 3 for each worker if None.
         retries: How often a task is tried again after user code has raised in it.
+        keep_going: If it still raises, only the outputs that need the task fail; the job fails at its end.
         memory: Limit per worker that blocks in memory and unprocessed input keep to.
         settings: Those of a scenario's ``elastic`` section that are about ticks, keys and liveness.
 
@@ -56,10 +57,13 @@ class StreamingContext(Inputs):
     def __init__(
         self, interval: str = "1s", *, workers: int = 4, spares: int = 1, name: str = "stream",
         directory: str | Path | None = None, checkpoint: int = 10, tasks: int | None = None, retries: int = 2,
-        memory: str = "512MiB", **settings: Any,
+        keep_going: bool = False, memory: str = "512MiB", **settings: Any,
     ) -> None:  # fmt: skip
         cluster = {"workers": workers, "spares": spares, "memory": memory}
-        section = {"interval": interval, "checkpoint": checkpoint, "tasks": tasks, "retries": retries}
+        section = {
+            "interval": interval, "checkpoint": checkpoint, "tasks": tasks, "retries": retries,
+            "keep_going": keep_going,
+        }  # fmt: skip
         try:
             given = checked(cluster, settings, section)
             self._cluster, self._section = given.cluster, given.dstream
@@ -147,7 +151,7 @@ class StreamingContext(Inputs):
         plan = self.graph.plan(
             count, with_whole_ticks(self._settings, self._ticks), interval_ticks=self._ticks,
             checkpoint_intervals=self._section.checkpoint, tasks=self._section.tasks or TASKS_PER_WORKER * count,
-            retries=self._section.retries, batch=batch,
+            retries=self._section.retries, keep_going=self._section.keep_going, batch=batch,
         )  # fmt: skip
         return replace(plan, heard=bool(self.outputs.listeners))
 

@@ -75,12 +75,18 @@ class DatasetLogic(Logic):
         self._wanted = frozenset(channel.view for channel in stage.channels)
 
     def compute(self, given: Given) -> Sequence[Content]:
+        self.at = None
         views = self._dataset.compute(given, self._wanted)
-        if given.interval % self._stage.every and not given.final:
-            return tuple(() for _ in self._stage.channels)
-        for channel, pipeline in zip(self._stage.channels, self._pipelines, strict=True):
+        blocks: list[Content] = []
+        idle = given.interval % self._stage.every and not given.final
+        for number, (channel, pipeline) in enumerate(zip(self._stage.channels, self._pipelines, strict=True)):
+            self.at = number
+            if idle or number in given.without:
+                blocks.append(())
+                continue
             pipeline.add(views[channel.view], given.through)
-        return tuple(pipeline.block(given.through) for pipeline in self._pipelines)
+            blocks.append(pipeline.block(given.through))
+        return blocks
 
     def snapshot(self) -> StateTable | None:
         return self._dataset.snapshot()
@@ -126,7 +132,11 @@ class SourceRowsLogic(SourceLogic):
 
     def take(self, given: Given) -> Sequence[Content]:
         self._run(given.through)
-        return tuple(pipeline.block(given.through) for pipeline in self._pipelines)
+        blocks: list[Content] = []
+        for number, pipeline in enumerate(self._pipelines):
+            self.at = number
+            blocks.append(() if number in self.without else pipeline.block(given.through))
+        return blocks
 
     @property
     def size_bytes(self) -> int:
@@ -134,8 +144,10 @@ class SourceRowsLogic(SourceLogic):
 
     def _run(self, tick: int) -> None:
         column, self._read, self._read_bytes = concat(self._read) if self._read else [], [], 0
-        for pipeline in self._pipelines:
-            pipeline.add(column, tick)
+        for number, pipeline in enumerate(self._pipelines):
+            self.at = number
+            if number not in self.without:
+                pipeline.add(column, tick)
 
 
 def pipelines_of(channels: Sequence[Channel], context: LogicContext) -> list[Pipeline]:

@@ -162,7 +162,7 @@ class StreamGraph:
 
     def plan(
         self, workers: int, settings: Settings, *, interval_ticks: int, checkpoint_intervals: int, tasks: int,
-        retries: int = 2, batch: bool = False,
+        retries: int = 2, keep_going: bool = False, batch: bool = False,
     ) -> StreamPlan:  # fmt: skip
         """The program's stages; sources look at their input.
 
@@ -182,7 +182,8 @@ class StreamGraph:
             stages.append(Stage(draft.id, draft.name, draft.kind, partitions, draft.inputs, logic))
         return StreamPlan(
             self.name, operators, (), settings, stages=tuple(stages), interval_ticks=interval_ticks,
-            checkpoint_intervals=checkpoint_intervals, retries=retries, batch=batch, clean_run=clean_run,
+            checkpoint_intervals=checkpoint_intervals, retries=retries, keep_going=keep_going, batch=batch,
+            clean_run=clean_run,
         )  # fmt: skip
 
     def _partitions(

@@ -43,12 +43,14 @@ class OutputInfo:
     Attributes:
         name: Of the output.
         completed_s: When its target had the interval's rows; None before.
+        error: Why it has none of this interval, nor of any later one, where the job keeps going; else None.
     """
 
     interval: int
     name: str
     started_s: float
     completed_s: float | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

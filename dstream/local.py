@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+from dstream.blocks import Name
 from dstream.logic import Content, Given, Logic, LogicContext, sliced
 from dstream.operators import source_batch
+from dstream.outages import Outage, Outages
 from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
 from elastic.batch import Batch, merge
 from elastic.connectors.base import LogEntry, Sink, SinkContext, read_again
 from elastic.connectors.input_log import read_log
+from elastic.errors import UserError
 from elastic.keys import KeyInterval
 from elastic.operators.base import ProcessorContext
 from elastic.plan import Plan
@@ -30,6 +33,7 @@ class LocalRun:
 
     Attributes:
         sinks: What each sink got: (tick, rows) in order.
+        outages: What was given up, if the plan says that the rest goes on: each at its first failure.
     """
 
     def __init__(self, plan: StreamPlan, read: ReadInput) -> None:
@@ -37,6 +41,7 @@ class LocalRun:
         self._blocks: dict[tuple[int, int, int], Sequence[Content]] = {}
         self._logic: dict[tuple[int, int], Logic] = {}
         self._keep = plan.keep_back()
+        self.outages = Outages(plan)
         self.sinks: dict[str, list[tuple[int, Batch]]] = {s.operator: [] for s in plan.stages if s.kind is Kind.SINK}
 
     def interval(self, number: int, after: int, through: int, *, final: bool) -> None:
@@ -45,22 +50,35 @@ class LocalRun:
         Raises:
             UserCodeError: User code raised.
         """
+        given = Given(number, after, through, final, ())
         for stage in self._plan.stages:
-            if stage.kind is Kind.SINK:
+            for partition in range(stage.partitions) if stage.kind is not Kind.SINK else ():
+                if (contents := self._needed(stage, partition, given)) is not None:
+                    self._blocks[stage.id, number, partition] = contents
+            if stage.kind is Kind.SINK and number <= self.outages.until[stage.id]:
                 self._take(stage, number)
-                continue
-            for partition in range(stage.partitions):
-                contents = self._compute(stage, partition, Given(number, after, through, final, ()))
-                self._blocks[stage.id, number, partition] = contents
         self._blocks = {k: b for k, b in self._blocks.items() if k[1] > number - self._keep[k[0]]}
+
+    def _needed(self, stage: Stage, partition: int, given: Given) -> Sequence[Content] | None:
+        """A task's blocks, without the channels that cannot be had; None once nobody needs any of them."""
+        name = Name(stage.id, given.interval, partition)
+        while self.outages.needs(name):
+            before = self._logic_of(stage, partition).version() if self._plan.keep_going else None
+            try:
+                return self._compute(stage, partition, replace(given, without=frozenset(self.outages.without(name))))
+            except UserError as error:
+                if before is None:
+                    raise
+                channel = self._logic.pop((stage.id, partition)).at
+                self._logic_of(stage, partition).begin_from(before)
+                self.outages.add(Outage(stage.id, channel, given.interval, str(error)))
+        return None
 
     def _compute(self, stage: Stage, partition: int, given: Given) -> Sequence[Content]:
         inputs = [self._input(i, stage, partition, given.interval) for i in stage.inputs]
         if stage.kind is Kind.SOURCE:
             inputs = [[[self._read(stage, partition, given.interval)]]]
-        return self._logic_of(stage, partition).compute(
-            Given(given.interval, given.after, given.through, given.final, inputs)
-        )
+        return self._logic_of(stage, partition).compute(replace(given, inputs=inputs))
 
     def _logic_of(self, stage: Stage, partition: int) -> Logic:
         key = (stage.id, partition)

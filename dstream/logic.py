@@ -32,6 +32,7 @@ class Given:
         through: The interval's last tick; the stream's, if it ends there.
         final: The stream ends with ``through``.
         inputs: By input of the stage, then by interval (oldest first), then by partition of the producer.
+        without: Channels that nobody needs any more: they give no rows, and their user code is not called.
     """
 
     interval: int
@@ -39,6 +40,7 @@ class Given:
     through: int
     final: bool
     inputs: Sequence[Sequence[Sequence[Content]]]
+    without: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,13 @@ class Logic(ABC):
     """One partition of a stage. ``compute`` is called with ascending intervals, each once, after ``restore`` if at all.
 
     What it gives must be a function of the inputs of this interval and, for a stage with state, of those before.
+
+    Attributes:
+        at: The channel that is being computed; None while it is what all of them begin with. So whoever catches what
+            user code raises knows who misses something.
     """
+
+    at: int | None = None
 
     @abstractmethod
     def compute(self, given: Given) -> Sequence[Content]:
@@ -104,7 +112,12 @@ class SourceLogic(Logic):
     """What one partition of a source makes of what it reads: as it is read, so that little is left when it ends.
 
     What comes out is a function of the columns and ticks that were fed, in their order: those that the input log names.
+
+    Attributes:
+        without: As of what is given, of the interval that is being fed.
     """
+
+    without: frozenset[int] = frozenset()
 
     @abstractmethod
     def feed(self, tick: int, batches: Sequence[Batch]) -> None:
@@ -130,6 +143,7 @@ class SourceLogic(Logic):
     def compute(self, given: Given) -> Sequence[Content]:
         """The same of an interval's rows that are read again: the one input is what the log names."""
         ((content,),) = given.inputs[0]
+        self.without = given.without
         for tick, same in groupby(content, key=itemgetter(0)):
             self.feed(tick, [batch for _, batch in same])
         return self.take(given)

@@ -34,6 +34,7 @@ def run_query(
     checkpoint: int = 10,
     tasks: int | None = None,
     retries: int = 2,
+    keep_going: bool = False,
     resume: bool = False,
     **settings: Any,
 ) -> Report:
@@ -51,6 +52,7 @@ def run_query(
         checkpoint: Intervals between two checkpoints of all state.
         tasks: Tasks of a keyed operator in each interval; 3 for each worker if None.
         retries: How often a task is tried again after user code has raised in it.
+        keep_going: If it still raises, only the outputs that need the task fail; the job fails at its end.
         resume: Go on with the job that was stopped or killed in the directory.
         settings: Those of a scenario's ``elastic`` section that are about ticks, keys and liveness.
 
@@ -59,7 +61,9 @@ def run_query(
         JobFailedError: The job failed; what it committed stays.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
     """
-    section = {"interval": interval, "checkpoint": checkpoint, "tasks": tasks, "retries": retries}
+    section = {
+        "interval": interval, "checkpoint": checkpoint, "tasks": tasks, "retries": retries, "keep_going": keep_going,
+    }  # fmt: skip
     cluster = {"workers": workers, "spares": spares, "memory": memory}
     run = run_with(query, cluster, settings, section, directory=directory, verify=verify, resume=resume)
     return reported(launch(replace(run, model="dstream"), display="auto" if display else "none"))
@@ -99,6 +103,7 @@ def cut(plan: Plan, workers: int, settings: DStream) -> StreamPlan:
         checkpoint_intervals=settings.checkpoint,
         partitions=settings.tasks or TASKS_PER_WORKER * workers,
         retries=settings.retries,
+        keep_going=settings.keep_going,
     )
 
 

@@ -52,10 +52,24 @@ class _Edges:
     def __init__(self, edges: Sequence[Edge], key_groups: int) -> None:
         self._chains = [(edge.output, Chain(edge, key_groups, tracked=not edge.keyed)) for edge in edges]
 
-    def run(self, tick: int, outputs: Sequence[Output], into: list[list[tuple[int, Batch]]]) -> None:
-        """Add what the edges make of one tick's outputs, each in one piece or several, to their channels' blocks."""
+    def run(
+        self, tick: int, outputs: Sequence[Output], into: list[list[tuple[int, Batch]]], logic: Logic,
+        without: frozenset[int],
+    ) -> None:  # fmt: skip
+        """Add what the edges make of one tick's outputs, each in one piece or several, to their channels' blocks.
+
+        Args:
+            tick: When.
+            outputs: What the operator emitted.
+            into: The blocks.
+            logic: Whose edges they are; its ``at`` follows.
+            without: Channels that are left out.
+        """
         pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups) or o.marks]
-        for (name, chain), block in zip(self._chains, into, strict=True):
+        for number, ((name, chain), block) in enumerate(zip(self._chains, into, strict=True)):
+            logic.at = number
+            if number in without:
+                continue
             batch = chain.run([piece for piece in pieces if piece[0].name == name or piece[0].marks], tick)
             if batch is not None and (len(batch) or batch.marks):
                 block.append((tick, batch))
@@ -74,7 +88,8 @@ class ChainLogic(SourceLogic):
         self._size_bytes = 0
 
     def feed(self, tick: int, batches: Sequence[Batch]) -> None:
-        self._edges.run(tick, [Output(b.groups, b.values) for b in batches if b.values is not None], self._blocks)
+        outputs = [Output(b.groups, b.values) for b in batches if b.values is not None]
+        self._edges.run(tick, outputs, self._blocks, self, self.without)
         self._size_bytes += sum(block[-1][1].size_bytes for block in self._blocks if block and block[-1][0] == tick)
 
     def take(self, given: Given) -> Sequence[Content]:
@@ -101,7 +116,9 @@ class KeyedLogic(Logic):
             if tick is None:
                 break
             final = given.final and tick == given.through
-            self._edges.run(tick, self._processor.process(TickInput(tick, arrived.pop(tick, []), final)), blocks)
+            self.at = None
+            outputs = self._processor.process(TickInput(tick, arrived.pop(tick, []), final))
+            self._edges.run(tick, outputs, blocks, self, given.without)
             tau = tick
         return tuple(map(tuple, blocks))
 
@@ -149,6 +166,7 @@ def stream_plan(
     checkpoint_intervals: int,
     partitions: int,
     retries: int = 3,
+    keep_going: bool = False,
     batch: bool = False,
 ) -> StreamPlan:
     """The plan's operators as stages.
@@ -159,6 +177,7 @@ def stream_plan(
         checkpoint_intervals: Intervals between two checkpoints of all state.
         partitions: Tasks of each keyed operator in each interval.
         retries: Of a task that fails in user code.
+        keep_going: Then only the outputs that need it fail.
         batch: All input is one interval.
     """
     stages: list[Stage] = []
@@ -196,6 +215,7 @@ def stream_plan(
         interval_ticks=interval_ticks,
         checkpoint_intervals=checkpoint_intervals,
         retries=retries,
+        keep_going=keep_going,
         batch=batch,
     )
 

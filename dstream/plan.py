@@ -95,6 +95,7 @@ class StreamPlan(Plan):
         checkpoint_intervals: State is checkpointed after every so many intervals.
         batch: All input is one interval, however long it takes to read.
         retries: How often a task is tried again after an error in user code.
+        keep_going: If it still fails, only the outputs that need it do; else the job.
         heard: There are listeners, to be told what happens.
     """
 
@@ -103,6 +104,7 @@ class StreamPlan(Plan):
     checkpoint_intervals: int = 10
     batch: bool = False
     retries: int = 3
+    keep_going: bool = False
     heard: bool = False
 
     def end_from(self, tick: int, *, final: bool) -> int:

@@ -42,6 +42,7 @@ class RunTask:
         final: The stream ends there.
         checkpoint: Keep a copy of the state after it.
         sources: Where the inputs lie: by input, then by interval, then by partition of the producer.
+        without: Channels that give no rows, since nobody needs them any more.
     """
 
     epoch: int
@@ -55,6 +56,7 @@ class RunTask:
     final: bool
     checkpoint: bool
     sources: tuple[tuple[tuple[int, ...], ...], ...]
+    without: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Advance:
 
     Attributes:
         keep_state: By stage: versions of state below this are needed no more.
+        ending: (stage, channel, interval) of sources' channels that nobody needs after the interval.
     """
 
     epoch: int
@@ -70,6 +73,7 @@ class Advance:
     safe_tick: int
     drop: tuple[int, ...]
     keep_state: tuple[int, ...]
+    ending: tuple[tuple[int, int, int], ...] = ()
 
 
 # -- between workers ---------------------------------------------------------------------------------------------------
@@ -157,13 +161,18 @@ class TaskDone:
 
 @dataclass(frozen=True, slots=True)
 class TaskFailed:
-    """User code raised in a task."""
+    """User code raised in a task.
+
+    Attributes:
+        channel: On the way to the stage's only output that cannot be had; None if none of them can.
+    """
 
     stage: int
     interval: int
     partition: int
     attempt: int
     error: str
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

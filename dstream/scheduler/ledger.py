@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dstream.blocks import Name
+from dstream.outages import Outage, Outages
 from dstream.plan import Kind, Stage, StreamPlan
 from dstream.protocol import Sealed
-from dstream.scheduler.lineage import Lineage, Task
+from dstream.scheduler.lineage import Lineage, Sources, Task
 from dstream.scheduler.progress import Interval, Progress
 from elastic.coordinator.membership import InstanceRecord, Membership
+from elastic.report import FailedOutput
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Ledger:
         held: Partitions that live somewhere, by stage and number.
         stage_of: By instance: its stage.
         closed: By source partition (stage, number): intervals closed through.
+        outages: What is computed no more since user code raises in it.
         disturbed: Something was lost once, so that blocks may be missing that were there.
         now_s: Unix time, in seconds, of the event that is being handled.
     """
@@ -69,7 +72,7 @@ class Ledger:
     def __init__(self, plan: StreamPlan) -> None:
         self._plan = plan
         self.members = Membership(plan)
-        self.lineage, self.progress = Lineage(plan), Progress(plan)
+        self.lineage, self.progress, self.outages = Lineage(plan), Progress(plan), Outages(plan)
         self.keep = plan.keep_back()
         self.held: dict[tuple[int, int], Held] = {}
         self.stage_of: dict[int, int] = {}
@@ -124,7 +127,8 @@ class Ledger:
         """The tasks of all intervals through one wait for their inputs from now on."""
         while self.lineage.opened < through:
             number = self.lineage.opened + 1
-            tasks = [self.lineage.want(name) for name in self.lineage.open(number) if not self._is_done(name)]
+            needed = (name for name in self.lineage.open(number) if self.outages.needs(name))
+            tasks = [self.lineage.want(name) for name in needed if not self._is_done(name)]
             self.news.opened += tasks
             last = self.now_s if self._plan.batch else self._tick_s(self._plan.last_tick(number))
             names = {t.name for t in tasks}
@@ -150,7 +154,7 @@ class Ledger:
         name = Name(stage, message.interval, record.index)
         if message.kept:
             self.locate(name, worker)
-        elif self.lineage.located(name) is None:
+        elif self.lineage.located(name) is None and self.outages.needs(name):
             self.lineage.want(name)
             self.news.everything = True
         interval = self.progress.intervals.get(message.interval)
@@ -179,7 +183,28 @@ class Ledger:
         held.told = held.done
         for interval in range(held.done + 1, self.lineage.opened + 1):
             name = Name(held.stage.id, interval, held.partition)
-            self.lineage.want(name, again=not self.progress.lacks(name))
+            if self.outages.needs(name):
+                self.lineage.want(name, again=not self.progress.lacks(name))
+
+    def sources(self, name: Name) -> Sources | None:
+        """Where a task's inputs lie; None if some lie nowhere. An output that has failed has none."""
+        if self.outages.silences(name):
+            return tuple(tuple(() for _ in input.back) for input in self._plan.stages[name.stage].inputs)
+        return self.lineage.sources(name)
+
+    def give_up(self, outage: Outage) -> list[FailedOutput]:
+        """Tasks that nobody needs without what is given up are not done; the outputs that fail by it."""
+        failed = self.outages.add(outage)
+        needless = {name for name in self.lineage.tasks if not self.outages.needs(name)}
+        for name in needless:
+            del self.lineage.tasks[name]
+        for interval in self.progress.intervals.values():
+            interval.left = {name for name in interval.left if self.outages.needs(name)}
+        for stage in self.outages.failed:  # what they were to wait for does not come
+            for partition in range(self._plan.stages[stage].partitions):
+                self.untell(Name(stage, self.outages.until[stage] + 1, partition))
+        self.news.everything = True
+        return failed
 
     def untell(self, name: Name) -> None:
         """A partition's orders from an interval on are to be given again."""

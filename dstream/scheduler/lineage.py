@@ -11,9 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from dstream.blocks import Name
 from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
+
+Sources: TypeAlias = tuple[tuple[tuple[int, ...], ...], ...]
+"""Where a task's inputs lie: by input, interval and partition."""
 
 
 @dataclass(slots=True)
@@ -108,7 +112,7 @@ class Lineage:
         found = [t for t in self.tasks.values() if t.worker is None and (t.name.stage, t.name.partition) not in but]
         return sorted(found, key=lambda t: (t.name.interval, t.name.stage, t.name.partition))
 
-    def sources(self, name: Name) -> tuple[tuple[tuple[int, ...], ...], ...] | None:
+    def sources(self, name: Name) -> Sources | None:
         """Where a task's inputs lie, by input, interval and partition; None if some lie nowhere."""
         found = []
         for input in self.plan.stages[name.stage].inputs:

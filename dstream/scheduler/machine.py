@@ -6,6 +6,7 @@ It reads no clock and draws no random numbers; the coordinator's shell and the s
 from __future__ import annotations
 
 from dstream.blocks import Name
+from dstream.outages import lacking
 from dstream.plan import Kind, StreamPlan
 from dstream.protocol import Account, Committed, Kept, Sealed, TaskDone, TaskFailed, TaskLacks
 from dstream.scheduler.ledger import Ledger
@@ -13,7 +14,7 @@ from dstream.scheduler.memory import facts_of, mark_of, recall
 from dstream.scheduler.orders import Orders
 from dstream.scheduler.placement import Placement
 from dstream.scheduler.progress import Interval
-from dstream.scheduler.recovery import Recovery
+from dstream.scheduler.recovery import Recovery, told
 from dstream.scheduler.retention import Retention
 from dstream.scheduler.succession import Succession
 from elastic.coordinator.ending import Ending
@@ -37,6 +38,7 @@ from elastic.coordinator.placement import WAIT_FOR_SPARE_S
 from elastic.coordinator.workforce import Workforce
 from elastic.plan import Plan
 from elastic.protocol import Exhausted, Failed, Fenced, Finished, Frozen, Started
+from elastic.report import FailedOutput
 
 STOPPED_BATCH = (
     "the job cannot be resumed: it is a batch, and what it had read when it was stopped is committed as all there was; "
@@ -83,7 +85,7 @@ class Scheduler:
         self._placement = Placement(self._ledger, self._ending)
         self._recovery = Recovery(self._ledger, self._placement)
         self._orders = Orders(self._ledger)
-        self._retention = Retention(self._ledger)
+        self._retention = Retention(self._ledger, self._placement)
         self._succession = Succession(self._ledger, self._ending, self._placement)
         self._bereft_s: float | None = None
         self._balanced_at = 0
@@ -132,8 +134,22 @@ class Scheduler:
             actions += self._balanced()
             actions += self._recovery.demand()
             actions += self._orders.give()
+        if self._ledger.outages.failed:
+            actions = [self._judged(action) for action in actions]
         self.ended = next((action for action in actions if isinstance(action, EndJob)), None)
         return self._remembered(actions)
+
+    def _judged(self, action: object) -> object:
+        """A job of which some outputs have failed has failed, however it has come to its end."""
+        if not isinstance(action, EndJob) or action.status == "failed":
+            return action
+        outputs = [s for s in self._ledger.plan.stages if s.kind is Kind.SINK]
+        return EndJob("failed", lacking(self.failed_outputs, len(outputs)))
+
+    @property
+    def failed_outputs(self) -> list[FailedOutput]:
+        """Those that have been given up."""
+        return list(self._ledger.outages.failed.values())
 
     def _clock_ticks(self, now_s: float) -> list[object]:
         """Time has passed: whatever was overlooked, or never answered, gets another look."""
@@ -155,6 +171,8 @@ class Scheduler:
         if event.resumed and self._ledger.plan.batch and self._ledger.progress.done:
             return [EndJob("failed", STOPPED_BATCH)]
         actions = self._succession.begin(event)
+        if self._ledger.outages.failed:
+            actions.append(told(self._ledger.outages))
         for worker in sorted(set(self.members.live) - event.alive):
             loss = WorkerLost(worker, "was lost with the coordinator", self._ledger.now_s)
             actions += [*self._force.lose(loss), *self._replace(worker, f"worker {worker} {loss.reason}")]

@@ -6,6 +6,7 @@ which tasks are left, workers tell; and what nobody has any more follows from li
 
 from __future__ import annotations
 
+from dstream.outages import Outage, Outages
 from dstream.plan import Kind
 from dstream.scheduler.ledger import Held, Ledger
 from elastic.coordinator.ending import Ending
@@ -15,7 +16,7 @@ from elastic.coordinator.memory import Facts, job_facts, recall_job
 def mark_of(ledger: Ledger, ending: Ending) -> object:
     """Differs whenever the facts do: making them for every event would cost more than what most events cost."""
     members, progress = ledger.members, ledger.progress
-    told = (ledger.deployed, ledger.announced, ending.stopping, ledger.finish)
+    told = (ledger.deployed, ledger.announced, ending.stopping, ledger.finish, len(ledger.outages.found))
     return (progress.done, progress.safe, members.last_id, len(members.workers), len(members.live), *told)
 
 
@@ -28,6 +29,7 @@ def facts_of(ledger: Ledger, ending: Ending) -> Facts:
         "announced": ledger.announced,
         "done": ledger.progress.done,
         "safe": ledger.progress.safe,
+        "outages": [[o.stage, o.channel, o.interval, o.error] for o in ledger.outages.found],
     }
 
 
@@ -42,6 +44,7 @@ def recall(ledger: Ledger, ending: Ending, facts: Facts) -> None:
     ledger.stage_of = dict(facts["stages"])
     done = ledger.lineage.opened = ledger.progress.done = facts["done"]
     ledger.progress.safe = facts["safe"]
+    ledger.outages = Outages(ledger.plan, [Outage(*body) for body in facts["outages"]])
     for id, record in ledger.members.instances.items():
         record.running = False
         stage = ledger.plan.stages[ledger.stage_of[id]]

@@ -124,7 +124,9 @@ class Observer:
     def _output(self, kind: str, key: tuple[int, int], completed_s: float | None) -> Note:
         interval, stage = key
         name = self.ledger.plan.stages[stage].operator
+        failed = self.ledger.outages.failed.get(stage)
         return {
             "kind": kind, "interval": interval, "name": name, "started_s": self._outputs[key],
             "completed_s": completed_s,
+            "error": failed.error if failed is not None and interval >= failed.interval else None,
         }  # fmt: skip

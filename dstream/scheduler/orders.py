@@ -7,17 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TypeAlias
+from itertools import chain
 
 from dstream.blocks import Name
 from dstream.plan import Kind
 from dstream.protocol import RunTask
 from dstream.scheduler.ledger import Held, Ledger, News
-from dstream.scheduler.lineage import Task
+from dstream.scheduler.lineage import Sources, Task
 from elastic.protocol import Send
-
-Sources: TypeAlias = tuple[tuple[tuple[int, ...], ...], ...]
-"""Where a task's inputs lie: by input, interval and partition."""
 
 SLOTS = 32
 """Tasks without state that a worker is given before it has done the first: enough that it never waits for orders."""
@@ -45,7 +42,7 @@ class Orders:
         live, load = (self._active(), self._load()) if candidates else ([], Counter())
         full = False
         for task in candidates:
-            sources = self._ledger.lineage.sources(task.name) if task.worker is None and not full else None
+            sources = self._ledger.sources(task.name) if task.worker is None and not full else None
             if sources is None:
                 if full:
                     self._starved[task.name] = None
@@ -83,8 +80,9 @@ class Orders:
             return list(ledger.held.values())
         kinds = Kind.STATE, Kind.SINK
         names = (name for located in ledger.news.located for name in ledger.lineage.readers(located, *kinds))
-        found = dict.fromkeys((name.stage, name.partition) for name in names)
-        return [ledger.held[key] for key in found]
+        silent = (task.name for task in ledger.news.opened if ledger.outages.silences(task.name))
+        found = dict.fromkeys((name.stage, name.partition) for name in chain(names, silent))
+        return [ledger.held[key] for key in found if key in ledger.held]
 
     def _orders_of(self, held: Held) -> list[object]:
         """A partition's next tasks, in order of intervals, as far as their inputs are there."""
@@ -92,7 +90,7 @@ class Orders:
         lineage = self._ledger.lineage
         while held.done is not None:
             task = lineage.tasks.get(Name(held.stage.id, held.told + 1, held.partition))
-            sources = lineage.sources(task.name) if task is not None and task.worker is None else None
+            sources = self._ledger.sources(task.name) if task is not None and task.worker is None else None
             if task is None or sources is None:
                 break
             actions.append(self._order(task, held.record.worker, sources))
@@ -141,7 +139,7 @@ class Orders:
             worker,
             RunTask(
                 ledger.epoch, name.stage, name.interval, name.partition, task.attempt, held.record.id if held else 0,
-                after, end, final, checkpoint, sources,
+                after, end, final, checkpoint, sources, ledger.outages.without(name),
             ),
         )  # fmt: skip
 

@@ -78,6 +78,16 @@ class Placement:
                 actions += self.replace(record, worker, "")
         return actions
 
+    def end(self, stage: Stage) -> list[object]:
+        """The partitions of a stage with state live nowhere from now on."""
+        ledger = self._ledger
+        actions: list[object] = []
+        for key in [key for key in ledger.held if key[0] == stage.id]:
+            record = ledger.held.pop(key).record
+            del ledger.members.instances[record.id], ledger.stage_of[record.id]
+            actions.append(Send(record.worker, Retire(ledger.epoch, record.id)))
+        return actions
+
     def replace(self, record: InstanceRecord, worker: int, cause: str) -> list[object]:
         """Another incarnation of a partition takes over, on this worker."""
         ledger = self._ledger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,11 +91,17 @@ class Progress:
         if version > self.safe:
             self._kept.setdefault(version, set()).add((stage, partition))
 
-    def advance(self, committed: int) -> bool:
-        """Sinks have committed through an interval: move ``safe`` as far as state and sinks allow; whether it moved."""
-        wanted = {(s.id, p) for s in self.plan.stages if s.kind is Kind.STATE for p in range(s.partitions)}
+    def advance(self, committed: int, wanted: Collection[tuple[int, int]]) -> bool:
+        """Sinks have committed through an interval: move ``safe`` as far as state and sinks allow; whether it moved.
+
+        Args:
+            committed: The interval.
+            wanted: The partitions of state that there are, by stage and number.
+        """
         limit = min(committed, self.done)
-        versions = [v for v, found in self._kept.items() if found == wanted and v <= limit] if wanted else [limit]
+        versions = [limit]
+        if wanted:
+            versions = [v for v, found in self._kept.items() if v <= limit and found.issuperset(wanted)]
         best = max(versions, default=0)
         if best <= self.safe:
             return False

@@ -6,13 +6,15 @@ Source: D-Streams §4.2, parallel recovery. We differ in nothing but that a bloc
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 
 from dstream.blocks import Name
+from dstream.outages import Outage, Outages, in_short
 from dstream.plan import Kind
 from dstream.protocol import TaskFailed, TaskLacks
 from dstream.scheduler.ledger import Ledger
 from dstream.scheduler.placement import Placement
-from elastic.coordinator.events import EndJob, Record
+from elastic.coordinator.events import EndJob, Record, Told
 
 MAX_DEATHS = 10
 """So many workers in a row may be lost without one more interval being complete."""
@@ -23,7 +25,7 @@ class Recovery:
 
     def __init__(self, ledger: Ledger, placement: Placement) -> None:
         self._ledger, self._placement = ledger, placement
-        self._failures: Counter[Name] = Counter()
+        self._failures: Counter[tuple[Name, int | None]] = Counter()
         self._deaths: tuple[int, int] = (0, 0)  # intervals done then, workers lost since
 
     def crash_loop(self, cause: str) -> EndJob | None:
@@ -58,22 +60,42 @@ class Recovery:
             ledger.untell(task.name)
 
     def failed(self, message: TaskFailed) -> list[object]:
-        """User code raised in a task: it is tried again, some times."""
+        """User code raised in a task: it is tried again, some times; then the outputs that need it fail."""
         ledger = self._ledger
         name = Name(message.stage, message.interval, message.partition)
-        self._failures[name] += 1
-        if self._failures[name] > ledger.plan.retries:
-            return [EndJob("failed", message.error)]
-        text = f"attempt {self._failures[name]} at interval {message.interval} failed, and is made again"
         operator = ledger.plan.stages[message.stage].operator
-        actions: list[object] = [Record("warning", operator, message.partition, cause=text)]
+        actions: list[object] = []
+        text = f"interval {message.interval} goes on without what has failed"
+        if ledger.outages.needs(name, message.channel):
+            self._failures[name, message.channel] += 1
+            attempt = self._failures[name, message.channel]
+            if attempt <= ledger.plan.retries:
+                text = f"attempt {attempt} at interval {message.interval} is made again: {in_short(message.error)}"
+                actions.append(Record("warning", operator, message.partition, cause=text))
+            elif not ledger.plan.keep_going:
+                return [EndJob("failed", message.error)]
+            else:
+                actions += self._give_up(name, message)
         held = ledger.held.get((message.stage, message.partition))
-        if held is not None:
+        if held is not None and ledger.outages.needs(name):
             return actions + self._placement.replace(held.record, held.record.worker, text)
         if (task := ledger.lineage.tasks.get(name)) is not None:
             task.worker = None
             ledger.news.everything = True
         return actions
+
+    def _give_up(self, name: Name, message: TaskFailed) -> list[object]:
+        """The outputs that need the task's rows fail; the job does if no other is left."""
+        ledger = self._ledger
+        found = ledger.give_up(Outage(name.stage, message.channel, name.interval, message.error))
+        events: list[object] = [
+            Record("output_failed", gone.output, cause=f"from interval {gone.interval} on: {in_short(gone.error)}")
+            for gone in found
+        ]
+        events.append(told(ledger.outages))
+        if ledger.outages.all_failed:
+            return [*events, EndJob("failed", message.error)]
+        return events
 
     def demand(self) -> list[object]:
         """Want again what gives the blocks that waiting tasks miss, and so on up to what is there."""
@@ -87,7 +109,8 @@ class Recovery:
         actions: list[object] = []
         ledger.news.missed, ledger.news.everything = False, True
         while todo:
-            for name in ledger.lineage.missing(todo.pop().name):
+            wanted = todo.pop().name
+            for name in ledger.lineage.missing(wanted) if not ledger.outages.silences(wanted) else ():
                 if name in ledger.lineage.tasks:
                     continue
                 stage = ledger.lineage.stage(name)
@@ -107,3 +130,8 @@ class Recovery:
         """A block that came from state can only be had from that state, advanced again from a checkpoint."""
         record = self._ledger.held[name.stage, name.partition].record
         return self._placement.replace(record, record.worker, f"a block of interval {name.interval} is missing")
+
+
+def told(outages: Outages) -> Told:
+    """The outputs that have failed, for the report."""
+    return Told("failed_outputs", {"all": [asdict(failed) for failed in outages.failed.values()]})

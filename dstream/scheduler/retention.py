@@ -5,34 +5,42 @@ Source: D-Streams §3.4 and §4.1: lineage is cut at checkpoints, and what lies 
 
 from __future__ import annotations
 
-from dstream.plan import Kind
+from dstream.plan import Kind, Stage
 from dstream.protocol import Advance
 from dstream.scheduler.ledger import Ledger
+from dstream.scheduler.placement import Placement
 from elastic.protocol import Send
 
 
 class Retention:
     """The part of the scheduler that tells workers what they need not keep."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, placement: Placement) -> None:
+        self._ledger, self._placement = ledger, placement
         self._told: Advance | None = None  # what workers were told last
 
     def advance(self) -> list[object]:
         """Tell all workers how far everything is, and what may be forgotten."""
         ledger = self._ledger
         plan, progress, keep = ledger.plan, ledger.progress, ledger.keep
-        committed = [plan.whole_intervals(s.start_tick or 0) for s in ledger.members.of_kind("sink")]
+        committed = min((plan.whole_intervals(s.start_tick or 0) for s in ledger.members.of_kind("sink")), default=0)
+        actions = [a for stage in plan.stages if self._is_over(stage, committed) for a in self._placement.end(stage)]
         reached = [h.done or 0 for h in ledger.of_kind(Kind.STATE)]  # one may be catching up
-        progress.advance(min([*committed, *reached], default=progress.done))
+        progress.advance(min([committed, *reached]), {(h.stage.id, h.partition) for h in ledger.of_kind(Kind.STATE)})
         safe = progress.safe
         drop = [safe - keep[s.id] for s in plan.stages]
         ledger.lineage.drop(drop)
         state = [ledger.restarts_at(s.id) for s in plan.stages]
         sources = [safe - keep[s.id] for s in plan.stages if s.kind is Kind.SOURCE]
         tick = 0 if plan.batch else plan.last_tick(max(0, min(sources, default=0)))
-        message = Advance(ledger.epoch, progress.done, tick, tuple(drop), tuple(state))
+        ending = ledger.outages.source_channels
+        message = Advance(ledger.epoch, progress.done, tick, tuple(drop), tuple(state), ending)
         if message == self._told:
-            return []
+            return actions
         self._told = message
-        return [Send(w, message) for w in ledger.members.live]
+        return [*actions, *(Send(w, message) for w in ledger.members.live)]
+
+    def _is_over(self, stage: Stage, committed: int) -> bool:
+        """Whether a stage has state that no output needs any more, since those that did have failed."""
+        ledger = self._ledger
+        return stage.kind is Kind.STATE and ledger.outages.until[stage.id] + ledger.keep[stage.id] <= committed

@@ -109,7 +109,7 @@ class TaskHost(Host):
         self.blocks.drop_through(message.drop)
         for instance in self.instances.values():
             if isinstance(instance, Receiver):
-                instance.on_advance(message.done, message.safe_tick)
+                instance.on_advance(message.done, message.safe_tick, message.ending)
         self._archive.keep_from(message.keep_state)
 
     def drop(self, id: int) -> list[Command]:
@@ -216,8 +216,9 @@ class TaskHost(Host):
             commands += self._compute(gathering, began)
         except UserError as error:
             task = gathering.task
-            self._tasks.spoilt(task)
-            commands.append(Tell(TaskFailed(task.stage, task.interval, task.partition, task.attempt, str(error))))
+            channel = self._tasks.spoilt(task)
+            failed = TaskFailed(task.stage, task.interval, task.partition, task.attempt, str(error), channel)
+            commands.append(Tell(failed))
         return True, commands
 
     def committed(self, id: int, through: int, rows: int, *, final: bool) -> list[Command]:
@@ -236,7 +237,7 @@ class TaskHost(Host):
         if stage.kind is Kind.SINK:
             return self._give(gathering)
         held = self._tasks.partition_for(task)
-        given = gathering.given()
+        given, held.logic.at = gathering.given(), None
         if stage.kind is Kind.SOURCE:
             read = self._archive.read_again(stage.operator, task.partition, task.after, task.through)
             given = replace(given, inputs=[[[read]]])

@@ -31,6 +31,9 @@ AHEAD = 3
 """So many intervals with rows may wait to be processed; then nothing more is read until some are."""
 
 
+NOTHING: frozenset[int] = frozenset()
+
+
 class Receiver(SourceInstance):
     """One partition of a source.
 
@@ -46,6 +49,7 @@ class Receiver(SourceInstance):
         self.partition = start.index
         self.ends_at = start.final.tick if start.final is not None else None
         self._limit_bytes = plan.settings.memory_bytes // 8
+        self._ending: dict[int, int] = {}  # by channel: the last interval that somebody needs of it
         self._logic: SourceLogic | None = self._make_logic()  # None after an error, until the interval ends
         self._records = self._size_bytes = 0
         self._waiting: dict[int, int] = {}  # bytes, by interval with rows that is closed here and not done everywhere
@@ -99,8 +103,12 @@ class Receiver(SourceInstance):
             commands += self._seal(interval, tick, final=final)
         return commands
 
-    def on_advance(self, done: int, safe_tick: int) -> None:
-        """Intervals through ``done`` are processed, and nothing at or below the tick is ever read again."""
+    def on_advance(self, done: int, safe_tick: int, ending: Sequence[tuple[int, int, int]] = ()) -> None:
+        """Intervals through ``done`` are processed, and nothing at or below the tick is ever read again.
+
+        Of sources' channels that nobody needs after some interval, ``ending`` has (stage, channel, interval).
+        """
+        self._ending = {channel: through for stage, channel, through in ending if stage == self.stage}
         self._floor = max(self._floor, safe_tick)
         self._waiting = {i: size for i, size in self._waiting.items() if i > done}
         self.sealed = {i: sealed for i, sealed in self.sealed.items() if i > done}
@@ -115,10 +123,15 @@ class Receiver(SourceInstance):
     def _feed(self, tick: int, batches: Sequence[Batch]) -> None:
         """Have the rows processed; where user code raises, a task does it again, with whatever retries there are."""
         if self._logic is not None:
+            self._logic.without = self._without(self._plan.interval_of(tick))
             try:
                 self._logic.feed(tick, batches)
             except UserError:
                 self._logic = None
+
+    def _without(self, interval: int) -> frozenset[int]:
+        """Channels that nobody needs of an interval."""
+        return frozenset(c for c, through in self._ending.items() if through < interval) if self._ending else NOTHING
 
     def _seal(self, interval: int, tick: int, *, final: bool = False) -> list[Command]:
         records, size_bytes = self._records, self._size_bytes
@@ -138,6 +151,7 @@ class Receiver(SourceInstance):
         after = 0 if self._plan.batch else self._plan.last_tick(interval - 1)
         try:
             if self._logic is not None:
+                self._logic.without = self._without(interval)
                 return self._logic.take(Given(interval, after, tick, final, ()))
         except UserError:
             pass

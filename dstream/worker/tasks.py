@@ -78,7 +78,7 @@ class Gathering:
         for blocks, lengths in zip(self.blocks, self.shape, strict=True):
             each = iter([self.contents[worker, block] for block, worker in blocks])
             inputs.append([[next(each) for _ in range(length)] for length in lengths])
-        return Given(task.interval, task.after, task.through, task.final, inputs)
+        return Given(task.interval, task.after, task.through, task.final, inputs, frozenset(task.without))
 
     @property
     def rows_in(self) -> int:
@@ -131,11 +131,12 @@ class Tasks:
         logic: Logic = stage.logic(LogicContext(partition, context))
         return logic
 
-    def spoilt(self, task: RunTask) -> None:
-        """User code raised in a task: what computed it is not used again."""
-        self._stateless.pop((task.stage, task.partition), None)
-        if (held := self.held(task)) is not None:
-            self.forget(held.instance)
+    def spoilt(self, task: RunTask) -> int | None:
+        """User code raised in a task: what computed it is not used again; the channel that it was at."""
+        used = self.held(task) or self._stateless.pop((task.stage, task.partition), None)
+        if used is not None and used.instance:
+            self.forget(used.instance)
+        return None if used is None else used.logic.at
 
     # -- gathering -----------------------------------------------------------------------------------------------------
 

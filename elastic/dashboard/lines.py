@@ -83,6 +83,7 @@ def event_style(event: JobEvent) -> str:
         "killed",
         "paused",
         "failed",
+        "output_failed",
         "detected",
         "nondeterminism",
         "checkpoint_lost",

@@ -6,7 +6,7 @@ Everything here is a value: the runtime fills it, the display and ``Report.write
 from elastic.report.document import SCHEMA, Expectation, Report, Verdict, report_of, usable_cores
 from elastic.report.events import EVENT_KINDS, EventKind, JobEvent
 from elastic.report.figures import Checkpoints, Durations, Intervals, OperatorReport, PeakMemory, Percentiles
-from elastic.report.incidents import FailedRecords, Recovery, ScaleOut, Stall, added
+from elastic.report.incidents import FailedOutput, FailedRecords, Recovery, ScaleOut, Stall, added
 from elastic.report.outcome import Failure, JobOutcome, Progress, Status
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Durations",
     "EventKind",
     "Expectation",
+    "FailedOutput",
     "FailedRecords",
     "Failure",
     "Intervals",

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 EventKind: TypeAlias = Literal[
     "started", "joined", "killed", "paused", "resumed", "failed", "detected", "restored", "replayed", "caught_up",
-    "record_failed",
+    "record_failed", "output_failed",
     "spare_started", "coordinator_recovered", "job_resumed",
     "fenced", "checkpoint_lost", "scaled_out", "scaled_in", "draining", "drained",
     "nondeterminism", "source_finished",
@@ -30,6 +30,7 @@ EVENT_KINDS: Mapping[EventKind, str] = MappingProxyType(
         "replayed": "A replacement instance has processed all that its upstreams had sent before the failure.",
         "caught_up": "Lag is back under its bound, and has stayed there for a second.",
         "record_failed": "An operator or step skips or diverts a record for the first time; the cause says why.",
+        "output_failed": "An output gets no more rows, since user code that it needs raises; the others go on.",
         "spare_started": "A new idle worker stands by in place of one that was used.",
         "coordinator_recovered": "The coordinator was lost; another one has read its journal and goes on.",
         "job_resumed": "The job goes on from its job directory, after it was stopped or killed.",

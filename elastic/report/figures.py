@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from elastic.report.incidents import FailedOutput
+
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
@@ -67,6 +69,7 @@ class Intervals:
         tasks: That were done for the first time.
         recomputed: That were done again, since what they had given was lost.
         speculative: That were done twice at once, since they were slow; none in this version.
+        failed_outputs: Those that were given up, where the job keeps going.
     """
 
     count: int = 0
@@ -77,3 +80,4 @@ class Intervals:
     tasks: int = 0
     recomputed: int = 0
     speculative: int = 0
+    failed_outputs: tuple[FailedOutput, ...] = ()

@@ -34,6 +34,20 @@ def added(failures: Iterable[FailedRecords]) -> tuple[FailedRecords, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedOutput:
+    """An output of a job in intervals that was given up, while the others went on.
+
+    Attributes:
+        interval: The first that it lacks; it has everything before.
+        error: What user code raised, with the user's lines.
+    """
+
+    output: str
+    interval: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stall:
     """An instance that stood still for longer than ``stall_after``, and not because of another one that did.
 

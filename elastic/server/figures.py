@@ -17,6 +17,7 @@ from elastic.report import (
     Checkpoints,
     Durations,
     EventKind,
+    FailedOutput,
     JobEvent,
     JobOutcome,
     OperatorReport,
@@ -171,7 +172,10 @@ class Figures:
         self._note_instances(now_s)
 
     def told(self, told: Told, now_s: float) -> None:
-        """An interval is complete."""
+        """An interval is complete, or outputs were given up."""
+        if told.kind == "failed_outputs":
+            self.intervals.failed = tuple(FailedOutput(**body) for body in told.body["all"])
+            return
         self.intervals.add(told.body)
         for id, operator, records_in, busy_s in told.body["instances"]:
             figures = self._instances.setdefault(id, InstanceFigures(operator))

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from elastic.report import Intervals
+from elastic.report import FailedOutput, Intervals
 from elastic.server.latency import LatencyHistogram
 
 
 @dataclass(slots=True)
 class IntervalFigures:
-    """Counts and times of all intervals so far."""
+    """Counts and times of all intervals so far.
+
+    Attributes:
+        failed: Outputs that were given up.
+    """
+
+    failed: tuple[FailedOutput, ...] = ()
 
     _last: int = 0
     _counts: Intervals = field(default_factory=Intervals)
@@ -45,5 +51,5 @@ class IntervalFigures:
         so_far = self._counts
         return Intervals(
             so_far.count, so_far.records, self._scheduling.percentiles(), self._processing.percentiles(),
-            self._total.percentiles(), so_far.tasks, so_far.recomputed,
+            self._total.percentiles(), so_far.tasks, so_far.recomputed, failed_outputs=self.failed,
         )  # fmt: skip

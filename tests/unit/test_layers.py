@@ -65,6 +65,7 @@ FLOORS = [
     "dstream.queued",
     "dstream.hand_over",
     "dstream.printing",
+    "dstream.outages",
     "dstream.local",
     "dstream.graph",
     "dstream.streams",
@@ -122,6 +123,7 @@ PURE = {
     "dstream.datasets",
     "dstream.merges",
     "dstream.state",
+    "dstream.outages",
     "dstream.scheduler",
     "dstream.worker",
 }

@@ -139,3 +139,10 @@ class DStream(Section):
     retries: Annotated[
         int, Field(ge=0, description="How often a task is tried again after user code has raised in it.")
     ] = 2
+    keep_going: Annotated[
+        bool,
+        Field(
+            description="If it still raises, only the outputs that need the task fail, and the others go on; "
+            "false stops the job."
+        ),
+    ] = False
