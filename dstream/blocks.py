@@ -32,7 +32,11 @@ class Spill(ABC):
 
     @abstractmethod
     def write(self, name: Name, contents: Contents) -> None:
-        """Keep the blocks under their name."""
+        """Keep the blocks under their name.
+
+        Raises:
+            UserError: The disk is full, or does not let itself be written.
+        """
 
     @abstractmethod
     def read(self, name: Name) -> Contents:

@@ -21,6 +21,7 @@ from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
 from elastic.connectors.base import LogEntry, Reader, read_again
 from elastic.connectors.input_log import read_log
+from elastic.errors import UserError
 from elastic.plan import Plan
 from elastic.protocol import Failed
 from elastic.wire.control import codec
@@ -98,6 +99,8 @@ class DiskArchive(Archive):
             except OSError as error:
                 text = f"a checkpoint cannot be written to {path}: {error.strerror}; free its disk"
                 self._kept.put(Failed(kept.instance, "", 0, text))
+            except UserError as error:  # a value that cannot be pickled
+                self._kept.put(Failed(kept.instance, "", 0, f"a checkpoint cannot be made: {error}"))
             else:
                 took_s = time.monotonic() - kept.took_s
                 self._kept.put(Kept(kept.instance, kept.stage, kept.partition, kept.interval, len(data), took_s))
@@ -138,8 +141,14 @@ class DiskSpill(Spill):
         self._codec = codec()
 
     def write(self, name: Name, contents: Contents) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._path(name).write_bytes(self._codec.pack(list(contents)))
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._path(name).write_bytes(self._codec.pack(list(contents)))
+        except OSError as error:
+            raise UserError(
+                f"blocks that do not fit into memory cannot be written to {self._directory}: {error.strerror}; "
+                "free its disk, or give workers more memory"
+            ) from None
 
     def read(self, name: Name) -> Contents:
         with pa.memory_map(str(self._path(name))) as file:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 
-from elastic.cluster.remote import JOBS, Remote, become_worker, find, roster, running, table
+from elastic.cluster.remote import JOBS, Remote, become_worker, find, read_contact, roster, running, table
 from elastic.commands.arguments import DONE, JOB, Commands, number
 from elastic.errors import UserError
 
@@ -72,11 +71,16 @@ def _jobs(options: argparse.Namespace) -> int:
         with Remote(find(options.job)) as remote:
             print(roster(remote.inventory()))
         return DONE
-    rows = []
+    rows, silent = [], []
     for contact in running():
-        with contextlib.suppress(UserError), Remote(contact) as remote:  # it may be ending just now
-            rows.append((contact, remote.inventory()))
-    print(table(rows) if rows else f"no job runs in {JOBS}")
+        try:
+            with Remote(contact) as remote:
+                rows.append((contact, remote.inventory()))
+        except UserError as error:
+            if read_contact(contact.directory) is not None:  # else it has ended just now
+                silent.append(str(error))
+    lines = [*([table(rows)] if rows else []), *silent]
+    print("\n".join(lines) if lines else f"no job runs in {JOBS}")
     return DONE
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from elastic.cli import main
+from elastic.cluster import remote
 from elastic.errors import JobFailedError
 from elastic.report import Intervals, JobEvent, JobOutcome, OperatorReport, Percentiles, Progress
 from elastic.scenario import runner
@@ -226,3 +229,17 @@ def test_the_summary_shows_figures_where_there_are_any(start: Start, capsys: pyt
     )
     assert "  count             4          2M   50%\n" in out
     assert "\x1b" not in out
+
+
+def test_jobs_lists_a_job_that_does_not_answer(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "ANSWER_S", 0.1)
+    job = folder / ".elastic" / "hung"
+    job.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as sockets:  # of a short path, as a socket's must be
+        remote.announce(job, f"ipc://{sockets}/coordinator")
+
+        assert main(["jobs"]) == 0
+
+    assert capsys.readouterr().out == f"hung (process {os.getpid()}) does not answer for 0.1 s\n"
