@@ -8,6 +8,7 @@ again, and a file that has changed behind its reader is noticed instead of being
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -245,9 +246,11 @@ class FollowReader(Reader):
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise SourceError(
-                f"{self._format.source}: cannot read {path!r}: {error.strerror}; fix it, or leave it out with exclude="
-            ) from None
+            advice = "fix it, or leave it out with exclude="
+            if error.errno == errno.EMFILE:
+                followed = f"{len(self._tails)} files are followed here"
+                advice = f"{followed}; raise ulimit -n, or move away those that have ended"
+            raise SourceError(f"{self._format.source}: cannot read {path!r}: {error.strerror}; {advice}") from None
 
     def _find(self, wanted: FileId) -> tuple[str, int] | None:
         """Path and open file of a file that was read before, wherever it was renamed to within its directory."""

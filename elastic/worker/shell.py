@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -41,6 +43,9 @@ from elastic.worker.workplace import Workplace
 
 LAST_WORDS_S = 0.2
 """So long a process that crashes lives on, so that its last message leaves it."""
+
+MANY_FILES = (1 << 20, 10_240)
+"""So many files may be open where the system names no limit, or the second where that is too many."""
 
 UNBEGUN_S = 1.0
 """So long a worker that has nothing to do yet waits for a message."""
@@ -177,6 +182,15 @@ class Worker:
         self._peers = set(peers.addresses)
 
 
+def allow_many_files() -> None:
+    """Have no lower limit of open files than there need be: followed files stay open, and 1,024 are soon reached."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for wanted in MANY_FILES:
+        with suppress(ValueError, OSError):  # macOS has a limit below the one that it tells
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if most == resource.RLIM_INFINITY else most, most))
+            return
+
+
 def main(worker: int, address: str, coordinator: str) -> None:
     """Be a worker until told to end; the entry point of the process."""
     make(worker, address, coordinator).run()
@@ -187,6 +201,7 @@ def make(
 ) -> Worker:
     """The worker that this process is to be, which has said hello; the process is made fit for it."""
     keep_freed_memory()
+    allow_many_files()
     pa.set_cpu_count(1)  # a worker is one core's worth; its neighbours are busy too
     pa.set_io_thread_count(1)
     return Worker(worker, address, coordinator, os.getpid(), make_host, messages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -290,3 +291,17 @@ def test_csv_can_be_followed_before_there_is_a_file_if_its_columns_have_types(tm
 def test_what_has_no_end_is_not_repeated() -> None:
     with pytest.raises(QueryError, match="read once"):
         sources.csv("a.csv", follow=True, repeat=2)
+
+
+def test_more_files_than_a_process_may_have_open_are_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    (tmp_path / "a.log").write_text("one\n")
+    following = Following(tmp_path)
+    monkeypatch.setattr(os, "open", refuse)
+
+    with pytest.raises(SourceError, match=r"0 files are followed here; raise ulimit -n, or move away"):
+        following.read()
