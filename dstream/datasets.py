@@ -9,12 +9,15 @@ from itertools import product
 from typing import Any, Literal, TypeAlias
 
 from dstream.flow import CHUNK_BYTES, Channel, Merging, Pipeline, Place, merged, one, ordered, together
-from dstream.logic import Content, Given, Logic, LogicContext, SourceLogic
-from elastic.batch import Batch, Column, Pairs, concat, rows, size_bytes
+from dstream.logic import Content, Given, Logic, LogicContext, Read, SourceLogic
+from elastic.batch import Column, Pairs, concat, rows, size_bytes
+from elastic.instance.source import diverted
+from elastic.plan import ERRORS
 from elastic.state.processing import StateTable, dict_keys
 
 ROWS, SNAPSHOT = "rows", "snapshot"
-"""Views of a stage: what it gives in the interval; of one with state, all of its state after the interval."""
+"""Views of a stage: what it gives in the interval; of one with state, all of its state after the interval. Of a source
+``ERRORS`` is one too: the records that it diverts."""
 
 How: TypeAlias = Literal["cogroup", "inner", "left", "right", "full"]
 
@@ -104,31 +107,41 @@ class SourceRows:
 
     Attributes:
         chunk_bytes: Rows go through the channels once they are about so much; meanwhile the worker does nothing else.
+        diverts: Records that the source cannot read are diverted, and not skipped.
     """
 
     channels: tuple[Channel, ...]
     chunk_bytes: int = CHUNK_BYTES // 2
+    diverts: bool = False
 
     def make(self, context: LogicContext) -> SourceLogic:
         """The logic of one partition."""
-        return SourceRowsLogic(pipelines_of(self.channels, context), self.chunk_bytes)
+        return SourceRowsLogic(self, context)
 
 
 class SourceRowsLogic(SourceLogic):
     """One partition of a source: what it reads goes through all channels a chunk at a time."""
 
-    def __init__(self, pipelines: Sequence[Pipeline], chunk_bytes: int) -> None:
-        self._pipelines, self._chunk_bytes = pipelines, chunk_bytes
+    def __init__(self, source: SourceRows, context: LogicContext) -> None:
+        self._source, self._context = source, context
+        self._pipelines, self._chunk_bytes = pipelines_of(source.channels, context), source.chunk_bytes
         self._read: list[Column] = []
+        self._diverted: list[Column] = []
         self._read_bytes = 0
 
-    def feed(self, tick: int, batches: Sequence[Batch]) -> None:
-        for batch in batches:
-            assert batch.values is not None, "what a source has read carries its rows"
-            self._read.append(batch.values)
-            self._read_bytes += size_bytes(batch.values)
+    def feed(self, read: Read) -> None:
+        context = self._context
+        chunks = [(context.interval, chunk) for chunk in read.chunks]
+        for output in diverted(
+            context.runtime.operator, read.tick, chunks, context.failures, divert=self._source.diverts
+        ):
+            self._diverted.append(output.values)
+        for chunk in read.chunks:
+            if len(chunk.rows):
+                self._read.append(chunk.rows)
+                self._read_bytes += size_bytes(chunk.rows)
             if self._read_bytes >= self._chunk_bytes:
-                self._run(tick)
+                self._run(read.tick)
 
     def take(self, given: Given) -> Sequence[Content]:
         self._run(given.through)
@@ -143,11 +156,12 @@ class SourceRowsLogic(SourceLogic):
         return self._read_bytes + sum(pipeline.size_bytes for pipeline in self._pipelines)
 
     def _run(self, tick: int) -> None:
-        column, self._read, self._read_bytes = concat(self._read) if self._read else [], [], 0
-        for number, pipeline in enumerate(self._pipelines):
+        views = {ROWS: concat(self._read) if self._read else [], ERRORS: concat(self._diverted or [[]])}
+        self._read, self._read_bytes, self._diverted = [], 0, []
+        for number, (channel, pipeline) in enumerate(zip(self._source.channels, self._pipelines, strict=True)):
             self.at = number
             if number not in self.without:
-                pipeline.add(column, tick)
+                pipeline.add(views[channel.view], tick)
 
 
 def pipelines_of(channels: Sequence[Channel], context: LogicContext) -> list[Pipeline]:

@@ -176,7 +176,9 @@ class StreamGraph:
             partitions = self._partitions(draft, workers, settings, tasks, operators, stages)
             logic: Any = None
             if draft.kind is Kind.SOURCE:
-                logic = SourceRows(tuple(draft.channels), _chunk_bytes(interval_ticks * settings.tick_ms)).make
+                chunk_bytes = _chunk_bytes(interval_ticks * settings.tick_ms)
+                diverts = draft.logic.errors == "divert"
+                logic = SourceRows(tuple(draft.channels), chunk_bytes, diverts=diverts).make
             elif draft.kind is not Kind.SINK:
                 logic = StageLogic(draft.logic, tuple(draft.channels), draft.every).make
             stages.append(Stage(draft.id, draft.name, draft.kind, partitions, draft.inputs, logic))

@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from dstream.blocks import Name
-from dstream.logic import Content, Given, Logic, LogicContext, sliced
-from dstream.operators import source_batch
+from dstream.logic import Content, Given, Logic, LogicContext, Read, sliced
 from dstream.outages import Outage, Outages
 from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
+from dstream.reading import LoggedInput
 from elastic.batch import Batch, merge
-from elastic.connectors.base import LogEntry, Sink, SinkContext, read_again
+from elastic.connectors.base import Chunk, LogEntry, Sink, SinkContext
 from elastic.connectors.input_log import read_log
 from elastic.errors import UserError
 from elastic.keys import KeyInterval
@@ -24,7 +24,7 @@ from elastic.plan import Plan
 
 READ_BYTES = 8 << 20
 
-ReadInput = Callable[[Stage, int, int], Content]
+ReadInput = Callable[[Stage, int, int], Sequence[Read]]
 """What a source's stage read, by partition and interval."""
 
 
@@ -76,9 +76,8 @@ class LocalRun:
 
     def _compute(self, stage: Stage, partition: int, given: Given) -> Sequence[Content]:
         inputs = [self._input(i, stage, partition, given.interval) for i in stage.inputs]
-        if stage.kind is Kind.SOURCE:
-            inputs = [[[self._read(stage, partition, given.interval)]]]
-        return self._logic_of(stage, partition).compute(replace(given, inputs=inputs))
+        read = self._read(stage, partition, given.interval) if stage.kind is Kind.SOURCE else ()
+        return self._logic_of(stage, partition).compute(replace(given, inputs=inputs, read=read))
 
     def _logic_of(self, stage: Stage, partition: int) -> Logic:
         key = (stage.id, partition)
@@ -128,24 +127,21 @@ def clean_run(plan: Plan, log_directory: Path) -> dict[str, list[Batch]]:
 
 def replay(plan: StreamPlan, logs: Mapping[tuple[str, int], Sequence[LogEntry]]) -> dict[str, list[tuple[int, Batch]]]:
     """What each sink gets of the logged input: (tick, rows), by sink; logs by source and partition."""
-    readers = {(name, p): plan.operators[name].partitions[p].open() for name, p in logs}
+    inputs = {(name, p): LoggedInput(plan, name, p) for name, p in logs}
     last = max((entries[-1].tick for entries in logs.values() if entries), default=0)
     final = any(entries[-1].final for entries in logs.values() if entries)
 
-    def read(stage: Stage, partition: int, number: int) -> Content:
-        low = plan.partition_interval(stage.operator, partition).low
+    def read(stage: Stage, partition: int, number: int) -> Sequence[Read]:
         key = (stage.operator, partition)
-        mine = [e for e in logs[key] if plan.interval_of(e.tick) == number]
-        columns = [(e.tick, chunk.rows) for e in mine for chunk in read_again(readers[key], e)]
-        return tuple((tick, source_batch(low, column)) for tick, column in columns if len(column))
+        return inputs[key].read(e for e in logs[key] if plan.interval_of(e.tick) == number)
 
     run = LocalRun(plan, read)
     count = plan.interval_of(last)
     for number in range(1, count + 1):
         through = last if number == count else plan.last_tick(number)
         run.interval(number, 0 if plan.batch else plan.last_tick(number - 1), through, final=final and number == count)
-    for reader in readers.values():
-        reader.close()
+    for input in inputs.values():
+        input.close()
     return run.sinks
 
 
@@ -171,7 +167,7 @@ class Budget:
                 raise TooLargeError
 
 
-def read_all(plan: StreamPlan, stage: Stage, partition: int, budget: Budget) -> Content:
+def read_all(plan: StreamPlan, stage: Stage, partition: int, budget: Budget) -> Sequence[Read]:
     """All of a bounded source's partition.
 
     Raises:
@@ -179,16 +175,14 @@ def read_all(plan: StreamPlan, stage: Stage, partition: int, budget: Budget) -> 
         TooLargeError: It is more than the budget.
     """
     reader = plan.operators[stage.operator].partitions[partition].open()
-    low = plan.partition_interval(stage.operator, partition).low
-    found: list[tuple[int, Batch]] = []
+    found: list[Chunk] = []
     try:
         while not reader.finished and (chunk := reader.read(READ_BYTES)) is not None:
             budget.spend(chunk.size_bytes)
-            if len(chunk.rows):
-                found.append((1, source_batch(low, chunk.rows)))
+            found.append(chunk)
     finally:
         reader.close()
-    return tuple(found)
+    return [Read(1, found)]
 
 
 def write(sink: Sink, found: Sequence[tuple[int, Batch]], key_groups: int) -> None:

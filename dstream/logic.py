@@ -8,18 +8,33 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from elastic.batch import Batch
+from elastic.connectors.base import Chunk
+from elastic.instance.ahead import Held
 from elastic.keys import KeyInterval
 from elastic.operators.base import ProcessorContext
+from elastic.operators.failure import Failures
 from elastic.state.processing import StateTable
 
 Content: TypeAlias = tuple[tuple[int, Batch], ...]
 """The rows of a block: (tick, batch), ticks ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a source partition has read in one tick.
+
+    Attributes:
+        chunks: In order; they tell of what was left out, too.
+        held: By edge of an elastic plan: how far the marks of event time may go.
+    """
+
+    tick: int
+    chunks: Sequence[Chunk]
+    held: Held = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +48,7 @@ class Given:
         final: The stream ends with ``through``.
         inputs: By input of the stage, then by interval (oldest first), then by partition of the producer.
         without: Channels that nobody needs any more: they give no rows, and their user code is not called.
+        read: Of a source, in place of inputs.
     """
 
     interval: int
@@ -41,6 +57,7 @@ class Given:
     final: bool
     inputs: Sequence[Sequence[Sequence[Content]]]
     without: frozenset[int] = frozenset()
+    read: Sequence[Read] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +137,7 @@ class SourceLogic(Logic):
     without: frozenset[int] = frozenset()
 
     @abstractmethod
-    def feed(self, tick: int, batches: Sequence[Batch]) -> None:
+    def feed(self, read: Read) -> None:
         """Take in what was read in a tick, which is after the one fed last.
 
         Raises:
@@ -141,11 +158,10 @@ class SourceLogic(Logic):
         """Memory of what was fed and not taken."""
 
     def compute(self, given: Given) -> Sequence[Content]:
-        """The same of an interval's rows that are read again: the one input is what the log names."""
-        ((content,),) = given.inputs[0]
+        """The same of an interval's rows that are read again."""
         self.without = given.without
-        for tick, same in groupby(content, key=itemgetter(0)):
-            self.feed(tick, [batch for _, batch in same])
+        for read in given.read:
+            self.feed(read)
         return self.take(given)
 
 
@@ -155,6 +171,11 @@ class LogicContext:
 
     partition: int
     runtime: ProcessorContext
+
+    @property
+    def failures(self) -> Failures:
+        """Where records are counted that are skipped or diverted."""
+        return self.runtime.failures
 
     @property
     def interval(self) -> KeyInterval:

@@ -12,7 +12,7 @@ from dstream.operators import stream_plan
 from dstream.plan import StreamPlan
 from elastic.dashboard.launch import launch, reported, run_with
 from elastic.errors import QueryError
-from elastic.plan import ERRORS, Plan, Settings
+from elastic.plan import Plan, Settings
 from elastic.query import Query
 from elastic.report import Report
 from elastic.scenario.models import DStream
@@ -86,15 +86,8 @@ def cut(plan: Plan, workers: int, settings: DStream) -> StreamPlan:
     """An elastic plan as stages.
 
     Raises:
-        QueryError: The interval is not a whole number of ticks, or the query diverts records of a source, which only
-            elastic can.
+        QueryError: The interval is not a whole number of ticks.
     """
-    sources = {name for name, operator in plan.operators.items() if operator.kind == "source"}
-    if told := [edge.producer for edge in plan.edges if edge.producer in sources and edge.output == ERRORS]:
-        raise QueryError(
-            f"source {told[0]!r} diverts malformed records, which the model dstream cannot in this version: run it "
-            "with model elastic, or read the lines with text_files and parse them with .map(…, on_error='divert')"
-        )
     ticks = interval_ticks(settings.interval, plan.settings.tick_ms)
     plan = replace(plan, settings=with_whole_ticks(plan.settings, ticks))
     return stream_plan(

@@ -8,28 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from dstream.logic import Content, Given, Logic, LogicContext, SourceLogic
+from dstream.logic import Content, Given, Logic, LogicContext, Read, SourceLogic
 from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
 from elastic.batch import Batch
+from elastic.instance.ahead import Held
+from elastic.instance.source import diverted
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
-from elastic.operators.stateless import Chain, Memo
+from elastic.operators.stateless import Memo, chains_of
 from elastic.plan import Edge, OperatorPlan, Plan
 from elastic.state.processing import StateTable
 
 
 @dataclass(frozen=True)
 class SourceChains:
-    """What a source's edges make of one partition's rows; ``make`` gives the logic of one partition."""
+    """What a source's edges make of one partition's rows; ``make`` gives the logic of one partition.
+
+    Attributes:
+        diverts: Records that the source cannot read are diverted, and not skipped.
+    """
 
     edges: tuple[Edge, ...]
+    diverts: bool = False
 
     def make(self, context: LogicContext) -> SourceLogic:
         """The logic of one partition."""
-        return ChainLogic(_Edges(self.edges, context.runtime.key_groups))
+        edges = _Edges(self.edges, context)
+        return ChainLogic(edges, context, diverts=self.diverts)
 
 
 @dataclass(frozen=True)
@@ -43,18 +52,18 @@ class Keyed:
     def make(self, context: LogicContext) -> Logic:
         """The logic of one partition, without state."""
         numbers = [edge.input for edge in self.inputs]
-        return KeyedLogic(self.processor(context.runtime), numbers, _Edges(self.edges, context.runtime.key_groups))
+        return KeyedLogic(self.processor(context.runtime), numbers, _Edges(self.edges, context))
 
 
 class _Edges:
     """The chains of some output edges, a channel each."""
 
-    def __init__(self, edges: Sequence[Edge], key_groups: int) -> None:
-        self._chains = [(edge.output, Chain(edge, key_groups, tracked=not edge.keyed)) for edge in edges]
+    def __init__(self, edges: Sequence[Edge], context: LogicContext) -> None:
+        self._chains = chains_of(edges, context.runtime.key_groups, context.failures)
 
     def run(
         self, tick: int, outputs: Sequence[Output], into: list[list[tuple[int, Batch]]], logic: Logic,
-        without: frozenset[int],
+        without: frozenset[int], held: Held = MappingProxyType({}),
     ) -> None:  # fmt: skip
         """Add what the edges make of one tick's outputs, each in one piece or several, to their channels' blocks.
 
@@ -64,13 +73,15 @@ class _Edges:
             into: The blocks.
             logic: Whose edges they are; its ``at`` follows.
             without: Channels that are left out.
+            held: By edge: how far the marks of event time may go.
         """
         pieces: list[tuple[Output, Memo]] = [(o, {}) for o in outputs if len(o.groups) or o.marks]
-        for number, ((name, chain), block) in enumerate(zip(self._chains, into, strict=True)):
+        for number, ((edge, chain), block) in enumerate(zip(self._chains.items(), into, strict=True)):
             logic.at = number
             if number in without:
                 continue
-            batch = chain.run([piece for piece in pieces if piece[0].name == name or piece[0].marks], tick)
+            mine = [piece for piece in pieces if piece[0].name == chain.output or piece[0].marks]
+            batch = chain.run(mine, tick, held.get(edge, ()))
             if batch is not None and (len(batch) or batch.marks):
                 block.append((tick, batch))
 
@@ -82,14 +93,17 @@ class _Edges:
 class ChainLogic(SourceLogic):
     """Rows of a source partition through the chains of its edges, tick by tick."""
 
-    def __init__(self, edges: _Edges) -> None:
-        self._edges = edges
+    def __init__(self, edges: _Edges, context: LogicContext, *, diverts: bool) -> None:
+        self._edges, self._context, self._diverts = edges, context, diverts
         self._blocks = edges.blocks()
         self._size_bytes = 0
 
-    def feed(self, tick: int, batches: Sequence[Batch]) -> None:
-        outputs = [Output(b.groups, b.values) for b in batches if b.values is not None]
-        self._edges.run(tick, outputs, self._blocks, self, self.without)
+    def feed(self, read: Read) -> None:
+        tick, interval = read.tick, self._context.interval
+        outputs = [Output(np.full(len(c.rows), interval.low, np.uint16), c.rows) for c in read.chunks if len(c.rows)]
+        chunks = [(interval, chunk) for chunk in read.chunks]
+        outputs += diverted(self._context.runtime.operator, tick, chunks, self._context.failures, divert=self._diverts)
+        self._edges.run(tick, outputs, self._blocks, self, self.without, read.held)
         self._size_bytes += sum(block[-1][1].size_bytes for block in self._blocks if block and block[-1][0] == tick)
 
     def take(self, given: Given) -> Sequence[Content]:
@@ -200,7 +214,8 @@ def stream_plan(
             for e in plan.inputs(name)
         )
         if operator.kind == "source":
-            emits[name] = add(operator, Kind.SOURCE, len(operator.partitions), logic=SourceChains(edges).make)
+            chains = SourceChains(edges, diverts=operator.logic.errors == "divert")
+            emits[name] = add(operator, Kind.SOURCE, len(operator.partitions), logic=chains.make)
         elif operator.kind == "keyed":
             count = min(partitions, plan.settings.key_groups)
             emits[name] = add(
@@ -218,8 +233,3 @@ def stream_plan(
         keep_going=keep_going,
         batch=batch,
     )
-
-
-def source_batch(low: int, column: object) -> Batch:
-    """Rows of a source partition as a batch; ``low`` is its first key group."""
-    return Batch(np.full(len(column), low, np.uint16), None, column)  # type: ignore[arg-type]

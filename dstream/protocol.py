@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dstream.logic import Content
+from elastic.report import FailedRecords
 
 # -- scheduler to worker -----------------------------------------------------------------------------------------------
 
@@ -113,6 +114,7 @@ class Sealed:
 
     Attributes:
         kept: Its blocks lie on this worker; not so where user code raised, and a task is to try again.
+        failed: Records that were skipped or diverted, if it is kept.
     """
 
     instance: int
@@ -122,6 +124,7 @@ class Sealed:
     size_bytes: int
     final: bool
     kept: bool
+    failed: tuple[FailedRecords, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ class Account:
         sealed: Of intervals that may not be done.
         kept: (stage, partition, interval) of versions of state that lie on the disk.
         instances: All that live here, or are being opened.
+        failed: (stage, interval, partition, found) of records that tasks have skipped or diverted.
     """
 
     blocks: tuple[tuple[int, int, int], ...]
@@ -143,11 +147,16 @@ class Account:
     sealed: tuple[Sealed, ...]
     kept: tuple[tuple[int, int, int], ...]
     instances: tuple[int, ...]
+    failed: tuple[tuple[int, int, int, tuple[FailedRecords, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TaskDone:
-    """A task's blocks lie on this worker."""
+    """A task's blocks lie on this worker.
+
+    Attributes:
+        failed: Records that it has skipped or diverted.
+    """
 
     stage: int
     interval: int
@@ -157,6 +166,7 @@ class TaskDone:
     busy_s: float
     rows_in: int
     rows_out: int
+    failed: tuple[FailedRecords, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from dstream.datasets import SNAPSHOT, Bounded, How
 from dstream.flow import Merging
+from dstream.plan import Kind
 from dstream.state import Running, Tracking, Updating
 from dstream.streams.by_key import ByKeySteps
 from dstream.streams.joins import JoinSteps, joined_with
@@ -22,6 +23,7 @@ from dstream.streams.stages import At, Builds, all_in_one, checked_merging, coun
 from dstream.streams.windows import WindowSteps, whole_intervals
 from elastic.callables import add_query_room, caller, check_function, check_shippable, describe, shortened
 from elastic.errors import QueryError
+from elastic.plan import ERRORS
 
 add_query_room(__file__)
 
@@ -38,6 +40,26 @@ class DStream(
     def context(self) -> Builds:
         """Where the stream belongs."""
         return self._context
+
+    def output(self, name: str) -> DStream:
+        """The records that the stream's source cannot read, where it diverts them: ``output("errors")``.
+
+        They are dicts, as of an elastic query: with ``record``, ``place`` and ``cause``.
+
+        Raises:
+            QueryError: The stream is not what a source gives, or the source does not divert.
+        """
+        draft = self._at.draft
+        if name != ERRORS:
+            raise QueryError(f"{caller()}: a stream has no output {shortened(name)}, only {ERRORS!r}, of its source")
+        if draft.kind is not Kind.SOURCE or self._at.pieces:
+            raise QueryError(f"{caller()}: output({ERRORS!r}) of a step; call it on what context.source(…) gives")
+        if draft.logic.errors != "divert":
+            raise QueryError(
+                f"{caller()}: {draft.name!r} diverts nothing, so it has no output {ERRORS!r}; give the source "
+                "errors='divert', as in sources.json_lines('rows.jsonl', errors='divert')"
+            )
+        return self._new(replace(self._at, view=ERRORS))
 
     def transform(self, function: Callable[[DStream], DStream]) -> DStream:
         """What the function makes of this stream. It is called once, now: what it writes holds for every interval."""

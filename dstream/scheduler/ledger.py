@@ -161,6 +161,7 @@ class Ledger:
         if interval is not None and message.interval > closed:  # it may be said twice
             interval.records += message.records
             interval.size_bytes += message.size_bytes
+        self.progress.failed(name, message.failed)
 
     def locate(self, name: Name, worker: int) -> Task | None:
         """A task's blocks have come; the task, if it was wanted."""

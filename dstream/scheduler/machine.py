@@ -296,6 +296,7 @@ class Scheduler:
             held.told = max(held.told, held.done)
             held.rows_in += message.rows_in
             held.busy_s += message.busy_s
+        ledger.progress.failed(name, message.failed)
         task = ledger.locate(name, worker)
         self._orders.done(name)
         if task is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 from dstream.blocks import Name
 from dstream.plan import Kind, StreamPlan
+from elastic.report import FailedRecords, added
 
 
 @dataclass(slots=True)
@@ -19,6 +21,7 @@ class Interval:
         started_s: When its first task was given out.
         left: Tasks that were never done.
         tasks: How many there were.
+        failed: Records that each task has skipped or diverted; the same however often it is done.
     """
 
     number: int
@@ -28,6 +31,7 @@ class Interval:
     started_s: float | None = None
     records: int = 0
     size_bytes: int = 0
+    failed: dict[Name, tuple[FailedRecords, ...]] = field(default_factory=dict)
 
     def told(self, now_s: float) -> dict[str, Any]:
         """Its figures, complete now."""
@@ -41,6 +45,7 @@ class Interval:
             "processing_ms": (now_s - started_s) * 1000,
             "total_delay_ms": max(0.0, now_s - self.ends_s) * 1000,
             "tasks": self.tasks,
+            "failed": [asdict(found) for found in added(chain.from_iterable(self.failed.values()))],
         }
 
 
@@ -77,6 +82,11 @@ class Progress:
         """A task is done, maybe not for the first time."""
         if (interval := self.intervals.get(name.interval)) is not None:
             interval.left.discard(name)
+
+    def failed(self, name: Name, found: tuple[FailedRecords, ...]) -> None:
+        """Records that a task has skipped or diverted."""
+        if found and (interval := self.intervals.get(name.interval)) is not None:
+            interval.failed[name] = found
 
     def completed(self) -> list[Interval]:
         """The intervals that have become complete, in order."""

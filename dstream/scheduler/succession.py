@@ -52,6 +52,8 @@ class Succession:
             ledger.progress.kept(*version)
         for sealed in message.sealed:
             ledger.sealed(sealed, worker)
+        for stage, number, partition, found in message.failed:
+            ledger.progress.failed(Name(stage, number, partition), found)
         self._note_positions(message)
         here = set(message.instances)
         actions += [Send(worker, Retire(ledger.epoch, id)) for id in sorted(here - members.instances.keys())]

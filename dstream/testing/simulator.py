@@ -15,18 +15,17 @@ from typing import Any, cast
 from dstream.blocks import Contents, Name, Spill
 from dstream.context import StreamingContext
 from dstream.local import replay
-from dstream.logic import Content, Version
+from dstream.logic import Read, Version
 from dstream.model import cut
-from dstream.operators import source_batch
 from dstream.outages import lacking
 from dstream.plan import StreamPlan
 from dstream.protocol import Kept
+from dstream.reading import LoggedInput
 from dstream.scheduler.machine import Scheduler
 from dstream.scheduler.recovery import MAX_DEATHS
 from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
 from elastic.batch import Batch
-from elastic.connectors.base import Reader, read_again
 from elastic.connectors.discard import DiscardSink
 from elastic.connectors.from_list import from_list
 from elastic.coordinator.machine import Coordinator
@@ -68,7 +67,7 @@ class SimulatedArchive(Archive):
         self._machine, self._disk, self._workers, self._worker = machine, disk, alive, worker
         self._kept: list[Kept] = []
         self._mine: set[tuple[int, int, int]] = set()
-        self._readers: dict[tuple[str, int], Reader] = {}
+        self._inputs: dict[tuple[str, int], LoggedInput] = {}
 
     def save(self, instance: int, stage: int, partition: int, interval: int, version: Version) -> None:
         def keep() -> None:
@@ -95,15 +94,13 @@ class SimulatedArchive(Archive):
         for key in [k for k in self._disk.versions if k[2] < versions[k[0]]]:
             del self._disk.versions[key]
 
-    def read_again(self, operator: str, partition: int, after: int, through: int) -> Content:
-        plan = self._machine.plan
-        if (operator, partition) not in self._readers:
-            self._readers[operator, partition] = plan.operators[operator].partitions[partition].open()
-        reader, low = self._readers[operator, partition], plan.partition_interval(operator, partition).low
-        log = self._machine.logs[operator, partition]
+    def read_again(self, operator: str, partition: int, after: int, through: int) -> Sequence[Read]:
+        key = (operator, partition)
+        if key not in self._inputs:
+            self._inputs[key] = LoggedInput(self._machine.plan, operator, partition)
+        log = self._machine.logs[key]
         entries = [e for e in log.entries if max(after, log.floor) < e.tick <= through]  # no more than a disk has
-        columns = [(e.tick, chunk.rows) for e in entries for chunk in read_again(reader, e)]
-        return tuple((tick, source_batch(low, column)) for tick, column in columns if len(column))
+        return self._inputs[key].read(entries)
 
 
 class MemorySpill(Spill):

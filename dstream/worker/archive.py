@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from dstream.logic import Content, Version
+from dstream.logic import Read, Version
 from dstream.protocol import Kept
 from elastic.protocol import Failed
 
@@ -37,7 +37,7 @@ class Archive(ABC):
         """(stage, partition, interval) of all versions that were kept here, or taken over, and not dropped."""
 
     @abstractmethod
-    def read_again(self, operator: str, partition: int, after: int, through: int) -> Content:
+    def read_again(self, operator: str, partition: int, after: int, through: int) -> Sequence[Read]:
         """What a source partition read in the ticks (after, through], as its log says.
 
         Raises:

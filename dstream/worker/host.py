@@ -32,6 +32,7 @@ from elastic.errors import UserError
 from elastic.instance.host import Host
 from elastic.keys import KeyInterval
 from elastic.protocol import Close, Command, Finish, Send, Start, Started, Tell
+from elastic.report import FailedRecords
 
 
 class TaskHost(Host):
@@ -56,6 +57,7 @@ class TaskHost(Host):
         self._resume: dict[int, int] = {}
         self._sinks: dict[int, tuple[int, int]] = {}
         self._request = 0
+        self._failed: dict[Name, tuple[FailedRecords, ...]] = {}  # of intervals that are not complete
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -107,6 +109,7 @@ class TaskHost(Host):
 
     def _on_advance(self, message: Advance) -> None:
         self.blocks.drop_through(message.drop)
+        self._failed = {name: found for name, found in self._failed.items() if name.interval > message.done}
         for instance in self.instances.values():
             if isinstance(instance, Receiver):
                 instance.on_advance(message.done, message.safe_tick, message.ending)
@@ -129,6 +132,7 @@ class TaskHost(Host):
             tuple(sealed for receiver in receivers for sealed in receiver.sealed.values()),
             tuple(self._archive.kept()),
             (*self.instances, *self._starting, *(held.instance for held in states)),
+            tuple((*name, found) for name, found in self._failed.items()),
         )
         said = [Tell(word) for word in self._last_words]
         return [*said, Tell(account), *(c for i in self.instances.values() for c in i.account())]
@@ -240,16 +244,19 @@ class TaskHost(Host):
         given, held.logic.at = gathering.given(), None
         if stage.kind is Kind.SOURCE:
             read = self._archive.read_again(stage.operator, task.partition, task.after, task.through)
-            given = replace(given, inputs=[[[read]]])
+            given = replace(given, read=read)
         contents = held.logic.compute(given)
         if stage.kind is Kind.STATE:
             held.done = task.interval
             self._keep_state(task, held)
-        self.blocks.put(Name(task.stage, task.interval, task.partition), contents)
+        name = Name(task.stage, task.interval, task.partition)
+        self.blocks.put(name, contents)
+        if failed := held.failed():
+            self._failed[name] = failed
         busy_s = self._clock() - began
         done = TaskDone(
             task.stage, task.interval, task.partition, task.attempt, task.instance, busy_s,
-            gathering.rows_in, content_rows(contents),
+            gathering.rows_in, content_rows(contents), failed,
         )  # fmt: skip
         return [Tell(done)]
 

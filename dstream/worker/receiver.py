@@ -13,16 +13,15 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from dstream.blocks import BlockStore, Name
-from dstream.logic import Content, Given, LogicContext, SourceLogic, content_bytes
-from dstream.operators import source_batch
+from dstream.logic import Content, Given, LogicContext, Read, SourceLogic, content_bytes
 from dstream.plan import Kind, StreamPlan
 from dstream.protocol import Sealed
 from dstream.queued import QueueSource
-from elastic.batch import Batch
+from elastic.batch import size_bytes
 from elastic.connectors.base import Chunk
 from elastic.errors import UserError
 from elastic.instance.ahead import Held
-from elastic.instance.source import SourceInstance, diverted
+from elastic.instance.source import SourceInstance
 from elastic.keys import KeyInterval
 from elastic.operators.base import ProcessorContext
 from elastic.protocol import Command, Start, Tell
@@ -89,14 +88,12 @@ class Receiver(SourceInstance):
         """Add a tick to its interval's block; intervals that end with it or before it are sealed."""
         interval = self._plan.interval_of(tick)
         commands = [c for i in range(self._sealed + 1, interval) for c in self._seal(i, self._plan.last_tick(i))]
-        diverted(self.operator, tick, read, self.outputs.failures, divert=False)  # a plan that diverts is refused
-        self.failures += [(tick, *taken) for taken in self.outputs.failures.take()]
         self._has_read = self._has_read or bool(read)
-        batches = [source_batch(key_interval.low, chunk.rows) for key_interval, chunk in read if len(chunk.rows)]
-        if batches:
-            self._records += sum(map(len, batches))
-            self._size_bytes += sum(batch.size_bytes for batch in batches)
-            self._feed(tick, batches)
+        if read:
+            chunks = [chunk for _, chunk in read]
+            self._records += sum(len(chunk.rows) for chunk in chunks)
+            self._size_bytes += sum(size_bytes(chunk.rows) for chunk in chunks)
+            self._feed(Read(tick, chunks, held))
         self.tau, self.finished = tick, final
         ends = final or tick == self.ends_at
         if ends or (not self._plan.batch and tick == self._plan.last_tick(interval)):
@@ -117,15 +114,16 @@ class Receiver(SourceInstance):
         stage = self._plan.stages[self.stage]
         interval = self._plan.key_interval(stage, self.partition)
         runtime = ProcessorContext.of(self._plan, stage.operator, interval)
+        self._failed = runtime.failures
         logic: SourceLogic = stage.logic(LogicContext(self.partition, runtime))
         return logic
 
-    def _feed(self, tick: int, batches: Sequence[Batch]) -> None:
+    def _feed(self, read: Read) -> None:
         """Have the rows processed; where user code raises, a task does it again, with whatever retries there are."""
         if self._logic is not None:
-            self._logic.without = self._without(self._plan.interval_of(tick))
+            self._logic.without = self._without(self._plan.interval_of(read.tick))
             try:
-                self._logic.feed(tick, batches)
+                self._logic.feed(read)
             except UserError:
                 self._logic = None
 
@@ -143,7 +141,10 @@ class Receiver(SourceInstance):
         self._records, self._size_bytes, self._has_read = 0, 0, False
         self._sealed = interval
         self.records_in += records
-        self.sealed[interval] = Sealed(self.id, interval, tick, records, size_bytes, final, contents is not None)
+        failed = tuple(found for _, found in self._failed.take()) if contents is not None else ()
+        self.sealed[interval] = Sealed(
+            self.id, interval, tick, records, size_bytes, final, contents is not None, failed
+        )
         return [Tell(self.sealed[interval])]
 
     def _contents(self, interval: int, tick: int, *, final: bool) -> Sequence[Content] | None:

@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from dstream.blocks import Contents, Name, Spill
-from dstream.logic import Content, Version
-from dstream.operators import source_batch
+from dstream.logic import Read, Version
 from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES, Kept
+from dstream.reading import LoggedInput
 from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
-from elastic.connectors.base import LogEntry, Reader, read_again
+from elastic.connectors.base import LogEntry
 from elastic.connectors.input_log import read_log
 from elastic.errors import UserError
 from elastic.plan import Plan
@@ -48,7 +48,7 @@ class DiskArchive(Archive):
         self._work: queue.SimpleQueue[tuple[Kept, Version]] = queue.SimpleQueue()
         self._kept: queue.SimpleQueue[Kept | Failed] = queue.SimpleQueue()
         self._mine: dict[tuple[int, int], list[int]] = {}
-        self._readers: dict[tuple[str, int], Reader] = {}
+        self._inputs: dict[tuple[str, int], LoggedInput] = {}
         self._entries: dict[tuple[str, int], list[LogEntry]] = {}
         threading.Thread(target=self._run, name="state", daemon=True).start()
 
@@ -108,21 +108,12 @@ class DiskArchive(Archive):
 
     # -- input ---------------------------------------------------------------------------------------------------------
 
-    def read_again(self, operator: str, partition: int, after: int, through: int) -> Content:
-        reader = self._reader(operator, partition)
-        low = self._plan.partition_interval(operator, partition).low
-        found = []
-        for entry in self._entries_through(operator, partition, through):
-            if after < entry.tick <= through:
-                chunks = read_again(reader, entry)
-                found += [(entry.tick, source_batch(low, chunk.rows)) for chunk in chunks if len(chunk.rows)]
-        return tuple(found)
-
-    def _reader(self, operator: str, partition: int) -> Reader:
+    def read_again(self, operator: str, partition: int, after: int, through: int) -> Sequence[Read]:
         key = (operator, partition)
-        if key not in self._readers:
-            self._readers[key] = self._plan.operators[operator].partitions[partition].open()
-        return self._readers[key]
+        if key not in self._inputs:
+            self._inputs[key] = LoggedInput(self._plan, operator, partition)
+        entries = self._entries_through(operator, partition, through)
+        return self._inputs[key].read(entry for entry in entries if after < entry.tick <= through)
 
     def _entries_through(self, operator: str, partition: int, through: int) -> list[LogEntry]:
         """The log's entries; read again only if what is known ends before the tick."""

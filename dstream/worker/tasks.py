@@ -11,6 +11,8 @@ from dstream.plan import Kind, Reach, Stage, StreamPlan
 from dstream.protocol import RunTask
 from elastic.keys import KeyInterval
 from elastic.operators.base import ProcessorContext
+from elastic.operators.failure import Failures
+from elastic.report import FailedRecords
 
 Block: TypeAlias = tuple[int, int, int, int, bool]
 """(stage, channel, interval, partition, whole): all of a block, or the key groups of the task."""
@@ -31,7 +33,12 @@ class Partition:
     partition: int
     instance: int
     logic: Logic
+    failures: Failures
     done: int = 0
+
+    def failed(self) -> tuple[FailedRecords, ...]:
+        """Records that the last task has skipped or diverted."""
+        return tuple(found for _, found in self.failures.take())
 
 
 @dataclass(slots=True)
@@ -98,7 +105,7 @@ class Tasks:
 
     def place(self, stage: Stage, partition: int, instance: int, at: int) -> Partition:
         """A partition with state lives here from now on."""
-        held = Partition(stage.id, partition, instance, self._make(stage, partition), at)
+        held = Partition(stage.id, partition, instance, *self._make(stage, partition), at)
         self._states[stage.id, partition] = held
         return held
 
@@ -123,13 +130,12 @@ class Tasks:
         key = (task.stage, task.partition)
         if key not in self._stateless:
             stage = self._plan.stages[task.stage]
-            self._stateless[key] = Partition(task.stage, task.partition, 0, self._make(stage, task.partition))
+            self._stateless[key] = Partition(task.stage, task.partition, 0, *self._make(stage, task.partition))
         return self._stateless[key]
 
-    def _make(self, stage: Stage, partition: int) -> Logic:
+    def _make(self, stage: Stage, partition: int) -> tuple[Logic, Failures]:
         context = ProcessorContext.of(self._plan, stage.operator, self._plan.key_interval(stage, partition))
-        logic: Logic = stage.logic(LogicContext(partition, context))
-        return logic
+        return stage.logic(LogicContext(partition, context)), context.failures
 
     def spoilt(self, task: RunTask) -> int | None:
         """User code raised in a task: what computed it is not used again; the channel that it was at."""

@@ -30,16 +30,20 @@ _LIKE_ROWS = ("sum", "min", "max")
 
 
 def chains(plan: Plan, operator: str, failures: Failures | None = None) -> dict[int, Chain]:
-    """The chains of an operator's output edges, by edge.
+    """The chains of an operator's output edges, by edge."""
+    return chains_of(plan.outputs(operator), plan.settings.key_groups, failures)
+
+
+def chains_of(edges: Sequence[Edge], key_groups: int, failures: Failures | None = None) -> dict[int, Chain]:
+    """The chains of edges of one operator, by edge.
 
     Edges that begin with the same step track groups if one of them must, so that what they share is computed once; and
     where records may be skipped or diverted, so that it is known whose they were.
     """
-    edges = plan.outputs(operator)
     tracking = {e.steps[0].identity for e in edges if e.steps and (not e.keyed or _may_fail(e))}
     return {
         edge.id: Chain(
-            edge, plan.settings.key_groups, failures=failures,
+            edge, key_groups, failures=failures,
             tracked=not edge.keyed or bool(edge.steps and edge.steps[0].identity in tracking),
         )
         for edge in edges

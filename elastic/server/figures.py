@@ -18,6 +18,7 @@ from elastic.report import (
     Durations,
     EventKind,
     FailedOutput,
+    FailedRecords,
     JobEvent,
     JobOutcome,
     OperatorReport,
@@ -25,6 +26,7 @@ from elastic.report import (
     Progress,
     ScaleOut,
     Stall,
+    added,
 )
 from elastic.server.failures import FailureCounts
 from elastic.server.intervals import IntervalFigures
@@ -176,7 +178,8 @@ class Figures:
         if told.kind == "failed_outputs":
             self.intervals.failed = tuple(FailedOutput(**body) for body in told.body["all"])
             return
-        self.intervals.add(told.body)
+        for found in self.intervals.add(told.body):
+            self._first_failure(found, now_s)
         for id, operator, records_in, busy_s in told.body["instances"]:
             figures = self._instances.setdefault(id, InstanceFigures(operator))
             figures.records_in, figures.busy_s = records_in, busy_s
@@ -235,12 +238,19 @@ class Figures:
             self._checkpoint_bytes += size_bytes
             self._stored_s[instance] = report.at_s
         for found in self._failed.report(report, self._indices):
-            text = f"{found.where} {'diverts' if found.diverted else 'skips'} what it fails on: {found.example}"
-            self.record(Record("record_failed", cause=text), report.at_s)
+            self._first_failure(found, report.at_s)
         total = sum(self._memory.values())
         before = self._peak
         worker, spilled = max(before.worker, report.rss_bytes), max(before.spilled, report.spilled_bytes)
         self._peak = PeakMemory(worker, max(before.total, total), spilled)
+
+    def _first_failure(self, found: FailedRecords, at_s: float) -> None:
+        """An operator or step skips or diverts a record for the first time."""
+        text = f"{found.where} {'diverts' if found.diverted else 'skips'} what it fails on: {found.example}"
+        self.record(Record("record_failed", cause=text), at_s)
+
+    def _failures(self) -> tuple[FailedRecords, ...]:
+        return added((*self._failed.total(self.members.instances), *self.intervals.records_failed))
 
     def forget_worker(self, worker: int) -> None:
         """A lost worker reports no more, and nobody waits for it."""
@@ -285,7 +295,7 @@ class Figures:
             checkpoint_age_s=None if oldest is None else now_s - oldest,
             memory_bytes=sum(self._memory.values()),
             operators=self._operators({id: (s - before_s.get(id, 0.0)) / passed for id, s in worked_s.items()}),
-            failures=self._failed.total(self.members.instances),
+            failures=self._failures(),
             events=events,
             finished=finished,
             stalls=self._stalls[1],
@@ -317,7 +327,7 @@ class Figures:
             operators=self._operators(
                 {id: f.busy_s / max(end_s - f.since_s, 1e-9) for id, f in self._instances.items()}
             ),
-            failures=self._failed.total(self.members.instances),
+            failures=self._failures(),
             events=tuple(self.events),
             recoveries=tuple(r.report() for r in self.recoveries.real),
             scale_outs=tuple(self.scale_outs),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from elastic.report import FailedOutput, Intervals
+from elastic.report import FailedOutput, FailedRecords, Intervals, added
 from elastic.server.latency import LatencyHistogram
 
 
@@ -15,9 +16,11 @@ class IntervalFigures:
 
     Attributes:
         failed: Outputs that were given up.
+        records_failed: Those that were skipped or diverted, by operator or step.
     """
 
     failed: tuple[FailedOutput, ...] = ()
+    records_failed: tuple[FailedRecords, ...] = ()
 
     _last: int = 0
     _counts: Intervals = field(default_factory=Intervals)
@@ -25,10 +28,10 @@ class IntervalFigures:
     _processing: LatencyHistogram = field(default_factory=LatencyHistogram)
     _total: LatencyHistogram = field(default_factory=LatencyHistogram)
 
-    def add(self, told: Mapping[str, float]) -> None:
-        """One more is complete; one that was told before is not."""
+    def add(self, told: Mapping[str, Any]) -> list[FailedRecords]:
+        """One more is complete; one that was told before is not. What it skips or diverts where nothing was before."""
         if told["interval"] <= self._last:
-            return
+            return []
         self._last = int(told["interval"])
         so_far = self._counts
         self._counts = Intervals(
@@ -40,6 +43,10 @@ class IntervalFigures:
         self._scheduling.add([told["scheduling_delay_ms"]], [1])
         self._processing.add([told["processing_ms"]], [1])
         self._total.add([told["total_delay_ms"]], [1])
+        known = {found.where for found in self.records_failed}
+        failed = [FailedRecords(**body) for body in told["failed"]]
+        self.records_failed = added((*self.records_failed, *failed))
+        return [found for found in failed if found.where not in known]
 
     @property
     def records(self) -> int:

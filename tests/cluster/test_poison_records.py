@@ -6,13 +6,17 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dstream.model import start_job
 from elastic import Operator, Query, sinks, sources
+from elastic.cluster.job import JobControl
+from elastic.scenario.models import DStream
 from tests.cluster.driving import drive, kill_owner, kinds
 
 pytestmark = pytest.mark.cluster
@@ -59,7 +63,13 @@ def test_the_scenario_with_poison_records_meets_what_it_expects(tmp_path: Path) 
     assert "failed      map(parse): 200 diverted; the last: json.decoder.JSONDecodeError" in done.stdout
 
 
-def test_bad_records_are_diverted_and_counted_once_though_workers_die(tmp_path: Path) -> None:
+SECTION = DStream.model_validate({"interval": "100ms", "checkpoint": 2})
+
+
+@pytest.mark.parametrize("start", [JobControl, partial(start_job, settings=SECTION)], ids=["elastic", "dstream"])
+def test_bad_records_are_diverted_and_counted_once_though_workers_die(
+    tmp_path: Path, start: Callable[..., JobControl]
+) -> None:
     cut_off = [n for n in NUMBERS if n % 100 == 57]
     file = tmp_path / "numbers.jsonl"
     file.write_text("".join(f'{{"n": {n}\n' if n in cut_off else f'{{"n": {n}}}\n' for n in NUMBERS))
@@ -78,7 +88,7 @@ def test_bad_records_are_diverted_and_counted_once_though_workers_die(tmp_path: 
 
     outcome = drive(
         query, tmp_path, kill_owner("sums", 0, after_records=1500), kill_owner("sums", 1, after_records=4000),
-        workers=3, spares=2, checkpoint_ms=200,
+        workers=3, spares=2, checkpoint_ms=200, start=start,
     )  # fmt: skip
 
     assert outcome.status == "done", outcome.error

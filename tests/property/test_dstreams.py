@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from dstream import DStream, StreamingContext
 from dstream.local import LocalRun
-from dstream.logic import Content
-from dstream.operators import source_batch
+from dstream.logic import Read
 from dstream.plan import Kind, Stage, StreamPlan
 from elastic import sinks, sources
 from elastic.batch import columnar, rows
+from elastic.connectors.base import Chunk
 
 PAIR = st.tuples(st.sampled_from("abcde"), st.integers(-50, 50))
 INTERVALS = st.lists(st.lists(PAIR, max_size=8), min_size=1, max_size=9)
@@ -59,11 +59,10 @@ def run_both(
     build(streams).save(sinks.discard(), name="out")
     plan = context.plan()
 
-    def read(stage: Stage, partition: int, interval: int) -> Content:
+    def read(stage: Stage, partition: int, interval: int) -> Sequence[Read]:
         number = [s.id for s in plan.stages if s.kind is Kind.SOURCE].index(stage.id)
         mine = inputs[number][interval - 1][partition::workers]
-        low = plan.partition_interval(stage.operator, partition).low
-        return ((plan.last_tick(interval), source_batch(low, columnar(mine))),) if mine else ()
+        return [Read(plan.last_tick(interval), [Chunk(columnar(mine), 0, 0, len(mine))])]
 
     local, found = LocalRun(plan, read), []
     for interval in range(1, len(inputs[0]) + 1):

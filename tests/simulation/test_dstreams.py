@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from operator import add
+from pathlib import Path
 
 import pytest
 
 from dstream import StreamingContext
 from dstream.testing.simulator import FAULTS, StreamSimulation, run_program, run_seed, simulate
+from elastic import Query, sinks, sources, windows
 from elastic.connectors.discard import DiscardSink
 from elastic.connectors.from_list import from_list
+from elastic.plan import Settings
 from elastic.scenario.models import DStream
 from elastic.testing.jobs import random_trial
 
@@ -82,6 +85,57 @@ def test_programs_with_windows_state_and_joins_end_right_whatever_fails() -> Non
 
     assert [f"seed {r.seed}: {r.wrong}" for r in results if r.wrong is not None] == []
     assert sum(r.status == "done" for r in results) >= 3
+
+
+def halved(row: dict[str, int]) -> int:
+    return row["n"] // (row["n"] % 10 and 1)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_sources_steps_and_sinks_divert_and_what_is_late_is_as_under_the_elastic_model(
+    tmp_path: Path, seed: int
+) -> None:
+    """Two files of the same time in one partition: the second is not late because the first was read before."""
+    lines = [f'{{"n": {n}, "at": {n // 2}}}' if n % 9 else f'{{"n": {n}' for n in range(120)]
+    for name, part in (("a", lines[::2]), ("b", lines[1::2])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(part))
+    query = Query("diverts")
+    read = query.source(sources.json_lines(str(tmp_path / "*.jsonl"), errors="divert", rate="200/s"), name="S")
+    good = read.map(halved, on_error="divert")
+    timed = read.event_time(lambda row: row["at"] * 1000)
+    panes = timed.key_by(lambda row: row["n"] % 3).window(windows.tumbling("10s")).count()
+    sums = good.key_by(lambda n: n % 5).sum(lambda n: n if n % 7 else "?", on_error="divert")
+    sums.sink(sinks.discard(), name="K")
+    read.output("errors").union(good.output("errors"), sums.output("errors")).sink(sinks.discard(), name="M")
+    panes.sink(sinks.discard(), name="W")
+    panes.output("late").sink(sinks.discard(), name="L")
+    settings = Settings(tick_ms=10, key_groups=16, partitions=1)
+
+    result = simulate(query, seed, faults=4 * seed, settings=settings)
+
+    assert (result.wrong, result.status) == (None, "done")
+    bad = [n for n in range(120) if n % 9 == 0 or n % 10 == 0 or n % 7 == 0]
+    assert sum(map(len, result.expected["M"].values())) == len(bad)
+    assert result.expected["W"]
+    assert not any(result.expected["L"].values())
+
+
+def test_a_program_has_the_records_that_its_source_cannot_read_as_a_stream(tmp_path: Path) -> None:
+    lines = [f'{{"n": {n}}}' if n % 9 else f'{{"n": {n}' for n in range(60)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    context = StreamingContext("50ms", workers=2, key_groups=16)
+    rows = context.source(sources.json_lines(tmp_path / "rows.jsonl", errors="divert", rate="200/s"))
+    rows.output("errors").map(lambda bad: (bad["record"], bad["place"].rpartition(":")[2])).save(
+        DiscardSink(), name="M"
+    )
+    rows.map(lambda row: row["n"]).save(DiscardSink(), name="K")
+
+    result = StreamSimulation(context.plan(), 1).run(2, FAULTS, within_s=0.3)
+
+    assert (result.wrong, result.status) == (None, "done")
+    found = {name: [row for tick in sorted(ticks) for row in ticks[tick]] for name, ticks in result.sinks.items()}
+    assert sorted(found["M"]) == sorted((f'{{"n": {n}', str(n + 1)) for n in range(0, 60, 9))
+    assert sorted(found["K"]) == [n for n in range(60) if n % 9]
 
 
 class RaisesAtFirst:

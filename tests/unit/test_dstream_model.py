@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from dstream.model import cut
 from dstream.plan import Reach
 from elastic import Operator, Query, sinks, sources
-from elastic.errors import QueryError
 from elastic.scenario.models import DStream
 
 
@@ -35,13 +31,3 @@ def test_every_partition_of_an_operator_reads_all_of_what_is_broadcast_to_it() -
     (keyed,) = [stage for stage in stages if stage.operator == "Rules"]
     reach = {stages[i.stage].operator: i.reach for i in keyed.inputs}
     assert reach == {"rows": Reach.KEYS, "rules": Reach.ALL}
-
-
-def test_a_source_that_diverts_malformed_records_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_text('{"a": 1}\n')
-    query = Query("diverts")
-    lines = query.source(sources.json_lines(tmp_path / "in.jsonl", errors="divert"), name="lines")
-    lines.output("errors").sink(sinks.discard())
-
-    with pytest.raises(QueryError, match="source 'lines' diverts malformed records, which the model dstream cannot"):
-        cut(query.plan(workers=1), 1, DStream())

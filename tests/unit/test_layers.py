@@ -66,6 +66,7 @@ FLOORS = [
     "dstream.hand_over",
     "dstream.printing",
     "dstream.outages",
+    "dstream.reading",
     "dstream.local",
     "dstream.graph",
     "dstream.streams",
@@ -124,6 +125,7 @@ PURE = {
     "dstream.merges",
     "dstream.state",
     "dstream.outages",
+    "dstream.reading",
     "dstream.scheduler",
     "dstream.worker",
 }

@@ -16,7 +16,7 @@ from elastic.report import JobOutcome, Progress, Report
 from elastic.scenario import runner
 from elastic.scenario.directory import claimed_directory
 from elastic.scenario.mistakes import FieldError
-from elastic.scenario.models import Expect, Fault
+from elastic.scenario.models import DStream, Expect, Fault
 from elastic.scenario.runner import Run, execute, prepare, warnings
 from elastic.scenario.verify import JobResult
 from tests.unit.scenario_fakes import Notes, Start, count_query
@@ -231,14 +231,12 @@ def test_a_directory_with_other_files_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_what_a_model_cannot_run_is_refused_before_anything_is_run(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text("{}\n")
-    query = Query("diverting")
-    lines = query.source(sources.json_lines(str(tmp_path / "rows.jsonl"), errors="divert"))
-    lines.sink(sinks.discard())
-    lines.output("errors").sink(sinks.discard(), name="malformed")
+    query = Query("short")
+    query.source(sources.from_list([1])).sink(sinks.discard())
+    section = DStream.model_validate({"interval": "15ms"})
 
-    with pytest.raises(UserError, match="diverts malformed records, which the model dstream cannot"):
-        prepare(Run("diverting", query, tmp_path / "job", model="dstream"))
+    with pytest.raises(UserError, match="an interval of 15ms is not a whole number of ticks of 10ms"):
+        prepare(Run("short", query, tmp_path / "job", model="dstream", dstream=section))
 
     assert not (tmp_path / "job").exists()
 

@@ -46,6 +46,14 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: stream().window("200ms", "200ms").count_by_window("300ms"),
         "count_by_window() over a stream that has rows every 200ms only; make length and slide multiples of that",
     ),
+    "the errors of a source that diverts none": (
+        lambda: stream().output("errors"),
+        "'from_list' diverts nothing, so it has no output 'errors'; give the source errors='divert'",
+    ),
+    "the errors of a step": (
+        lambda: stream().map(str).output("errors"),
+        "output('errors') of a step; call it on what context.source(…) gives",
+    ),
     "a window without a unit": (
         lambda: stream().window(10),
         "window(length=10) is no duration; write one such as '30s'",
