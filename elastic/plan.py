@@ -137,6 +137,15 @@ class Edge:
     route: Route = "group"
     event_time: EventTime | None = None
 
+    @property
+    def narrow(self) -> bool:
+        """Whether rows stay in the key groups of their producer.
+
+        Then a consumer needs only those producers whose key intervals overlap its own (a narrow dependency, in the
+        words of the RDD paper), and neither closes ticks for the others.
+        """
+        return not self.keyed and self.route == "group" and self.event_time is None
+
 
 @dataclass(frozen=True)
 class OperatorPlan:

@@ -113,7 +113,7 @@ class SourceDriver:
         self._trimmed = instance.tau
         self._history = self._replay()
         self.replaying = True
-        self._blocked = self._dry = False
+        self._blocked = self._dry = self._prompt = False
         self._auto, self._stretch, self._max_stretch = settings.auto_tick, 1, settings.max_stretch
         self._work_s = WORK_S if self._auto else self._tick_s
         self._wake = 0.0
@@ -154,6 +154,7 @@ class SourceDriver:
             return None
         tick, same = found
         self._mark(same)  # again: the predecessor may have died before it could report it
+        self._prompt = any(entry.records for _, entry in same)
         read = [(feed.interval, chunk) for feed, entry in same for chunk in read_again(feed.reader, entry)]
         return self.instance.emit(tick, read, self._held(same), final=any(entry.final for _, entry in same))
 
@@ -205,7 +206,7 @@ class SourceDriver:
             spent = self._clock() - now
             self._adapt(sum(entry.size_bytes for entry, _ in read), spent)
             self._adapt_tick(spent)
-        elif self._is_wanted(tick) or now - self._closed_s >= IDLE_CLOSE_S:
+        elif self._prompt or self._is_wanted(tick) or now - self._closed_s >= IDLE_CLOSE_S:
             commands = self._close(tick, [(self._empty(n, tick, now), []) for n in range(len(self._feeds))], now)
         else:
             commands = []
@@ -289,7 +290,7 @@ class SourceDriver:
         """Log a tick on every partition, then serve it."""
         for feed, (entry, _) in zip(self._feeds, read, strict=True):
             feed.append(entry)
-        self._closed_s = now
+        self._closed_s, self._prompt = now, any(entry.records for entry, _ in read)
         self._mark([(feed, entry) for feed, (entry, _) in zip(self._feeds, read, strict=True)])
         chunks = [(feed.interval, c) for feed, (_, each) in zip(self._feeds, read, strict=True) for c in each]
         held = self._held([(feed, entry) for feed, (entry, _) in zip(self._feeds, read, strict=True)])
@@ -324,6 +325,8 @@ class SourceDriver:
         next_tick = self._next_tick_s()
         if self._dry:  # it is asked again with the next tick, though this one may still be open
             next_tick = max(next_tick, self._epoch_s + (int((now - self._epoch_s) / self._tick_s) + 1) * self._tick_s)
+        if self._prompt:
+            return next_tick
         if all(feed.reader.finished for feed in self._feeds) or self.instance.full:
             return max(next_tick, self._closed_s + IDLE_CLOSE_S)
         if self._rate is not None:

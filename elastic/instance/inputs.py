@@ -63,12 +63,16 @@ class Producer:
     Attributes:
         closed: Everything through this tick has arrived.
         queue: Ticks with rows past the consumer's τ, ascending.
+        rows_through: The last tick that brought rows; 0 for none.
+        window_bytes: So much may be under way, as it was told.
         wanted: Ticks that the producer was asked to close and has not.
     """
 
     ref: ProducerRef
     serial: int
     closed: int
+    rows_through: int = 0
+    window_bytes: int = 0
     queue: deque[Deliver] = field(default_factory=deque)
     consumed_bytes: int = 0
     credited_bytes: int = 0
@@ -77,13 +81,19 @@ class Producer:
 
 
 class Input:
-    """One input of an instance."""
+    """One input of an instance.
+
+    Args:
+        narrow: Only producers whose intervals overlap the instance's have anything for it.
+        prompt: After a tick with rows a producer closes the next one unasked, which a source does.
+    """
 
     def __init__(
         self, edge: int, number: int, instance: int, worker: int, interval: KeyInterval, version: int,
-        *, key_groups: int, memory_bytes: int, keep_rows: bool,
+        *, key_groups: int, memory_bytes: int, keep_rows: bool, narrow: bool = False, prompt: bool = False,
     ) -> None:  # fmt: skip
         self.edge, self.number = edge, number
+        self._narrow, self._prompt = narrow, prompt
         self._instance, self._worker, self._interval, self._version = instance, worker, interval, version
         self._key_groups, self._memory_bytes, self._keep_rows = key_groups, memory_bytes, keep_rows
         self._serial = 0
@@ -102,6 +112,8 @@ class Input:
         self.view_version = view.version
         refs = sorted(view.producers, key=lambda ref: ref.interval)
         self.complete = tiles([ref.interval for ref in refs], KeyInterval(0, self._key_groups))
+        if self._narrow:
+            refs = [ref for ref in refs if ref.interval.overlaps(self._interval)]
         self._seen = {ref.interval: self._seen.get(ref.interval) or SeenLog(tau) for ref in refs}
         before = self.producers
         self.producers = {ref.instance: before.get(ref.instance) or Producer(ref, 0, tau) for ref in refs}
@@ -113,13 +125,13 @@ class Input:
         producer.serial = self._serial
         producer.wanted.clear()
         producer.consumed_bytes = producer.credited_bytes = -sum(d.size_bytes for d in producer.queue)
+        producer.window_bytes = self._window_bytes
         log = self._seen[producer.ref.interval]
         arrived = ((d.tick, d.fingerprint) for d in producer.queue if d.tick > log.since)
         seen = (*((s.tick, s.fingerprint) for s in log.ticks), *arrived)
         message = Subscribe(
             self.edge, producer.ref.instance, self._instance, self._worker, self._interval, producer.closed,
-            self._version, producer.serial, self._window_bytes,
-            log.since, seen,
+            self._version, producer.serial, producer.window_bytes, log.since, seen,
         )  # fmt: skip
         commands: list[Command] = [Send(producer.ref.worker, message)]
         if self._acked:  # a new incarnation has not heard it, and an old one's link may have lost it
@@ -143,6 +155,7 @@ class Input:
         if message.tick > producer.closed:
             producer.closed = message.tick
             if message.batch is not None:
+                producer.rows_through = message.tick
                 producer.queue.append(message)
         producer.final = producer.final or message.final
         self._seen[producer.ref.interval].forget(message.stable)
@@ -192,12 +205,10 @@ class Input:
                 yield batch
 
     def credits(self) -> list[Command]:
-        """Tell producers what was consumed, once it is worth a message."""
+        """Tell producers what was consumed, once it is worth a message: what is left unsaid blocks nobody."""
         due: list[Command] = []
-        worth_bytes = min(MIN_WINDOW_BYTES, self._window_bytes) // 4
         for p in self.producers.values():
-            unsaid = p.consumed_bytes - p.credited_bytes
-            if unsaid > worth_bytes or (unsaid > 0 and not p.queue):
+            if p.consumed_bytes - p.credited_bytes > p.window_bytes // 4:
                 p.credited_bytes = p.consumed_bytes
                 due.append(
                     Send(p.ref.worker, Credit(self.edge, p.ref.instance, self._instance, p.serial, p.consumed_bytes))
@@ -205,9 +216,14 @@ class Input:
         return due
 
     def wants(self, tick: int) -> list[Command]:
-        """Ask those producers to close ``tick`` that have not, once for each tick; it may lie in the future."""
+        """Ask those producers to close ``tick`` that have not, once for each tick; it may lie in the future.
+
+        A prompt one that has just sent rows closes its next tick soon; then it is asked, if that is not enough.
+        """
         due: list[Command] = []
         for p in self.producers.values():
+            if self._prompt and p.closed == p.rows_through > 0:
+                continue
             if p.closed < tick and tick not in p.wanted:
                 p.wanted = {t for t in p.wanted if t > p.closed} | {tick}
                 due.append(Send(p.ref.worker, Want(self.edge, p.ref.instance, self._instance, tick)))

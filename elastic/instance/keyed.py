@@ -52,7 +52,8 @@ def make_inputs(plan: Plan, start: Start, worker: int) -> list[Input]:
         Input(
             e.id, e.input, start.instance, worker, start.interval, start.version,
             key_groups=settings.key_groups, memory_bytes=settings.memory_bytes,
-            keep_rows=plan.operators[e.producer].user_code,
+            keep_rows=plan.operators[e.producer].user_code, narrow=e.narrow,
+            prompt=plan.operators[e.producer].kind == "source",
         )
         for e in plan.inputs(start.operator)
     ]  # fmt: skip
@@ -91,7 +92,7 @@ class KeyedInstance:
         self.inputs = make_inputs(plan, start, worker)
         self._producers_of = {e.id: e.producer for e in plan.edges}
         buffers = {} if checkpoint is None else checkpoint.buffers
-        self.outputs = Outputs(plan, start.operator, start.instance, self.tau, buffers, failures)
+        self.outputs = Outputs(plan, start, self.tau, buffers, failures)
         self.finished = checkpoint is not None and checkpoint.final
         self._worker, self._checkpoint_ticks = worker, settings.checkpoint_ticks
         self._phase = start.interval.low * self._checkpoint_ticks // settings.key_groups

@@ -10,7 +10,7 @@ from elastic.operators.base import Output
 from elastic.operators.failure import Failures
 from elastic.operators.stateless import Memo, chains
 from elastic.plan import Plan
-from elastic.protocol import Ack, Command, Credit, NeedCheckpoint, Send, Subscribe, Tell, Trimmed, Wait, Want
+from elastic.protocol import Ack, Command, Credit, NeedCheckpoint, Send, Start, Subscribe, Tell, Trimmed, Wait, Want
 from elastic.state.buffer import BufferState
 from elastic.state.checkpoint import BufferCheckpoint
 from elastic.state.routing import RoutingState
@@ -29,14 +29,14 @@ class Outputs:
     """
 
     def __init__(
-        self, plan: Plan, operator: str, instance: int, start: int, buffers: Mapping[int, BufferCheckpoint],
+        self, plan: Plan, of: Start, start: int, buffers: Mapping[int, BufferCheckpoint],
         failures: Failures | None = None,
     ) -> None:  # fmt: skip
-        groups = plan.settings.key_groups
+        groups, operator, instance = plan.settings.key_groups, of.operator, of.instance
         edges = plan.outputs(operator)
         self.failures = failures or Failures()
         self._chains = chains(plan, operator, self.failures)
-        self.buffers = {e.id: BufferState(groups, buffers.get(e.id)) for e in edges}
+        self.buffers = {e.id: BufferState(groups, buffers.get(e.id), of.interval if e.narrow else None) for e in edges}
         self._routes = {
             e.id: RoutingState(e.id, instance, self.buffers[e.id], whole=e.route == "broadcast") for e in edges
         }

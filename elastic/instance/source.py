@@ -55,7 +55,7 @@ class SourceInstance:
     def __init__(self, plan: Plan, start: Start, base: int) -> None:
         self.id, self.operator, self.interval = start.instance, start.operator, start.interval
         self.tau = base
-        self.outputs = Outputs(plan, start.operator, start.instance, base, {}, Failures(by_group=True))
+        self.outputs = Outputs(plan, start, base, {}, Failures(by_group=True))
         for buffer in self.outputs.buffers.values():
             buffer.acknowledge(KeyInterval(0, plan.settings.key_groups), base)
         self.finished = self.exhausted = False

@@ -41,18 +41,32 @@ class BufferState:
     Attributes:
         floor: What lies at or below it was trimmed: every consumer is safe there.
         acked: Per downstream key group, the tick that a stored checkpoint covers.
+
+    Args:
+        key_groups: Of the job.
+        checkpoint: What it begins with.
+        own: On a narrow edge, the producer's interval: no other groups have rows here, or are acknowledged.
     """
 
-    def __init__(self, key_groups: int, checkpoint: BufferCheckpoint | None = None) -> None:
+    def __init__(
+        self, key_groups: int, checkpoint: BufferCheckpoint | None = None, own: KeyInterval | None = None
+    ) -> None:
         self._entries: list[Entry] = []
         self._spilled = 0  # of the entries, the first so many lie on the disk
         self.appended_bytes = 0
+        self._narrow, self._span = own is not None, own or KeyInterval(0, key_groups)
         if checkpoint is None:
             self.floor, self.acked = 0, np.zeros(key_groups, np.int64)
         else:
-            self.floor, self.acked = checkpoint.floor, checkpoint.acked.copy()
+            self.acked = checkpoint.acked.copy()
+            self.floor = max(checkpoint.floor, self._least_acked(self._span))
             for tick, batch in checkpoint.entries:
-                self.append(tick, batch)
+                if tick > self.floor:
+                    self.append(tick, batch)
+
+    def _least_acked(self, interval: KeyInterval) -> int:
+        low, high = max(interval.low, self._span.low), min(interval.high, self._span.high)
+        return int(self.acked[low:high].min())
 
     @property
     def stats(self) -> BufferStats:
@@ -107,7 +121,7 @@ class BufferState:
         """A stored checkpoint covers ``interval`` through ``tick``; trims, and tells whether the floor rose."""
         acked = self.acked[interval.low : interval.high]
         np.maximum(acked, tick, out=acked)
-        floor = int(self.acked.min())
+        floor = self._least_acked(self._span)
         if floor <= self.floor:
             return False
         self.floor = floor
@@ -116,7 +130,20 @@ class BufferState:
         self._spilled = max(0, self._spilled - gone)
         return True
 
+    @property
+    def covered(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Per downstream key group, the tick through which nothing can be served any more."""
+        covered = self.acked.copy()
+        own = covered[self._span.low : self._span.high]
+        np.maximum(own, self.floor, out=own)
+        return covered
+
+    def is_held_by(self, interval: KeyInterval) -> bool:
+        """Whether a consumer of this interval, which overlaps the producer's on a narrow edge, holds back trimming."""
+        return self._least_acked(interval) == self.floor
+
     def checkpoint(self, after: int | None) -> BufferCheckpoint:
         """What a checkpoint holds of this edge: everything, or what came after tick ``after`` for a delta."""
         entries: Iterable[Entry] = self._entries if after is None else self.after(after)
-        return BufferCheckpoint(self.floor, self.acked.copy(), tuple((e.tick, e.batch) for e in entries))
+        kept = tuple((e.tick, e.batch) for e in entries)
+        return BufferCheckpoint(self.floor, self.acked.copy(), kept, self._narrow)

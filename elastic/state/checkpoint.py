@@ -30,11 +30,23 @@ class BufferCheckpoint:
         floor: Ticks at or below it were trimmed.
         acked: Per key group of the consumer, the tick that is safe there.
         entries: (tick, rows), ascending; in a delta those after the base's tick only.
+        narrow: Of an edge on which rows stay in the key groups of their producer.
     """
 
     floor: int
     acked: np.ndarray[tuple[int], np.dtype[np.int64]]
     entries: BufferEntries
+    narrow: bool = False
+
+    def parts(self, intervals: Sequence[KeyInterval]) -> list[BufferCheckpoint]:
+        """One for each part of the producer: of a narrow edge its own rows; of others all for the first part.
+
+        In canonical order it is already, so it need not be cut where the consumers subscribe to every part.
+        """
+        if not self.narrow or len(intervals) == 1:
+            return [self, *(replace(self, entries=()) for _ in intervals[1:])]
+        cuts = [[(tick, batch.slice(interval)) for tick, batch in self.entries] for interval in intervals]
+        return [replace(self, entries=tuple((t, b) for t, b in each if b is not None)) for each in cuts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +107,7 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
     """One full checkpoint per key interval, losing and repeating nothing.
 
     Every part carries the same τ, so that replay after it is right for each of them, be it for scale out or for
-    recovery. The buffer goes whole to the first part, since it is in canonical order already; the others get none.
+    recovery. The buffer of an edge goes whole to the first part, unless the edge is narrow.
 
     Args:
         checkpoint: A full one; not changed. Values are shared with the parts.
@@ -106,11 +118,11 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
     if checkpoint.base is not None:
         raise BaseMismatchError("a delta cannot be cut; fold it into its base first")
     parts = []
+    buffers = {edge: buffer.parts(intervals) for edge, buffer in checkpoint.buffers.items()}
     for n, interval in enumerate(intervals):
         state = None if checkpoint.state is None else cut_state(checkpoint.state, interval)
-        empty = {edge: replace(buffer, entries=()) for edge, buffer in checkpoint.buffers.items()}
-        whole, failures = (checkpoint.buffers, checkpoint.failures) if n == 0 else (empty, ())
-        parts.append(replace(checkpoint, state=state, buffers=whole, failures=failures))
+        own = {edge: each[n] for edge, each in buffers.items()}
+        parts.append(replace(checkpoint, state=state, buffers=own, failures=() if n else checkpoint.failures))
     return parts
 
 
@@ -127,7 +139,8 @@ def join_checkpoints(parts: Sequence[Checkpoint]) -> Checkpoint:
     buffers = {}
     for edge in parts[0].buffers:
         each = [part.buffers[edge] for part in parts]
-        floor = max(b.floor for b in each)  # a consumer tells all producers the same, and one may hear it first
+        narrow = each[0].narrow  # else a consumer tells all producers the same, and one may hear it first
+        floor = (min if narrow else max)(b.floor for b in each)
         acked = np.maximum.reduce([b.acked for b in each])
         ticked: dict[int, list[Batch]] = {}
         for buffer in each:
@@ -136,7 +149,7 @@ def join_checkpoints(parts: Sequence[Checkpoint]) -> Checkpoint:
                     ticked.setdefault(tick, []).append(loaded(batch))
         merged = ((tick, carried(ticked[tick])) for tick in sorted(ticked))
         entries = tuple((tick, batch) for tick, batch in merged if batch is not None)
-        buffers[edge] = BufferCheckpoint(floor, acked, entries)
+        buffers[edge] = BufferCheckpoint(floor, acked, entries, narrow)
     state = join_states(states) if states else None
     final, failures = all(part.final for part in parts), added(f for part in parts for f in part.failures)
     return Checkpoint(parts[0].tick, None, state, buffers, final, parts[0].common, failures)

@@ -82,7 +82,7 @@ class RoutingState:
             Whether the consumer asked for ticks that were trimmed, and the differences found so far between what it
             saw of a predecessor and what was replayed here.
         """
-        others = [s for s in self if s.consumer != message.consumer and _overlap(s.interval, message.interval)]
+        others = [s for s in self if s.consumer != message.consumer and s.interval.overlaps(message.interval)]
         if any(s.version > message.version for s in others):
             return False, []
         mine = self._subscriptions.get(message.consumer)
@@ -187,15 +187,10 @@ class RoutingState:
 
     def covering_least(self) -> list[int]:
         """Consumers whose stored checkpoints, or commits, hold back trimming."""
-        acked = self._buffer.acked
-        return [s.consumer for s in self if acked[s.interval.low : s.interval.high].min() == self._buffer.floor]
+        return [s.consumer for s in self if self._buffer.is_held_by(s.interval)]
 
     @property
     def unsent_bytes(self) -> int:
         """The most that any consumer has still to be sent."""
         appended = self._buffer.appended_bytes
         return appended - min([s.position_bytes for s in self._subscriptions.values()], default=appended)
-
-
-def _overlap(a: KeyInterval, b: KeyInterval) -> bool:
-    return a.low < b.high and b.low < a.high

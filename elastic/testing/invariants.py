@@ -79,12 +79,13 @@ class Watch:
             return
         buffer = producer.outputs.buffers[ack.edge]
         safe = self._targets[consumer].tick if consumer in self._targets else self._stored[consumer]
-        early = np.flatnonzero(np.maximum(buffer.acked, buffer.floor) > safe)
+        covered = buffer.covered
+        early = np.flatnonzero(covered > safe)
         if len(early):
             group = int(early[0])
             raise InvariantError(
                 f"{producer.operator} trimmed what {consumer} needs: key group {group} counts as safe through tick "
-                f"{buffer.acked[group]}, everything through {buffer.floor}, but only tick {safe[group]} is stored"
+                f"{covered[group]}, but only tick {safe[group]} is stored"
             )
 
     def is_needed(self, record: InstanceRecord) -> bool:

@@ -32,7 +32,7 @@ from elastic.wire.codec import Codec, Frame
 CHECKPOINTS = "checkpoints"
 """The folder of the job directory where they lie."""
 
-FORMAT = b"elastic checkpoint 1\n"
+FORMAT = b"elastic checkpoint 2\n"
 _LENGTH = struct.Struct("<Q")
 _FENCE = "fence-"
 

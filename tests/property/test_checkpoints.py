@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ def checkpoints(draw: st.DrawFn) -> Checkpoint:
     group_lists = st.lists(st.integers(0, GROUPS - 1), min_size=1, max_size=8)
     ticks = draw(st.dictionaries(st.integers(11, 40), group_lists, max_size=5))
     entries = tuple((tick, batch(ticks[tick])) for tick in sorted(ticks))
-    return Checkpoint(40, None, state, {3: BufferCheckpoint(10, np.full(GROUPS, 10), entries)}, draw(st.booleans()))
+    buffer = BufferCheckpoint(10, np.full(GROUPS, 10), entries, narrow=draw(st.booleans()))
+    return Checkpoint(40, None, state, {3: buffer}, draw(st.booleans()))
 
 
 def content(checkpoint: Checkpoint) -> Any:
@@ -59,6 +61,17 @@ def test_what_was_cut_and_joined_again_is_what_it_was(whole: Checkpoint, cuts: s
     intervals = [KeyInterval(low, high) for low, high in itertools.pairwise(bounds)]
 
     assert content(join_checkpoints(partition_checkpoint(whole, intervals))) == content(whole)
+
+
+@given(checkpoints(), st.integers(1, GROUPS - 1))
+def test_where_rows_keep_their_groups_each_part_has_its_own(whole: Checkpoint, cut: int) -> None:
+    narrow = replace(whole, buffers={3: replace(whole.buffers[3], narrow=True)})
+    intervals = [KeyInterval(0, cut), KeyInterval(cut, GROUPS)]
+
+    for part, interval in zip(partition_checkpoint(narrow, intervals), intervals, strict=True):
+        expected = [(t, [g for g in b.groups.tolist() if interval.contains(g)]) for t, b in whole.buffers[3].entries]
+        found = [(t, b.groups.tolist()) for t, b in part.buffers[3].entries]
+        assert found == [(t, groups) for t, groups in expected if groups]
 
 
 @given(st.lists(st.lists(st.integers(0, 7), max_size=5), min_size=2, max_size=2), st.integers(0, 30))

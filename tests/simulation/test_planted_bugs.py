@@ -13,6 +13,7 @@ import pytest
 from elastic.coordinator import draining, holders, machine, memory, reconfigure, standings
 from elastic.instance import driver, host, inputs, keyed
 from elastic.operators import bound_states, custom, event_clock, timers, windowed, with_timers
+from elastic.plan import Edge
 from elastic.protocol import Close, Hold, Retire, Send, Store, Stored, Stuck
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
@@ -313,6 +314,11 @@ def share_with_the_first(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(backup, "partition_checkpoint", partition)
 
 
+def hear_neighbours_only(patch: pytest.MonkeyPatch) -> None:
+    """A consumer takes any edge for one on which rows stay in their key groups."""
+    patch.setattr(Edge, "narrow", property(lambda edge: edge.event_time is None))
+
+
 def broadcast_by_interval(patch: pytest.MonkeyPatch) -> None:
     """A broadcast row goes to the instance that owns its group, as any other does."""
     patch.setattr(routing.RoutingState, "_part", lambda self, batch, to: batch.slice(to.interval))
@@ -399,6 +405,7 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (lose_a_part, SCALING),
     (forget_a_neighbour, SCALING),
     (share_with_the_first, SCALING),
+    (hear_neighbours_only, CRASHES),
     (broadcast_by_interval, SCALING),
     (forget_the_former_holder, DRAINS),
     (end_too_early, DRAINS),

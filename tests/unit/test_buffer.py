@@ -8,6 +8,7 @@ import pytest
 from elastic.batch import Batch, size_bytes
 from elastic.keys import KeyInterval
 from elastic.state.buffer import BufferState
+from elastic.state.checkpoint import Checkpoint, join_checkpoints
 
 ALL = KeyInterval(0, 4)
 LEFT, RIGHT = KeyInterval(0, 2), KeyInterval(2, 4)
@@ -117,3 +118,31 @@ def test_a_checkpoint_does_not_change_when_its_buffer_does() -> None:
 )
 def test_rows_of_python_objects_count_with_what_they_hold(row: object, at_least: int, at_most: int) -> None:
     assert 100 * at_least <= size_bytes([row] * 100) <= 100 * at_most
+
+
+def test_where_rows_keep_their_groups_only_the_producers_own_groups_count() -> None:
+    buffer = BufferState(4, own=LEFT)
+    buffer.append(2, batch(0, 1))
+    buffer.append(5, batch(1))
+
+    assert buffer.acknowledge(ALL, 2)
+    assert buffer.acknowledge(KeyInterval(0, 2), 5)
+
+    assert (buffer.floor, buffer.covered.tolist()) == (5, [5, 5, 2, 2])
+
+
+def test_neighbours_that_were_joined_keep_what_one_of_them_still_needs() -> None:
+    parts = []
+    for own, safe in ((LEFT, 5), (RIGHT, 2)):
+        buffer = BufferState(4, own=own)
+        for tick in (2, 5):
+            buffer.append(tick, batch(own.low))
+        buffer.acknowledge(own, safe)
+        parts.append(Checkpoint(6, None, None, {1: buffer.checkpoint(None)}))
+
+    joined = BufferState(4, join_checkpoints(parts).buffers[1], own=ALL)
+
+    assert (joined.floor, joined.acked.tolist()) == (2, [5, 5, 2, 2])
+    assert [(e.tick, e.batch.groups.tolist()) for e in joined.after(0)] == [(5, [2])]
+    assert joined.is_held_by(ALL)
+    assert not joined.is_held_by(LEFT)

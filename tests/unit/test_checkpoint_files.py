@@ -127,9 +127,9 @@ def test_a_file_that_was_cut_short_is_damaged_and_said_to_be(files: CheckpointFi
 def test_a_file_of_another_release_is_refused_with_what_was_expected(files: CheckpointFiles, tmp_path: Path) -> None:
     files.write(7, 1, checkpoint(10, a=1))
     path = tmp_path / "checkpoints" / "7" / "1-10-full"
-    path.write_bytes(path.read_bytes().replace(b"checkpoint 1\n", b"checkpoint 9\n", 1))
+    path.write_bytes(path.read_bytes().replace(b"checkpoint 2\n", b"checkpoint 9\n", 1))
 
-    with pytest.raises(UserError, match="begins with 'elastic checkpoint 9', not with 'elastic checkpoint 1'"):
+    with pytest.raises(UserError, match="begins with 'elastic checkpoint 9', not with 'elastic checkpoint 2'"):
         files.read(7)
 
 

@@ -12,7 +12,7 @@ from elastic.keys import KeyInterval
 from elastic.protocol import Ack, Command, Credit, Deliver, Nondeterministic, ProducerRef, Send, Subscribe, Tell, View
 
 EDGE, ME = 7, 10
-LEFT, RIGHT = KeyInterval(0, 2), KeyInterval(2, 4)
+LEFT, RIGHT, ALL = KeyInterval(0, 2), KeyInterval(2, 4), KeyInterval(0, 4)
 ONE, OTHER = ProducerRef(1, LEFT, 100), ProducerRef(2, RIGHT, 200)
 
 
@@ -24,8 +24,13 @@ def view(version: int, *producers: ProducerRef) -> View:
     return View(1, ME, EDGE, version, producers)
 
 
-def connected(*producers: ProducerRef, tau: int = 0) -> Input:
-    found = Input(EDGE, 0, ME, 3, KeyInterval(0, 4), 5, key_groups=4, memory_bytes=1 << 30, keep_rows=True)
+def connected(
+    *producers: ProducerRef, tau: int = 0, own: KeyInterval = ALL, memory_bytes: int = 1 << 30,
+    narrow: bool = False, prompt: bool = False,
+) -> Input:  # fmt: skip
+    found = Input(
+        EDGE, 0, ME, 3, own, 5, key_groups=4, memory_bytes=memory_bytes, keep_rows=True, narrow=narrow, prompt=prompt
+    )
     found.on_view(view(1, *(producers or (ONE, OTHER))), tau)
     return found
 
@@ -149,7 +154,7 @@ def test_what_never_comes_again_need_not_be_remembered() -> None:
 
 
 def test_credit_is_given_for_what_was_consumed_and_not_for_what_waits() -> None:
-    found = connected()
+    found = connected(memory_bytes=16 * 399)  # a window of 399 bytes
     found.on_deliver(deliver(1, 3, 10))
     assert found.credits() == []
 
@@ -158,6 +163,41 @@ def test_credit_is_given_for_what_was_consumed_and_not_for_what_waits() -> None:
     ((worker, credit),) = [(c.worker, c.message) for c in found.credits() if isinstance(c, Send)]
     assert (worker, credit) == (100, Credit(EDGE, 1, ME, 1, 100))
     assert found.credits() == []
+
+
+def test_less_than_a_quarter_of_the_window_is_not_worth_a_message() -> None:
+    found = connected(memory_bytes=16 * 401)
+    found.on_deliver(deliver(1, 3, 10))
+
+    list(found.take(3))
+
+    assert found.credits() == []
+
+
+def test_where_rows_keep_their_groups_only_producers_of_the_own_groups_count() -> None:
+    found = connected(own=KeyInterval(0, 1), narrow=True)
+
+    assert list(found.producers) == [1]
+    found.on_deliver(deliver(1, 3, 10))
+    assert (found.complete, found.closed) == (True, 3)
+    assert {c.worker for c in found.acks(3) if isinstance(c, Send)} == {100}
+
+
+def test_while_the_producers_leave_a_gap_nothing_is_closed_wherever_it_is() -> None:
+    found = connected(ONE, own=KeyInterval(0, 1), narrow=True)
+
+    assert (found.complete, found.closed) == (False, -1)
+
+
+def test_a_source_that_has_just_sent_rows_is_not_asked_for_its_next_tick() -> None:
+    found = connected(prompt=True)
+    found.on_deliver(deliver(1, 3, 10))
+    found.on_deliver(deliver(1, 4, 11, producer=2))
+
+    assert found.wants(4) == []
+    found.on_deliver(deliver(4, 5))  # it closes more without rows: from now on it closes what is asked for
+    found.on_deliver(deliver(5, 6, 12, producer=2))
+    assert [c.worker for c in found.wants(6) if isinstance(c, Send)] == [100]
 
 
 def test_rows_that_waited_already_give_no_credit_to_a_new_subscription() -> None:

@@ -381,7 +381,8 @@ def test_an_idle_source_closes_at_once_what_a_consumer_waits_for_and_else_seldom
     source = Reading()
     source.step(0.10)
     source.step(0.25)  # reads all that is left
-    assert [type(m) for m in sent(source.step(0.27), Deliver)] == []
+    assert [d.tick for d in sent(source.step(0.27), Deliver)] == [27]  # the next after rows, of which all are told
+    assert sent(source.step(0.28), Deliver) == []
 
     source.instance.on_want(Want(0, SOURCE, ME, 30))
     assert source.driver.wakes_at == pytest.approx(EPOCH_S + 0.30)

@@ -45,7 +45,7 @@ def test_a_checkpoint_of_another_release_says_what_it_is_and_what_to_do(tmp_path
     files = CheckpointFiles(tmp_path)
     folder = tmp_path / "7"
     folder.mkdir(parents=True)
-    (folder / "1-30-full").write_bytes(FORMAT.replace(b"1", b"2") + b"whatever it is")
+    (folder / "1-30-full").write_bytes(FORMAT.replace(b"2", b"3") + b"whatever it is")
 
-    with pytest.raises(UserError, match="begins with 'elastic checkpoint 2', not with 'elastic checkpoint 1'; resume"):
+    with pytest.raises(UserError, match="begins with 'elastic checkpoint 3', not with 'elastic checkpoint 2'; resume"):
         files.read(7, 2)
