@@ -13,20 +13,20 @@ from dstream.protocol import MESSAGES
 from dstream.scheduler.machine import Scheduler
 from dstream.scheduler.observer import Observer
 from dstream.worker.shell import STATE
-from elastic.cluster.job import JobControl
+from elastic.cluster.job import LocalJob
 from elastic.coordinator.events import Event, Recovered, Told
 from elastic.coordinator.memory import Facts
 from elastic.plan import Plan
 from elastic.server import shell
 
 
-class StreamJob(JobControl):
+class StreamJob(LocalJob):
     """One job; its plan is a ``StreamPlan``."""
 
     COORDINATOR_ENTRY = "dstream.job:coordinate"
-    STATE = (*JobControl.STATE, STATE)
+    STATE = (*LocalJob.STATE, STATE)
     WORKER_ENTRY = "dstream.worker.shell:main"
-    PRELOAD = (*JobControl.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators", "dstream.hand_over")
+    PRELOAD = (*LocalJob.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators", "dstream.hand_over")
 
 
 NEWS = "news.jsonl"

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from elastic.cluster.job import JobControl
+from elastic.cluster.job import LocalJob
 from elastic.errors import JobFailedError
 from elastic.report import JobOutcome
 from elastic.scenario.directory import claimed_directory
@@ -28,7 +28,7 @@ class Running:
         UserError: A source or sink cannot be used, another job runs in the directory, or there is nothing to resume.
     """
 
-    def __init__(self, make: Callable[[], JobControl], directory: Path, *, resume: bool = False) -> None:
+    def __init__(self, make: Callable[[], LocalJob], directory: Path, *, resume: bool = False) -> None:
         self._stopping, self._ended = threading.Event(), threading.Event()
         self._graceful = True
         self._outcome: JobOutcome | None = None

@@ -59,7 +59,7 @@ MAX_TAKEOVERS, TAKEOVERS_WITHIN_S = 5, 60.0
 """A coordinator that is lost more often than that is not replaced: something ends each of them."""
 
 
-class JobControl:
+class LocalJob:
     """One job. Processes: this one, the coordinator, the workers and the spares; all of the latter are its children.
 
     Args:

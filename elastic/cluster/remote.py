@@ -30,6 +30,8 @@ CONTACT = "contact.json"
 """In the job directory while the job runs: how to reach it."""
 
 JOBS = Path(".elastic")
+"""Job directories lie here, below the working directory."""
+
 ANSWER_S = 5.0
 SETTLE_S = 60.0
 

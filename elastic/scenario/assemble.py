@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from elastic.cluster.remote import JOBS
 from elastic.plan import Settings
 from elastic.scenario.job import Runs, filled, load_function, load_query
 from elastic.scenario.load import LoadedScenario
 from elastic.scenario.runner import Run
-
-JOBS = Path(".elastic")
-"""Job directories lie here, below the working directory."""
 
 
 @dataclass(frozen=True, slots=True)

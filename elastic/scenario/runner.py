@@ -213,6 +213,6 @@ def _starter(run: Run) -> StartJob:
 def _start_elastic(
     plan: Plan, *, workers: int, spares: int, directory: Path, keep_log: bool, resume: bool
 ) -> JobControl:
-    from elastic.cluster.job import JobControl as ElasticJob
+    from elastic.cluster.job import LocalJob
 
-    return ElasticJob(plan, workers=workers, spares=spares, directory=directory, keep_log=keep_log, resume=resume)
+    return LocalJob(plan, workers=workers, spares=spares, directory=directory, keep_log=keep_log, resume=resume)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic import Query
-from elastic.cluster.job import JobControl
+from elastic.cluster.job import LocalJob
 from elastic.plan import Settings
 from elastic.report import JobEvent, JobOutcome, Progress
 
@@ -21,7 +21,7 @@ DEADLINE_S = 60.0
 class Running:
     """A job that runs, as a breaker sees it."""
 
-    job: JobControl
+    job: LocalJob
     progress: Progress = field(default_factory=Progress)
     events: list[JobEvent] = field(default_factory=list)
 
@@ -44,7 +44,7 @@ Breaker = Callable[[Running], bool]
 
 def drive(
     query: Query, directory: Path, *breakers: Breaker, workers: int = 3, spares: int = 1,
-    start: Callable[..., JobControl] = JobControl, **settings: Any,
+    start: Callable[..., LocalJob] = LocalJob, **settings: Any,
 ) -> JobOutcome:  # fmt: skip
     """Run the query to its end, letting each breaker strike once, in order; ``start`` is the execution model's."""
     job_directory = directory / "job"
