@@ -15,7 +15,7 @@ import pytest
 
 from dstream.model import start_job
 from elastic import Operator, Query, sinks, sources
-from elastic.cluster.job import JobControl
+from elastic.cluster.job import LocalJob
 from elastic.scenario.models import DStream
 from tests.cluster.driving import drive, kill_owner, kinds
 
@@ -66,9 +66,9 @@ def test_the_scenario_with_poison_records_meets_what_it_expects(tmp_path: Path) 
 SECTION = DStream.model_validate({"interval": "100ms", "checkpoint": 2})
 
 
-@pytest.mark.parametrize("start", [JobControl, partial(start_job, settings=SECTION)], ids=["elastic", "dstream"])
+@pytest.mark.parametrize("start", [LocalJob, partial(start_job, settings=SECTION)], ids=["elastic", "dstream"])
 def test_bad_records_are_diverted_and_counted_once_though_workers_die(
-    tmp_path: Path, start: Callable[..., JobControl]
+    tmp_path: Path, start: Callable[..., LocalJob]
 ) -> None:
     cut_off = [n for n in NUMBERS if n % 100 == 57]
     file = tmp_path / "numbers.jsonl"
