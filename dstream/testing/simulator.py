@@ -38,8 +38,8 @@ from elastic.query import Query
 from elastic.scenario.models import DStream
 from elastic.testing.faults import FaultKind
 from elastic.testing.invariants import Watch
-from elastic.testing.jobs import random_trial
 from elastic.testing.simulator import Simulation
+from elastic.testing.trials import random_trial
 from elastic.testing.verdict import Copies, HasCoordinator, SimulationResult
 from elastic.testing.worker import Machine, SimulatedWorker
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
-from elastic.testing.jobs import random_trial
 from elastic.testing.simulator import simulate
+from elastic.testing.trials import random_trial
 from elastic.testing.verdict import SimulationResult
 
 

@@ -23,8 +23,8 @@ from dstream.testing.simulator import FAULTS, StreamSimulation
 from elastic.batch import Batch, rows
 from elastic.connectors.base import LogEntry
 from elastic.scenario.models import DStream
-from elastic.testing.jobs import Trial, random_trial
 from elastic.testing.simulator import Simulation
+from elastic.testing.trials import Trial, random_trial
 
 SEEDS = 18
 WANTED = {"timers", "panes", "inputs", "two-sources", "diamond"}

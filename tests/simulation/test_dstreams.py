@@ -14,7 +14,7 @@ from elastic.connectors.discard import DiscardSink
 from elastic.connectors.from_list import from_list
 from elastic.plan import Settings
 from elastic.scenario.models import DStream
-from elastic.testing.jobs import random_trial
+from elastic.testing.trials import random_trial
 
 CHUNK = 25
 

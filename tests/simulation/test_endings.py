@@ -14,7 +14,7 @@ import pytest
 from elastic import Context, Operator, Query, ValueState, sinks, sources
 from elastic.plan import Settings
 from elastic.testing.faults import FaultKind
-from elastic.testing.jobs import Fold
+from elastic.testing.operators import Fold
 from elastic.testing.simulator import Simulation, simulate
 from elastic.testing.verdict import SimulationResult
 

@@ -19,8 +19,8 @@ from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
 from elastic.testing import world
 from elastic.testing.faults import FaultKind
-from elastic.testing.jobs import TINY_BYTES, random_trial
 from elastic.testing.simulator import simulate
+from elastic.testing.trials import TINY_BYTES, random_trial
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

@@ -16,7 +16,7 @@ from elastic.coordinator.ending import Ending
 from elastic.protocol import Send
 from elastic.scenario.models import DStream
 from elastic.testing.faults import FaultKind
-from elastic.testing.jobs import random_trial
+from elastic.testing.trials import random_trial
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

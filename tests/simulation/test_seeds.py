@@ -9,8 +9,8 @@ import pytest
 from elastic.coordinator.events import Record
 from elastic.testing import world
 from elastic.testing.__main__ import run_seed, wrong_in
-from elastic.testing.jobs import random_trial
 from elastic.testing.story import FAULT
+from elastic.testing.trials import random_trial
 from elastic.testing.verdict import SimulationResult
 
 CHUNK, SEEDS = 20, 1000
