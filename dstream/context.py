@@ -41,12 +41,12 @@ class StreamingContext(Inputs):
         spares: Processes that stand by to replace one that dies.
         name: Of the job, and of its directory ``.elastic/NAME``.
         directory: The job directory, if it is to be another.
-        checkpoint: State is written to the job directory after every so many intervals.
+        checkpoint: After every so many intervals a version of state is kept, on other workers and in the job directory.
         tasks: Tasks of a stage by key in each interval; 3 for each worker if None.
         retries: How often a task is tried again after user code has raised in it.
         keep_going: If it still raises, only the outputs that need the task fail; the job fails at its end.
         memory: Limit per worker that blocks in memory and unprocessed input keep to.
-        settings: Those of a scenario's ``elastic`` section that are about ticks, keys and liveness.
+        settings: Those of a scenario's ``elastic`` section that are about ticks, keys, liveness, disk and copies.
 
     Raises:
         QueryError: A setting is wrong.

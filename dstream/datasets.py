@@ -29,12 +29,16 @@ class Dataset(ABC):
     def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
         """The rows of an interval, by view; those that nobody reads may be left out."""
 
-    def snapshot(self) -> StateTable | None:
+    def full(self) -> StateTable | None:
         """The state; None for none."""
         return None
 
+    def delta(self) -> StateTable | None:
+        """What was written or deleted since the last ``full`` or ``delta``; None if that is not known."""
+        return None
+
     def restore(self, table: StateTable) -> None:
-        """Take over a snapshot."""
+        """Take over a full table."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -91,8 +95,11 @@ class DatasetLogic(Logic):
             blocks.append(pipeline.block(given.through))
         return blocks
 
-    def snapshot(self) -> StateTable | None:
-        return self._dataset.snapshot()
+    def full(self) -> StateTable | None:
+        return self._dataset.full()
+
+    def delta(self) -> StateTable | None:
+        return self._dataset.delta()
 
     def restore(self, table: StateTable) -> None:
         self._dataset.restore(table)

@@ -12,7 +12,7 @@ from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES
 from dstream.scheduler.machine import Scheduler
 from dstream.scheduler.observer import Observer
-from dstream.worker.shell import STATE
+from dstream.worker.state_files import STATE
 from elastic.cluster.job import LocalJob
 from elastic.coordinator.events import Event, Recovered, Told
 from elastic.coordinator.memory import Facts

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from dstream.versions import Version
 from elastic.batch import Batch
 from elastic.connectors.base import Chunk
 from elastic.instance.ahead import Held
@@ -60,19 +61,6 @@ class Given:
     read: Sequence[Read] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
-    """The state of a partition after an interval.
-
-    Attributes:
-        table: By key; None for none.
-        common: What belongs to no key, such as watermarks and what is broadcast; None for nothing.
-    """
-
-    table: StateTable | None
-    common: Any = None
-
-
 class Logic(ABC):
     """One partition of a stage. ``compute`` is called with ascending intervals, each once, after ``restore`` if at all.
 
@@ -93,12 +81,16 @@ class Logic(ABC):
             UserCodeError: User code raised; the object is unusable from then on.
         """
 
-    def snapshot(self) -> StateTable | None:
+    def full(self) -> StateTable | None:
         """The state now, all of it, to be kept; None for none. What happens later does not change it."""
         return None
 
+    def delta(self) -> StateTable | None:
+        """What was written or deleted since the last ``full`` or ``delta``; None if that is not known."""
+        return None
+
     def restore(self, table: StateTable) -> None:
-        """Take over a snapshot."""
+        """Take over a full table."""
         raise NotImplementedError
 
     def common(self) -> Any:
@@ -109,12 +101,13 @@ class Logic(ABC):
         """Take over what ``common`` gave, before ``restore``."""
         raise NotImplementedError
 
-    def version(self) -> Version:
-        """All state now, to be kept."""
-        return Version(self.snapshot(), self.common())
+    def version(self, base: int | None = None) -> Version:
+        """All state now, to be kept; or where a base is named that was cut last, what was written since."""
+        table = None if base is None else self.delta()
+        return Version(self.full(), self.common()) if table is None else Version(table, self.common(), base)
 
     def begin_from(self, version: Version) -> None:
-        """Take over a version."""
+        """Take over a whole version."""
         if version.common is not None:
             self.restore_common(version.common)
         if version.table is not None:

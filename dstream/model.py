@@ -49,12 +49,12 @@ def run_query(
         display: Show progress while it runs and a summary at the end.
         verify: Hold the result against a clean run over the same input.
         interval: Length of an interval; a whole number of ticks.
-        checkpoint: Intervals between two checkpoints of all state.
+        checkpoint: After every so many intervals a version of all state is kept.
         tasks: Tasks of a keyed operator in each interval; 3 for each worker if None.
         retries: How often a task is tried again after user code has raised in it.
         keep_going: If it still raises, only the outputs that need the task fail; the job fails at its end.
         resume: Go on with the job that was stopped or killed in the directory.
-        settings: Those of a scenario's ``elastic`` section that are about ticks, keys and liveness.
+        settings: Those of a scenario's ``elastic`` section that are about ticks, keys, liveness, disk and copies.
 
     Raises:
         QueryError: A mistake in the query or in an argument.

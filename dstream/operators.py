@@ -142,8 +142,11 @@ class KeyedLogic(Logic):
         ticks = (rows, self._processor.due_after(tau), given.through if given.final else None)
         return min((t for t in ticks if t is not None and t <= given.through), default=None)
 
-    def snapshot(self) -> StateTable | None:
+    def full(self) -> StateTable | None:
         return self._processor.full()
+
+    def delta(self) -> StateTable | None:
+        return self._processor.delta()
 
     def restore(self, table: StateTable) -> None:
         self._processor.restore(table)

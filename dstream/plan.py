@@ -112,9 +112,13 @@ class StreamPlan(Plan):
         return tick if final or self.batch else self.last_tick(self.interval_of(tick))
 
     @property
+    def has_disk(self) -> bool:
+        """Whether versions of state lie on the disk too."""
+        return self.settings.disk != "off"
+
+    @property
     def durable(self) -> bool:
-        """State is on disk under every setting."""
-        return True
+        return self.has_disk or not any(stage.kind is Kind.STATE for stage in self.stages)
 
     @property
     def cut(self) -> Mapping[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dstream.logic import Content
+from dstream.versions import Version
 from elastic.report import FailedRecords
 
 # -- scheduler to worker -----------------------------------------------------------------------------------------------
@@ -21,14 +22,40 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A partition of a stage with state lives here from now on, starting from version ``at``; 0 is no state yet."""
+    """A partition of a stage with state lives here from now on.
+
+    Attributes:
+        at: The version that it starts from; 0 is no state yet.
+        copies: Workers that have the version in memory; if none of them does, it is on the disk.
+        holders: As in ``Guard``.
+    """
 
     epoch: int
     instance: int
     stage: int
     partition: int
     at: int
+    copies: tuple[int, ...] = ()
+    holders: tuple[int, ...] = ()
     cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Versions of a partition's state are to be kept in these workers' memory, beside the disk if there is one."""
+
+    epoch: int
+    instance: int
+    holders: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unguard:
+    """Versions of a partition's state need not be kept in the receiver's memory any more."""
+
+    epoch: int
+    stage: int
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +132,56 @@ class Blocks:
     contents: tuple[Content | None, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A version of a partition's state, to be kept in the receiver's memory; it tells the scheduler that it is.
+
+    Attributes:
+        worker: The sender.
+        instance: Whose state it is.
+    """
+
+    worker: int
+    instance: int
+    stage: int
+    partition: int
+    interval: int
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class KeepRefused:
+    """The receiver of a delta does not have what it builds on."""
+
+    worker: int
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
+class WantState:
+    """An instance is to start from a version that the receiver has in memory."""
+
+    worker: int
+    instance: int
+    stage: int
+    partition: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The answer: what the version is made of, the whole one first; nothing if it is not there.
+
+    Attributes:
+        worker: The sender.
+        versions: (interval, version) each.
+    """
+
+    worker: int
+    instance: int
+    versions: tuple[tuple[int, Version], ...]
+
+
 # -- worker to scheduler -----------------------------------------------------------------------------------------------
 
 
@@ -137,6 +214,7 @@ class Account:
         sinks: (instance, last tick that the target holds, last interval that it was given and has taken).
         sealed: Of intervals that may not be done.
         kept: (stage, partition, interval) of versions of state that lie on the disk.
+        copies: The same of those in this worker's memory.
         instances: All that live here, or are being opened.
         failed: (stage, interval, partition, found) of records that tasks have skipped or diverted.
     """
@@ -146,6 +224,7 @@ class Account:
     sinks: tuple[tuple[int, int, int], ...]
     sealed: tuple[Sealed, ...]
     kept: tuple[tuple[int, int, int], ...]
+    copies: tuple[tuple[int, int, int], ...]
     instances: tuple[int, ...]
     failed: tuple[tuple[int, int, int, tuple[FailedRecords, ...]], ...] = ()
 
@@ -202,14 +281,26 @@ class TaskLacks:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The state of a partition after an interval is on disk."""
+    """A version of a partition's state is on the disk, or in this worker's memory."""
 
     instance: int
     stage: int
     partition: int
     interval: int
     size_bytes: int
-    took_s: float
+    on_disk: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StateMissing:
+    """What an instance is to start from is not where it was said to be, nor on the disk, if there is one.
+
+    Attributes:
+        asked: Workers that do not have it.
+    """
+
+    instance: int
+    asked: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +312,7 @@ class Committed:
 
 
 MESSAGES: tuple[type, ...] = (
-    Resume, Place, RunTask, Advance, WantBlocks, Blocks, Sealed, TaskDone, TaskFailed, TaskLacks, Kept, Committed,
-    Account,
+    Resume, Place, Guard, Unguard, RunTask, Advance, WantBlocks, Blocks, Keep, KeepRefused, WantState, State, Version,
+    Sealed, TaskDone, TaskFailed, TaskLacks, Kept, StateMissing, Committed, Account,
 )  # fmt: skip
-"""Every message of this model that may cross a process border, in a fixed order."""
+"""Every message of this model that may cross a process border, in a fixed order; and what they are made of."""

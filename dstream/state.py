@@ -1,7 +1,8 @@
 """Datasets with state: what a key has come to over all intervals so far, or over those of a window.
 
-State is advanced in place, interval by interval, and snapshots are taken between two of them. What a stage gives is a
-function of the inputs of its intervals alone, so state can be computed again from an older snapshot and them.
+State is advanced in place, interval by interval, and versions of it are cut between two of them: all of it, or what was
+written since the last one. What a stage gives is a function of the inputs of its intervals alone, so state can be
+computed again from an older version and them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from elastic.operators.base import Output, TickInput
 from elastic.operators.failure import user_error
 from elastic.operators.integers import grown
 from elastic.operators.slots import KeySlots, SlotOrder
-from elastic.operators.snapshot import copied, freeze, thaw
+from elastic.operators.snapshot import copied, freeze, is_immutable, thaw
 from elastic.state.processing import StateTable, dict_keys
 
 
@@ -33,11 +34,13 @@ class KeyedState(Dataset):
 
     Attributes:
         values: By key.
+        written: Keys whose values may have changed, or were dropped, since a version was cut.
     """
 
     def __init__(self, name: str, context: LogicContext) -> None:
         self.name, self._key_groups = name, context.runtime.key_groups
         self.values: dict[Any, Any] = {}
+        self.written: dict[Any, None] = {}
 
     def given(self, changed: list[Any], wanted: frozenset[str]) -> Mapping[str, Column]:
         """The views: changed keys that still have a value, and all keys."""
@@ -56,11 +59,22 @@ class KeyedState(Dataset):
         """What is told of a key's state."""
         return value
 
-    def snapshot(self) -> StateTable | None:
-        keys = list(self.values)
+    def full(self) -> StateTable:
+        return self._table(list(self.values))
+
+    def delta(self) -> StateTable:
+        gone = [key for key in self.written if key not in self.values]
+        table = self._table([key for key in self.written if key in self.values])
+        if not gone:
+            return table
+        keys = columnar(gone)
+        return StateTable(table.groups, table.keys, table.fields, groups_of(keys, self._key_groups), keys)
+
+    def _table(self, keys: list[Any]) -> StateTable:
+        self.written = {}
         column = columnar(keys)
         groups = groups_of(column, self._key_groups) if keys else np.empty(0, np.uint16)
-        return StateTable(groups, column, {"value": freeze(self.name, keys, list(self.values.values()))})
+        return StateTable(groups, column, {"value": freeze(self.name, keys, [self.values[key] for key in keys])})
 
     def restore(self, table: StateTable) -> None:
         self.values = dict(zip(dict_keys(table.keys), thaw(table.fields["value"]), strict=True))
@@ -92,8 +106,11 @@ class _Running(Dataset):
             views[SNAPSHOT] = _column(self._aggregate.changed(-1))
         return views
 
-    def snapshot(self) -> StateTable | None:
+    def full(self) -> StateTable:
         return self._aggregate.full()
+
+    def delta(self) -> StateTable:
+        return self._aggregate.delta()
 
     def restore(self, table: StateTable) -> None:
         self._aggregate.restore(table)
@@ -127,7 +144,7 @@ class _Updating(KeyedState):
     def __init__(self, made_by: Updating, context: LogicContext) -> None:
         super().__init__(made_by.name, context)
         self._function, self._every = made_by.function, made_by.every
-        self.values = _mine(made_by.initial, context)
+        self.values = _mine(made_by.initial, context)  # in the first version, which is whole
 
     def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
         if given.interval % self._every and not given.final:
@@ -136,12 +153,15 @@ class _Updating(KeyedState):
         keys = [*self.values, *(key for key in news if key not in self.values)]
         values: dict[Any, Any] = {}
         for key in keys:
+            before = self.values.get(key)
             try:
-                value = self._function(news.get(key, []), self.values.get(key))
+                value = self._function(news.get(key, []), before)
             except Exception as error:
                 raise user_error(self.name, given.through, news.get(key, []), error, key=key) from error
             if value is not None:
                 values[key] = value
+            if not _is_same(before, value):
+                self.written[key] = None
         self.values = values
         return self.given(list(values), wanted)
 
@@ -185,6 +205,7 @@ class _Tracking(KeyedState):
                 self._put(key, self._next(key, event), given.interval)
         except Exception as error:
             raise user_error(self.name, given.through, event, error, key=key) from error
+        self.written |= touched
         self._time_out(given.interval)
         return self.given(list(touched), wanted)
 
@@ -203,7 +224,9 @@ class _Tracking(KeyedState):
         if self._made_by.timeout is None:
             return
         for seen in [i for i in self._seen if interval - i >= self._made_by.timeout]:
-            for key in self._seen.pop(seen):
+            timed_out = self._seen.pop(seen)
+            self.written |= timed_out
+            for key in timed_out:
                 del self.values[key]
 
     def restore(self, table: StateTable) -> None:
@@ -244,6 +267,8 @@ class _Sliding(Dataset):
         self._values = WindowValues(self._made_by.merging, self._made_by.inverse)
         self._groups = np.empty(0, np.uint16)  # by slot, with room to grow
         self._counts = np.empty(0, np.int64)  # the same: how many intervals of the window have the key
+        self._written = np.empty(0, bool)  # the same: since a version was cut
+        self._is_new = True  # slots have been numbered anew since then
 
     def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
         leaving, entering = given.inputs[0]
@@ -267,6 +292,7 @@ class _Sliding(Dataset):
         assert batch.values is not None
         slots = self._slots.of(batch.keys)
         self._counts[slots] -= 1
+        self._written[slots] = True
         self._values.leave(slots, batch.keys, batch.values, tick)
         self._values.clear(slots[self._counts[slots] == 0])
 
@@ -275,18 +301,34 @@ class _Sliding(Dataset):
         assert batch.values is not None
         slots = self._slots_of(batch.keys, batch.groups)
         self._counts[slots] += 1
+        self._written[slots] = True
         self._values.enter(slots, batch.keys, batch.values, tick)
 
     def _slots_of(self, keys: Column, groups: Groups) -> Indices:
         slots = self._slots.of(keys)
         size = len(self._slots)
         self._groups, self._counts = grown(self._groups, size), grown(self._counts, size)
+        self._written = grown(self._written, size)
         self._values.grow(size)
         self._groups[slots] = groups
         return slots
 
-    def snapshot(self) -> StateTable | None:
+    def full(self) -> StateTable:
+        self._cut()
         return self._table(np.flatnonzero(self._counts[: len(self._slots)]))
+
+    def delta(self) -> StateTable | None:
+        if self._is_new:
+            return None
+        written = np.flatnonzero(self._written[: len(self._slots)])
+        self._cut()
+        table, gone = self._table(written[self._counts[written] > 0]), written[self._counts[written] == 0]
+        if not len(gone):
+            return table
+        return StateTable(table.groups, table.keys, table.fields, self._groups[gone], self._slots.take(gone))
+
+    def _cut(self) -> None:
+        self._written[:], self._is_new = False, False
 
     def _table(self, slots: Indices) -> StateTable:
         keys = self._slots.take(slots)
@@ -301,6 +343,17 @@ class _Sliding(Dataset):
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._counts[: len(self._slots)]))
+
+
+_SAME: frozenset[type] = frozenset({bool, int, str, bytes})
+"""Types whose equal values cannot be told apart."""
+
+
+def _is_same(before: Any, now: Any) -> bool:
+    """Whether a value is what it was, for all that can be known: one that can be changed in place may have been."""
+    if type(now) is type(before) and type(now) in _SAME:
+        return bool(now == before)
+    return now is before and is_immutable(now)
 
 
 def _batches(contents: Sequence[Content]) -> list[Batch]:

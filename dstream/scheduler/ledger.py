@@ -11,6 +11,7 @@ from dstream.blocks import Name
 from dstream.outages import Outage, Outages
 from dstream.plan import Kind, Stage, StreamPlan
 from dstream.protocol import Sealed
+from dstream.scheduler.copies import Copies, wanted
 from dstream.scheduler.lineage import Lineage, Sources, Task
 from dstream.scheduler.progress import Interval, Progress
 from elastic.coordinator.membership import InstanceRecord, Membership
@@ -66,6 +67,10 @@ class Ledger:
         closed: By source partition (stage, number): intervals closed through.
         outages: What is computed no more since user code raises in it.
         disturbed: Something was lost once, so that blocks may be missing that were there.
+        copies: Where versions of state lie.
+        guarded: Counts changes of who is to keep copies.
+        cut_s: When versions were cut that are not yet wherever they should be; by stage, partition and interval.
+        unheard: Workers whose account a new scheduler waits for.
         now_s: Unix time, in seconds, of the event that is being handled.
     """
 
@@ -78,6 +83,9 @@ class Ledger:
         self.stage_of: dict[int, int] = {}
         self.closed: dict[tuple[int, int], int] = {}
         self.news = News()
+        self.copies, self.guarded = Copies(), 0
+        self.cut_s: dict[tuple[int, int, int], float] = {}
+        self.unheard: set[int] = set()
         self.deployed = self.announced = self.disturbed = False
         self.now_s = 0.0
 
@@ -116,6 +124,13 @@ class Ledger:
     def restarts_at(self, stage: int) -> int:
         """The version that lost state of a stage is computed from."""
         return self._plan.restarts_at(self.keep[stage], self.progress.safe)
+
+    def stored(self) -> set[int] | None:
+        """Versions that all state has wherever it should; None if there is no state."""
+        held, has_disk = self.of_kind(Kind.STATE), self._plan.has_disk
+        if not held:
+            return None
+        return self.copies.stored({(h.stage.id, h.partition): wanted(h.record, has_disk=has_disk) for h in held})
 
     # -- what happens --------------------------------------------------------------------------------------------------
 

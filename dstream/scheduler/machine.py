@@ -8,13 +8,15 @@ from __future__ import annotations
 from dstream.blocks import Name
 from dstream.outages import lacking
 from dstream.plan import Kind, StreamPlan
-from dstream.protocol import Account, Committed, Kept, Sealed, TaskDone, TaskFailed, TaskLacks
+from dstream.protocol import Account, Committed, Kept, Sealed, StateMissing, TaskDone, TaskFailed, TaskLacks
+from dstream.scheduler.guarding import Guarding
 from dstream.scheduler.ledger import Ledger
 from dstream.scheduler.memory import facts_of, mark_of, recall
 from dstream.scheduler.orders import Orders
 from dstream.scheduler.placement import Placement
 from dstream.scheduler.progress import Interval
 from dstream.scheduler.recovery import Recovery, told
+from dstream.scheduler.restoring import Restoring
 from dstream.scheduler.retention import Retention
 from dstream.scheduler.succession import Succession
 from elastic.coordinator.ending import Ending
@@ -82,16 +84,23 @@ class Scheduler:
         self.ended: EndJob | None = None
         self._force = Workforce(self.members, workers, spares)
         self._ending = Ending(self.members)
-        self._placement = Placement(self._ledger, self._ending)
+        self._guarding = Guarding(self._ledger)
+        self._restoring = Restoring(self._ledger)
+        self._placement = Placement(self._ledger, self._ending, self._guarding, self._restoring)
         self._recovery = Recovery(self._ledger, self._placement)
         self._orders = Orders(self._ledger)
-        self._retention = Retention(self._ledger, self._placement)
+        self._retention = Retention(self._ledger, self._placement, self._guarding)
         self._succession = Succession(self._ledger, self._ending, self._placement)
         self._bereft_s: float | None = None
         self._balanced_at = 0
         self._journalled: object = None
         if facts is not None:
             recall(self._ledger, self._ending, facts)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What it knows."""
+        return self._ledger
 
     @property
     def epoch(self) -> int:
@@ -130,6 +139,10 @@ class Scheduler:
             case ClockTick():
                 actions = self._clock_ticks(now_s)
         actions += self._completed()
+        if not self._succession.waiting:
+            actions += self._restoring.deferred()
+        if isinstance(event, WorkerJoined | WorkerLost | Recovered) and self._ledger.deployed:
+            actions += self._guarding.guard()
         if self._ledger.deployed and self.members.live and not self._succession.waiting:
             actions += self._balanced()
             actions += self._recovery.demand()
@@ -209,7 +222,7 @@ class Scheduler:
         if self._ledger.deployed and not self.members.live and not self._force.spawning:
             return [*actions, EndJob("failed", "no worker is left")]
         self._recovery.lose(worker)
-        return actions + self._move(cause)
+        return actions + self._restoring.again() + self._move(cause)
 
     def _refill(self, cause: str) -> list[object]:
         """Start a worker for each that the job lacks."""
@@ -249,9 +262,8 @@ class Scheduler:
                 self._recovery.lacks(message)
             case TaskFailed():
                 return self._recovery.failed(message)
-            case Kept():
-                self._ledger.progress.kept(message.stage, message.partition, message.interval)
-                return self._retention.advance()
+            case Kept() | StateMissing():
+                return self._of_state(worker, message)
             case Committed():
                 if (record := self.members.instances.get(message.instance)) is not None:
                     record.start_tick = message.tick
@@ -266,6 +278,12 @@ class Scheduler:
                 current = self.members.instances.get(message.instance)
                 return [Record("fenced", worker=worker) if current is None else overtaken(current)]
         return []
+
+    def _of_state(self, worker: int, message: Kept | StateMissing) -> list[object]:
+        """A version of state is somewhere, or is not where it was said to be."""
+        if isinstance(message, Kept):
+            return self._guarding.kept(worker, message) + self._retention.advance()
+        return self._restoring.missing(message)
 
     def _started(self, message: Started) -> list[object]:
         record = self.members.instances.get(message.instance)
@@ -296,6 +314,8 @@ class Scheduler:
             held.told = max(held.told, held.done)
             held.rows_in += message.rows_in
             held.busy_s += message.busy_s
+            if held.stage.kind is Kind.STATE and message.interval % ledger.plan.checkpoint_intervals == 0:
+                ledger.cut_s[name] = ledger.now_s
         ledger.progress.failed(name, message.failed)
         task = ledger.locate(name, worker)
         self._orders.done(name)

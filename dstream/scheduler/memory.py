@@ -17,7 +17,8 @@ def mark_of(ledger: Ledger, ending: Ending) -> object:
     """Differs whenever the facts do: making them for every event would cost more than what most events cost."""
     members, progress = ledger.members, ledger.progress
     told = (ledger.deployed, ledger.announced, ending.stopping, ledger.finish, len(ledger.outages.found))
-    return (progress.done, progress.safe, members.last_id, len(members.workers), len(members.live), *told)
+    known = (members.last_id, len(members.workers), len(members.live))
+    return (progress.done, progress.safe, ledger.guarded, *known, *told)
 
 
 def facts_of(ledger: Ledger, ending: Ending) -> Facts:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from dstream.plan import Kind, Stage
-from dstream.protocol import Place, Resume
+from dstream.protocol import Resume, Unguard
+from dstream.scheduler.guarding import Guarding
 from dstream.scheduler.ledger import Held, Ledger
+from dstream.scheduler.restoring import Restoring
 from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import Journal
 from elastic.coordinator.membership import InstanceRecord
@@ -17,8 +19,9 @@ from elastic.protocol import Finish, Retire, Send, Start
 class Placement:
     """The part of the scheduler that puts partitions on workers."""
 
-    def __init__(self, ledger: Ledger, ending: Ending) -> None:
+    def __init__(self, ledger: Ledger, ending: Ending, guarding: Guarding, restoring: Restoring) -> None:
         self._ledger, self._ending = ledger, ending
+        self._guarding, self._restoring = guarding, restoring
 
     def deploy(self, workers: list[int]) -> list[object]:
         """Place sources, state and sinks, each stage's partitions in turn round the workers."""
@@ -28,17 +31,18 @@ class Placement:
             for partition in range(stage.partitions):
                 if stage.kind is not Kind.TASK:
                     worker = workers[(partition + shift) % len(workers)]
-                    actions += self._place(stage, partition, worker, generation=1, cause="")
+                    actions += self._place(stage, partition, worker)
         return [Journal("deploy", {"workers": workers}), *actions]
 
     def move(self, cause: str) -> list[object]:
-        """What lived on lost workers lives on the others from now on, spread over all of them.
+        """What lived on lost workers lives on the others from now on, spread over all of them, state where copies are.
 
         Source: D-Streams §4.2, parallel recovery.
         """
         members = self._ledger.members
         lost = {w.id for w in members.workers.values() if w.lost}
-        gone = sorted((r for r in members.instances.values() if r.worker in lost), key=lambda r: r.id)
+        gone = [r for r in members.instances.values() if r.worker in lost]
+        gone.sort(key=lambda r: (self._ledger.stage(r).kind is not Kind.STATE, r.id))
         if not gone or not members.live:
             return []
         actions: list[object] = [
@@ -46,8 +50,8 @@ class Placement:
         ]
         share = Counter(dict.fromkeys(members.live, 0))
         for record in gone:
-            load = members.load()
-            worker = min(share, key=lambda w: (share[w], load[w], w))
+            load, copies = members.load(), self._copies(record)
+            worker = min(share, key=lambda w: (share[w], w not in copies, load[w], w))
             share[worker] += 1
             actions += self.replace(record, worker, cause)
         return [*actions, Journal("moved", {"cause": cause})]
@@ -86,7 +90,13 @@ class Placement:
             record = ledger.held.pop(key).record
             del ledger.members.instances[record.id], ledger.stage_of[record.id]
             actions.append(Send(record.worker, Retire(ledger.epoch, record.id)))
+            actions += [Send(worker, Unguard(ledger.epoch, *key)) for worker in ledger.copies.forget(key)]
         return actions
+
+    def _copies(self, record: InstanceRecord) -> tuple[int, ...]:
+        """Workers that have in memory what a partition would start from; nobody has that of a source or a sink."""
+        stage = self._ledger.stage(record).id
+        return self._ledger.copies.where((stage, record.index), self._ledger.restarts_at(stage))
 
     def replace(self, record: InstanceRecord, worker: int, cause: str) -> list[object]:
         """Another incarnation of a partition takes over, on this worker."""
@@ -94,15 +104,20 @@ class Placement:
         del ledger.members.instances[record.id]
         stage = ledger.plan.stages[ledger.stage_of.pop(record.id)]
         ledger.miss()
-        return self._place(stage, record.index, worker, generation=record.version + 1, cause=cause)
+        return self._place(stage, record.index, worker, before=record, cause=cause)
 
-    def _place(self, stage: Stage, partition: int, worker: int, *, generation: int, cause: str) -> list[object]:
+    def _place(
+        self, stage: Stage, partition: int, worker: int, *, before: InstanceRecord | None = None, cause: str = ""
+    ) -> list[object]:
         """A partition of a stage that lives somewhere lives on a worker from now on."""
         ledger = self._ledger
+        generation = 1 if before is None else before.version + 1
         record = InstanceRecord(
             ledger.members.new_id(), stage.operator, partition, self._interval(stage, partition), generation, worker,
             cause=cause,
         )  # fmt: skip
+        if stage.kind is Kind.STATE:
+            self._guarding.choose_for(record, before)
         ledger.members.instances[record.id] = record
         ledger.stage_of[record.id] = stage.id
         return self.begin(record)
@@ -117,8 +132,7 @@ class Placement:
             return [Send(record.worker, self._start(record))]
         held.done = held.told = ledger.restarts_at(stage.id)
         ledger.rerun(held)
-        place = Place(ledger.epoch, record.id, stage.id, record.index, held.done, record.cause)
-        return [Send(record.worker, place)]
+        return self._restoring.restore(held)
 
     def _interval(self, stage: Stage, partition: int) -> KeyInterval:
         plan = self._ledger.plan

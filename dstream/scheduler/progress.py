@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any
@@ -55,8 +54,8 @@ class Progress:
 
     Attributes:
         done: Every task of intervals through this one has been done.
-        safe: Through it, all state is kept on disk and all sinks have committed: nothing before is computed again, but
-            for what windows read.
+        safe: Through it, all state is kept wherever it should be and all sinks have committed: nothing before is
+            computed again, but for what windows read.
         recomputed: Tasks that were done again, since the last interval that was complete.
     """
 
@@ -65,7 +64,6 @@ class Progress:
     safe: int = 0
     recomputed: int = 0
     intervals: dict[int, Interval] = field(default_factory=dict)
-    _kept: dict[int, set[tuple[int, int]]] = field(default_factory=dict)  # by version: partitions of state
 
     @property
     def every(self) -> int:
@@ -96,25 +94,16 @@ class Progress:
             self.done += 1
         return complete
 
-    def kept(self, stage: int, partition: int, version: int) -> None:
-        """A version of state is on disk."""
-        if version > self.safe:
-            self._kept.setdefault(version, set()).add((stage, partition))
-
-    def advance(self, committed: int, wanted: Collection[tuple[int, int]]) -> bool:
-        """Sinks have committed through an interval: move ``safe`` as far as state and sinks allow; whether it moved.
+    def advance(self, committed: int, stored: set[int] | None) -> bool:
+        """Move ``safe`` as far as state and sinks allow; whether it moved.
 
         Args:
-            committed: The interval.
-            wanted: The partitions of state that there are, by stage and number.
+            committed: All sinks have committed through this interval.
+            stored: Versions that all state has wherever it should; None if there is no state.
         """
         limit = min(committed, self.done)
-        versions = [limit]
-        if wanted:
-            versions = [v for v, found in self._kept.items() if v <= limit and found.issuperset(wanted)]
-        best = max(versions, default=0)
+        best = limit if stored is None else max((v for v in stored if v <= limit), default=0)
         if best <= self.safe:
             return False
         self.safe = best
-        self._kept = {v: found for v, found in self._kept.items() if v > best}
         return True

@@ -45,6 +45,7 @@ class Recovery:
     def lose(self, worker: int) -> None:
         """All blocks on a worker are gone, and whoever was to read them waits again."""
         self._ledger.miss()
+        self._ledger.copies.lose(worker)
         for name in self._ledger.lineage.lose(worker):
             self._ledger.untell(name)
 

@@ -7,11 +7,14 @@ and not done is ordered again, since a task that is done twice gives the same tw
 from __future__ import annotations
 
 from dstream.blocks import Name
-from dstream.protocol import Account
+from dstream.plan import Kind
+from dstream.protocol import Account, Guard
+from dstream.scheduler.copies import DISK, holders
 from dstream.scheduler.ledger import Ledger
 from dstream.scheduler.placement import Placement
 from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import Record, Recovered
+from elastic.coordinator.membership import InstanceRecord
 from elastic.protocol import Peers, Rejoin, Retire, Send
 
 
@@ -24,11 +27,11 @@ class Succession:
 
     def __init__(self, ledger: Ledger, ending: Ending, placement: Placement) -> None:
         self._ledger, self._ending, self._placement = ledger, ending, placement
-        self.waiting: set[int] = set()
+        self.waiting = ledger.unheard
 
     def begin(self, event: Recovered) -> list[object]:
         """Ask those who live for what they have."""
-        self.waiting = set(event.alive) & set(self._ledger.members.live)
+        self.waiting |= set(event.alive) & set(self._ledger.members.live)
         self._ledger.miss()
         if event.resumed:
             return [self._ending.resume()]
@@ -48,8 +51,9 @@ class Succession:
         for name in message.blocks:
             ledger.locate(Name(*name), worker)
             ledger.progress.did(Name(*name))
-        for version in message.kept:
-            ledger.progress.kept(*version)
+        for place, versions in ((DISK, message.kept), (worker, message.copies)):
+            for stage, partition, interval in versions:
+                ledger.copies.kept((stage, partition), place, interval)
         for sealed in message.sealed:
             ledger.sealed(sealed, worker)
         for stage, number, partition, found in message.failed:
@@ -59,8 +63,15 @@ class Succession:
         actions += [Send(worker, Retire(ledger.epoch, id)) for id in sorted(here - members.instances.keys())]
         for record in sorted(members.instances.values(), key=lambda r: r.id):
             if record.worker == worker:
-                actions += self._ending.told(record) if record.id in here else self._placement.begin(record)
+                actions += self._told_again(record) if record.id in here else self._placement.begin(record)
         return actions
+
+    def _told_again(self, record: InstanceRecord) -> list[object]:
+        """What an instance may not have heard."""
+        if self._ledger.stage(record).kind is not Kind.STATE:
+            return self._ending.told(record)
+        guard = Guard(self._ledger.epoch, record.id, holders(record))
+        return [Send(record.worker, guard), *self._ending.told(record)]
 
     def _note_positions(self, message: Account) -> None:
         """How far sources, state and sinks are."""

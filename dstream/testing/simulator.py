@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import add, sub
 from typing import Any, cast
 
 from dstream.blocks import Contents, Name, Spill
 from dstream.context import StreamingContext
 from dstream.local import replay
-from dstream.logic import Read, Version
+from dstream.logic import Read
 from dstream.model import cut
 from dstream.outages import lacking
 from dstream.plan import StreamPlan
 from dstream.protocol import Kept
 from dstream.reading import LoggedInput
 from dstream.scheduler.machine import Scheduler
-from dstream.scheduler.recovery import MAX_DEATHS
+from dstream.testing.judge import Judge
+from dstream.versions import PartitionId, Version, Versions
 from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
 from elastic.batch import Batch
@@ -40,7 +40,7 @@ from elastic.testing.faults import FaultKind
 from elastic.testing.invariants import Watch
 from elastic.testing.simulator import Simulation
 from elastic.testing.trials import random_trial
-from elastic.testing.verdict import Copies, HasCoordinator, SimulationResult
+from elastic.testing.verdict import Copies, SimulationResult
 from elastic.testing.worker import Machine, SimulatedWorker
 
 FAULTS: tuple[FaultKind, ...] = (
@@ -53,29 +53,21 @@ TINY_BYTES = 2 << 10
 """A worker's memory with which blocks are spilled all the time."""
 
 
-@dataclass(slots=True)
-class Disk:
-    """The state that is kept, by stage, partition and version."""
-
-    versions: dict[tuple[int, int, int], Version] = field(default_factory=dict)
-
-
 class SimulatedArchive(Archive):
     """Kept after a while, unless the worker is gone by then."""
 
-    def __init__(self, machine: Machine, disk: Disk, alive: dict[int, SimulatedWorker], worker: int) -> None:
+    def __init__(self, machine: Machine, disk: Versions, alive: dict[int, SimulatedWorker], worker: int) -> None:
         self._machine, self._disk, self._workers, self._worker = machine, disk, alive, worker
         self._kept: list[Kept] = []
-        self._mine: set[tuple[int, int, int]] = set()
+        self._mine: set[PartitionId] = set()
         self._inputs: dict[tuple[str, int], LoggedInput] = {}
 
     def save(self, instance: int, stage: int, partition: int, interval: int, version: Version) -> None:
         def keep() -> None:
             worker = self._workers[self._worker]
-            if worker.alive:
-                self._disk.versions[stage, partition, interval] = version
-                self._kept.append(Kept(instance, stage, partition, interval, 0, 0.0))
-                self._mine.add((stage, partition, interval))
+            if worker.alive and self._disk.put((stage, partition), interval, version):
+                self._kept.append(Kept(instance, stage, partition, interval, version.size_bytes, on_disk=True))
+                self._mine.add((stage, partition))
                 worker.work_soon()
 
         self._machine.world.after(self._machine.disk_s(), keep)
@@ -85,14 +77,14 @@ class SimulatedArchive(Archive):
         return kept
 
     def kept(self) -> list[tuple[int, int, int]]:
-        return sorted(key for key in self._mine if key in self._disk.versions)
+        return [name for name in self._disk.names() if name[:2] in self._mine]
 
-    def load(self, stage: int, partition: int, interval: int) -> Version | None:
-        return self._disk.versions.get((stage, partition, interval))
+    def load(self, stage: int, partition: int, interval: int) -> list[tuple[int, Version]]:
+        self._mine.add((stage, partition))
+        return self._disk.get((stage, partition), interval)
 
     def keep_from(self, versions: Sequence[int]) -> None:
-        for key in [k for k in self._disk.versions if k[2] < versions[k[0]]]:
-            del self._disk.versions[key]
+        self._disk.drop_below(versions)
 
     def read_again(self, operator: str, partition: int, after: int, through: int) -> Sequence[Read]:
         key = (operator, partition)
@@ -136,34 +128,11 @@ class NoWatch(Watch):
         return False
 
 
-class Judge(Copies):
-    """A scheduler may give up only when there are no workers, or when they are lost again and again."""
-
-    def __init__(self, job: HasCoordinator, workers: dict[int, SimulatedWorker]) -> None:
-        self._job, self._workers, self._losses = job, workers, 0
-
-    def started(self, instance: int) -> None:
-        """Nothing to note."""
-
-    def lost(self, stored: Watch) -> None:
-        """One more."""
-        self._losses += 1
-
-    def check(self, now: float, stored: Watch) -> None:
-        """Nothing to check."""
-
-    def excuse(self, error: str, stored: Watch) -> bool:
-        """Whether a failed job was right to give up."""
-        if "times while interval" in error:
-            return self._losses >= MAX_DEATHS
-        return "no worker is left" in error and not self._present()
-
-
 class StreamSimulation(Simulation):
     """One job of this model in one simulated world."""
 
     def __init__(self, plan: StreamPlan, seed: int, *, workers: int = 3, spares: int = 1) -> None:
-        self._disk = Disk()
+        self._disk = Versions()
         super().__init__(plan, seed, workers=workers, spares=spares)
 
     def _make_watch(self) -> Watch:
@@ -182,8 +151,8 @@ class StreamSimulation(Simulation):
 
     @property
     def can_be_resumed(self) -> bool:
-        """State is on disk, always."""
-        return True
+        """Whether state is on disk."""
+        return self.plan.durable
 
     def _make_copies(self) -> Copies:
         return Judge(self, self.workers)
@@ -235,9 +204,10 @@ def simulate(
 def run_program(seed: int, faults: int = 3) -> SimulationResult:
     """A program over DStreams under seeded faults: windows of both kinds, state, time-outs, joins with the past."""
     chance = random.Random(f"program {seed}")
+    media = random.Random(f"media {seed}")
     context = StreamingContext(
         chance.choice(("50ms", "100ms")), workers=3, checkpoint=chance.choice((1, 2, 3, 5)),
-        tasks=chance.choice((2, 3)), key_groups=16,
+        tasks=chance.choice((2, 3)), key_groups=16, disk=media.choice(("on", "off")), copies=media.choice((1, 1, 2)),
     )  # fmt: skip
     records = [(chance.randrange(9), chance.randrange(5)) for _ in range(120)]
     pairs = context.source(from_list(records, rate=f"{120 / chance.choice((0.6, 0.9, 2.0)):.0f}/s"), name="S")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from dstream.logic import Read, Version
+from dstream.logic import Read
 from dstream.protocol import Kept
+from dstream.versions import Version
 from elastic.protocol import Failed
 
 
@@ -15,18 +16,21 @@ class Archive(ABC):
 
     @abstractmethod
     def save(self, instance: int, stage: int, partition: int, interval: int, version: Version) -> None:
-        """Keep a version of state; returns at once, and ``news`` tells when it is kept."""
+        """Keep a version of state; returns at once, and ``news`` tells when it is kept.
+
+        The base of a delta was saved here before it.
+        """
 
     @abstractmethod
-    def load(self, stage: int, partition: int, interval: int) -> Version | None:
-        """A version that was kept, by whatever worker; None if it is needed no more and gone.
+    def load(self, stage: int, partition: int, interval: int) -> list[tuple[int, Version]]:
+        """What a version is made of that was kept, by whatever worker: (interval, version), the whole one first.
 
-        From now on this worker drops what is needed no more.
+        Nothing if it is needed no more and gone. From now on this worker drops what is needed no more.
         """
 
     @abstractmethod
     def keep_from(self, versions: Sequence[int]) -> None:
-        """Versions below these, by stage, are needed no more."""
+        """Versions below these, by stage, are needed no more, but for what later ones are made of."""
 
     @abstractmethod
     def news(self) -> Sequence[Kept | Failed]:
@@ -34,7 +38,7 @@ class Archive(ABC):
 
     @abstractmethod
     def kept(self) -> list[tuple[int, int, int]]:
-        """(stage, partition, interval) of all versions that were kept here, or taken over, and not dropped."""
+        """(stage, partition, interval) of all versions of partitions of which some were kept here, or loaded."""
 
     @abstractmethod
     def read_again(self, operator: str, partition: int, after: int, through: int) -> Sequence[Read]:

@@ -16,18 +16,25 @@ from dstream.protocol import (
     Account,
     Advance,
     Blocks,
+    Guard,
+    Keep,
+    KeepRefused,
     Place,
     Resume,
     RunTask,
+    State,
     TaskDone,
     TaskFailed,
     TaskLacks,
+    Unguard,
     WantBlocks,
+    WantState,
 )
 from dstream.worker.archive import Archive
+from dstream.worker.keeping import Keeping
 from dstream.worker.receiver import Receiver
 from dstream.worker.sink import IntervalSink
-from dstream.worker.tasks import Block, Gathering, Partition, Tasks
+from dstream.worker.tasks import Block, Gathering, Tasks
 from elastic.errors import UserError
 from elastic.instance.host import Host
 from elastic.keys import KeyInterval
@@ -37,6 +44,9 @@ from elastic.report import FailedRecords
 
 class TaskHost(Host):
     """Receivers, tasks, state, blocks and sinks of one worker.
+
+    Attributes:
+        keeping: Versions of state.
 
     Args:
         worker: Its number.
@@ -54,6 +64,7 @@ class TaskHost(Host):
         self.blocks = BlockStore(plan.settings.memory_bytes // 2, spill)
         self._archive, self._clock = archive, clock
         self._tasks = Tasks(plan)
+        self.keeping = Keeping(worker, plan, archive)
         self._resume: dict[int, int] = {}
         self._sinks: dict[int, tuple[int, int]] = {}
         self._request = 0
@@ -71,8 +82,8 @@ class TaskHost(Host):
                 return self._on_blocks(message)
             case Resume():
                 self._resume[message.instance] = message.tick
-            case Place():
-                return self._on_place(message)
+            case Place() | Guard() | Unguard() | Keep() | KeepRefused() | WantState() | State():
+                return self._of_state(message)
             case Advance():
                 self._on_advance(message)
             case Finish():
@@ -95,17 +106,54 @@ class TaskHost(Host):
             return [Close(start.instance)]
         return self._run(IntervalSink(self.stream_plan, start, self.worker, committed), 0)
 
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def _of_state(self, message: Place | Guard | Unguard | Keep | KeepRefused | WantState | State) -> list[Command]:
+        match message:
+            case Place():
+                return self._on_place(message)
+            case Guard():
+                return self._on_guard(message)
+            case Unguard():
+                self.keeping.on_unguard(message)
+            case Keep():
+                return self.keeping.on_keep(message)
+            case KeepRefused():
+                return self._on_refused(message)
+            case WantState():
+                return [self.keeping.on_want(message)]
+            case State():
+                return self.keeping.on_state(message) + self._begun()
+        return []
+
     def _on_place(self, message: Place) -> list[Command]:
-        """Hold the state of a partition, as it was at a version; that was kept on disk, so any worker can read it."""
-        stage = self.stream_plan.stages[message.stage]
-        version = self._archive.load(message.stage, message.partition, message.at) if message.at else None
-        if message.at and version is None:
-            return []  # an old order, carried out after a pause: somebody else has the state by now
-        held = self._tasks.place(stage, message.partition, message.instance, message.at)
-        if version is not None:
-            held.logic.begin_from(version)
-        tick = self.stream_plan.last_tick(message.at)
-        return [Tell(Started(message.instance, tick, len(held.logic), message.cause))]
+        """Hold the state of a partition, as it was at a version."""
+        if self._tasks.of(message.instance) is not None:
+            return []  # said twice
+        return self.keeping.seek(message) + self._begun()
+
+    def _begun(self) -> list[Command]:
+        """Partitions whose state has been found start."""
+        commands: list[Command] = []
+        for place, version in self.keeping.found():
+            held = self._tasks.place(self.stream_plan.stages[place.stage], place)
+            if version is not None:
+                held.logic.begin_from(version)
+            tick = self.stream_plan.last_tick(place.at)
+            commands.append(Tell(Started(place.instance, tick, len(held.logic), place.cause)))
+            commands += self.keeping.began(held)
+        return commands
+
+    def _on_guard(self, message: Guard) -> list[Command]:
+        held = self._tasks.of(message.instance)
+        if held is not None:
+            return self.keeping.on_guard(held, message)
+        self.keeping.on_guard_early(message)
+        return []
+
+    def _on_refused(self, message: KeepRefused) -> list[Command]:
+        held = self._tasks.of(message.instance)
+        return [] if held is None else self.keeping.on_refused(held, message.worker)
 
     def _on_advance(self, message: Advance) -> None:
         self.blocks.drop_through(message.drop)
@@ -113,11 +161,12 @@ class TaskHost(Host):
         for instance in self.instances.values():
             if isinstance(instance, Receiver):
                 instance.on_advance(message.done, message.safe_tick, message.ending)
-        self._archive.keep_from(message.keep_state)
+        self.keeping.keep_from(message.keep_state)
 
     def drop(self, id: int) -> list[Command]:
         """Forget an instance for good, or the state of a partition."""
         self._tasks.forget(id)
+        self.keeping.forget(id)
         return super().drop(id)
 
     def _account(self) -> list[Command]:
@@ -131,7 +180,8 @@ class TaskHost(Host):
             tuple((sink.id, sink.committed, sink.settled_interval) for sink in sinks),
             tuple(sealed for receiver in receivers for sealed in receiver.sealed.values()),
             tuple(self._archive.kept()),
-            (*self.instances, *self._starting, *(held.instance for held in states)),
+            tuple(self.keeping.versions.names()),
+            (*self.instances, *self._starting, *(held.instance for held in states), *self.keeping.restoring),
             tuple((*name, found) for name, found in self._failed.items()),
         )
         said = [Tell(word) for word in self._last_words]
@@ -199,7 +249,7 @@ class TaskHost(Host):
 
     def nudge(self) -> list[Command]:
         """Ask again for blocks that have not come in a while: a lost connection loses what was under way."""
-        commands = super().nudge()
+        commands = super().nudge() + self.keeping.nudge()
         for gathering in self._tasks.overdue():
             workers = list(gathering.requests.values())
             gathering.requests.clear()
@@ -212,7 +262,7 @@ class TaskHost(Host):
         """Compute the next task, in order of intervals; news of state that was kept meanwhile."""
         commands: list[Command] = [Tell(news) for news in self._archive.news()]
         commands += self._sinks_taken()
-        gathering = self._tasks.next(self._sink_at)
+        gathering = self._tasks.next(self._sink_at, self.keeping.restoring)
         if gathering is None:
             return bool(commands), commands
         began = self._clock()
@@ -246,9 +296,10 @@ class TaskHost(Host):
             read = self._archive.read_again(stage.operator, task.partition, task.after, task.through)
             given = replace(given, read=read)
         contents = held.logic.compute(given)
+        kept: list[Command] = []
         if stage.kind is Kind.STATE:
             held.done = task.interval
-            self._keep_state(task, held)
+            kept = self.keeping.cut(held) if task.checkpoint else []
         name = Name(task.stage, task.interval, task.partition)
         self.blocks.put(name, contents)
         if failed := held.failed():
@@ -258,11 +309,7 @@ class TaskHost(Host):
             task.stage, task.interval, task.partition, task.attempt, task.instance, busy_s,
             gathering.rows_in, content_rows(contents), failed,
         )  # fmt: skip
-        return [Tell(done)]
-
-    def _keep_state(self, task: RunTask, held: Partition) -> None:
-        if task.checkpoint:
-            self._archive.save(task.instance, task.stage, task.partition, task.interval, held.logic.version())
+        return [Tell(done), *kept]
 
     def _give(self, gathering: Gathering) -> list[Command]:
         task = gathering.task

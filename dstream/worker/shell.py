@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
-from bisect import insort
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from dstream.blocks import Contents, Name, Spill
-from dstream.logic import Read, Version
+from dstream.logic import Read
 from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES, Kept
 from dstream.reading import LoggedInput
+from dstream.versions import PartitionId, Version
 from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
+from dstream.worker.state_files import STATE, StateFiles
 from elastic.connectors.base import LogEntry
 from elastic.connectors.input_log import read_log
 from elastic.errors import UserError
@@ -26,9 +27,6 @@ from elastic.plan import Plan
 from elastic.protocol import Failed
 from elastic.wire.control import codec
 from elastic.worker.shell import Surroundings, make
-
-STATE = "state"
-"""Folder of the job directory with versions of state."""
 
 
 class DiskArchive(Archive):
@@ -43,11 +41,13 @@ class DiskArchive(Archive):
     def __init__(self, plan: StreamPlan, directory: Path, wake: Callable[[], None]) -> None:
         self._plan, self._wake = plan, wake
         self._states, self._log = directory / STATE, directory / "log"
-        self._states.mkdir(exist_ok=True)
-        self._codec = codec([Version])
+        if plan.has_disk:
+            self._states.mkdir(exist_ok=True)
+        self._files = StateFiles(self._states)
         self._work: queue.SimpleQueue[tuple[Kept, Version]] = queue.SimpleQueue()
         self._kept: queue.SimpleQueue[Kept | Failed] = queue.SimpleQueue()
-        self._mine: dict[tuple[int, int], list[int]] = {}
+        self._mine: set[PartitionId] = set()
+        self._floors: Sequence[int] = ()
         self._inputs: dict[tuple[str, int], LoggedInput] = {}
         self._entries: dict[tuple[str, int], list[LogEntry]] = {}
         threading.Thread(target=self._run, name="state", daemon=True).start()
@@ -55,55 +55,45 @@ class DiskArchive(Archive):
     # -- state ---------------------------------------------------------------------------------------------------------
 
     def save(self, instance: int, stage: int, partition: int, interval: int, version: Version) -> None:
-        self._work.put((Kept(instance, stage, partition, interval, 0, time.monotonic()), version))
+        self._work.put((Kept(instance, stage, partition, interval, 0, on_disk=True), version))
 
     def news(self) -> Sequence[Kept | Failed]:
         news = []
         while not self._kept.empty():
             news.append(item := self._kept.get())
             if isinstance(item, Kept):
-                insort(self._mine.setdefault((item.stage, item.partition), []), item.interval)
+                self._mine.add((item.stage, item.partition))
         return news
 
     def kept(self) -> list[tuple[int, int, int]]:
-        return [(*place, interval) for place, intervals in self._mine.items() for interval in intervals]
+        chains = self._files.chains() if self._mine else {}
+        return [(*place, interval) for place in sorted(self._mine & chains.keys()) for interval in chains[place]]
 
-    def load(self, stage: int, partition: int, interval: int) -> Version | None:
-        found = self._states.glob(f"{stage}-{partition}-*.state")
-        self._mine[stage, partition] = sorted(int(path.stem.rpartition("-")[2]) for path in found)
-        try:
-            data = self._path(stage, partition, interval).read_bytes()
-        except FileNotFoundError:
-            return None
-        version: Version = self._codec.unpack(data)
-        return version
+    def load(self, stage: int, partition: int, interval: int) -> list[tuple[int, Version]]:
+        self._mine.add((stage, partition))
+        return self._files.read((stage, partition), interval)
 
     def keep_from(self, versions: Sequence[int]) -> None:
-        for (stage, partition), kept in self._mine.items():
-            while kept and kept[0] < versions[stage]:
-                self._path(stage, partition, kept.pop(0)).unlink(missing_ok=True)
-
-    def _path(self, stage: int, partition: int, interval: int) -> Path:
-        return self._states / f"{stage}-{partition}-{interval}.state"
+        if versions != self._floors and self._mine:
+            self._floors = versions
+            self._files.drop_below(self._mine, versions)
 
     def _run(self) -> None:
-        codec_here = codec([Version])
+        files = StateFiles(self._states, sync=self._plan.settings.disk == "sync")
         while True:
             kept, version = self._work.get()
-            path = self._path(kept.stage, kept.partition, kept.interval)
+            place = (kept.stage, kept.partition, kept.interval)
             try:
-                data = codec_here.pack(version)
-                partial = path.with_suffix(f".{os.getpid()}.partial")
-                partial.write_bytes(data)
-                partial.replace(path)
+                size_bytes = files.write(*place, version)
             except OSError as error:
+                path = files.path(*place, version)
                 text = f"a checkpoint cannot be written to {path}: {error.strerror}; free its disk"
                 self._kept.put(Failed(kept.instance, "", 0, text))
             except UserError as error:  # a value that cannot be pickled
                 self._kept.put(Failed(kept.instance, "", 0, f"a checkpoint cannot be made: {error}"))
             else:
-                took_s = time.monotonic() - kept.took_s
-                self._kept.put(Kept(kept.instance, kept.stage, kept.partition, kept.interval, len(data), took_s))
+                self._kept.put(replace(kept, size_bytes=size_bytes))
+            del version
             self._wake()
 
     # -- input ---------------------------------------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from dstream.logic import Content, Given, Logic, LogicContext
 from dstream.plan import Kind, Reach, Stage, StreamPlan
-from dstream.protocol import RunTask
+from dstream.protocol import Place, RunTask
+from dstream.versions import Weight
 from elastic.keys import KeyInterval
 from elastic.operators.base import ProcessorContext
 from elastic.operators.failure import Failures
@@ -27,6 +28,8 @@ class Partition:
 
     Attributes:
         done: State is that after this interval.
+        holders: Workers that keep versions of its state in memory.
+        weight: Of the versions that were cut here.
     """
 
     stage: int
@@ -35,6 +38,8 @@ class Partition:
     logic: Logic
     failures: Failures
     done: int = 0
+    holders: tuple[int, ...] = ()
+    weight: Weight = field(default_factory=Weight)
 
     def failed(self) -> tuple[FailedRecords, ...]:
         """Records that the last task has skipped or diverted."""
@@ -103,15 +108,20 @@ class Tasks:
         self._gathering: dict[tuple[int, int, int], Gathering] = {}
         self._ready: dict[tuple[int, int, int], Gathering] = {}
 
-    def place(self, stage: Stage, partition: int, instance: int, at: int) -> Partition:
+    def place(self, stage: Stage, place: Place) -> Partition:
         """A partition with state lives here from now on."""
-        held = Partition(stage.id, partition, instance, *self._make(stage, partition), at)
-        self._states[stage.id, partition] = held
+        logic, failures = self._make(stage, place.partition)
+        held = Partition(stage.id, place.partition, place.instance, logic, failures, place.at, place.holders)
+        self._states[stage.id, place.partition] = held
         return held
 
     def forget(self, instance: int) -> None:
         """It lives here no more."""
         self._states = {key: held for key, held in self._states.items() if held.instance != instance}
+
+    def of(self, instance: int) -> Partition | None:
+        """The state of an instance; None if it does not live here."""
+        return next((held for held in self._states.values() if held.instance == instance), None)
 
     @property
     def states(self) -> list[Partition]:
@@ -192,17 +202,20 @@ class Tasks:
 
     # -- computing -----------------------------------------------------------------------------------------------------
 
-    def next(self, sink_at: Callable[[int], int | None]) -> Gathering | None:
+    def next(self, sink_at: Callable[[int], int | None], restoring: Container[int]) -> Gathering | None:
         """The first task that can be computed now, in order of intervals and stages; it is no longer ready then.
 
         Args:
             sink_at: The interval that a sink was given last, by its instance; None if it is not here.
+            restoring: Instances that wait for their state; so their tasks wait too.
         """
         for key in sorted(self._ready):
             task = self._ready[key].task
             kind = self._plan.stages[task.stage].kind
             if kind in {Kind.TASK, Kind.SOURCE}:
                 return self._ready.pop(key)
+            if task.instance in restoring:
+                continue
             held = self.held(task)
             at = sink_at(task.instance) if kind is Kind.SINK else None if held is None else held.done
             if at is None or at >= task.interval:  # of an incarnation that was replaced

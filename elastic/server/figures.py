@@ -113,6 +113,7 @@ class Figures:
     _checkpoint_bytes: int = 0
     _stored_s: dict[int, float] = field(default_factory=dict)
     _last_commit_s: float = 0.0
+    _told_s: float = 0.0
     _unsent: int = 0
     _past_stalls: tuple[Stall, ...] = ()
     _ready: dict[int, Started] = field(default_factory=dict)  # instances that have their state, and no interval yet
@@ -174,16 +175,28 @@ class Figures:
         self._note_instances(now_s)
 
     def told(self, told: Told, now_s: float) -> None:
-        """An interval is complete, or outputs were given up."""
+        """An interval is complete, a version of state is stored, or outputs were given up."""
         if told.kind == "failed_outputs":
             self.intervals.failed = tuple(FailedOutput(**body) for body in told.body["all"])
+            return
+        if told.kind == "checkpoint":
+            self._stored(told.body["instance"], told.body["bytes"], told.body["took_s"], now_s)
             return
         for found in self.intervals.add(told.body):
             self._first_failure(found, now_s)
         for id, operator, records_in, busy_s in told.body["instances"]:
-            figures = self._instances.setdefault(id, InstanceFigures(operator))
+            since_s = max(self.epoch_s, self._told_s)
+            figures = self._instances.setdefault(id, InstanceFigures(operator, since_s=since_s))
             figures.records_in, figures.busy_s = records_in, busy_s
+        self._told_s = now_s
         self._note_instances(now_s)
+
+    def _stored(self, instance: int, size_bytes: int, took_s: float, at_s: float) -> None:
+        """A checkpoint of an instance is wherever it should be."""
+        self._checkpoints += 1
+        self._durations.add([took_s * 1000], [1])
+        self._checkpoint_bytes += size_bytes
+        self._stored_s[instance] = at_s
 
     def _note_instances(self, now_s: float) -> None:
         for record in self.members.instances.values():
@@ -233,10 +246,7 @@ class Figures:
                 self.latency.settle(sink, tick, at_s)
             self._last_commit_s = max(self._last_commit_s, at_s)
         for instance, _, size_bytes, duration_s in report.checkpoints:
-            self._checkpoints += 1
-            self._durations.add([duration_s * 1000], [1])
-            self._checkpoint_bytes += size_bytes
-            self._stored_s[instance] = report.at_s
+            self._stored(instance, size_bytes, duration_s, report.at_s)
         for found in self._failed.report(report, self._indices):
             self._first_failure(found, report.at_s)
         total = sum(self._memory.values())

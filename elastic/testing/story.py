@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from elastic.batch import Batch
 from elastic.state.checkpoint import Checkpoint
+from elastic.state.processing import StateTable
 
 MAX_TEXT = 400
 FAULT = "FAULT"
@@ -92,6 +93,8 @@ def _brief(value: Any) -> str:
         return f"<{len(value)} rows>"
     if isinstance(value, Checkpoint):
         return f"<{'delta' if value.base is not None else 'full'} checkpoint at {value.tick}>"
+    if isinstance(value, StateTable):
+        return f"<{len(value)} entries>"
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return f"({', '.join(map(_brief, value[:4]))}{', …' if len(value) > 4 else ''})"
     if is_dataclass(value) and not isinstance(value, type):

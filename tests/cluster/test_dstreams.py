@@ -27,10 +27,12 @@ from tests.cluster.jobs import LINES, chain, chain_rows, counts, expected_chain,
 pytestmark = pytest.mark.cluster
 
 
-def run(query: Query, directory: Path, *breakers: Breaker, interval: str = "200ms", checkpoint: int = 3) -> JobOutcome:
+def run(
+    query: Query, directory: Path, *breakers: Breaker, interval: str = "200ms", checkpoint: int = 3, **settings: Any
+) -> JobOutcome:
     section = DStream.model_validate({"interval": interval, "checkpoint": checkpoint})
     start: Any = partial(start_job, settings=section)
-    return drive(query, directory, *breakers, start=start)
+    return drive(query, directory, *breakers, start=start, **settings)
 
 
 def test_counts_are_exact_without_a_failure(tmp_path: Path) -> None:
@@ -42,6 +44,9 @@ def test_counts_are_exact_without_a_failure(tmp_path: Path) -> None:
     assert outcome.intervals.count >= 10
     assert outcome.intervals.total_delay_ms.p50 is not None
     assert outcome.intervals.recomputed == 0
+    assert outcome.checkpoints.count >= 9  # of each of its partitions one at least
+    assert outcome.checkpoints.bytes > 0
+    assert 0 < {o.name: o.busy for o in outcome.operators}["count"] < 1
 
 
 @pytest.mark.parametrize(("operator", "instance"), [("text_files", 1), ("count", 2), ("sqlite", 0)])
@@ -64,6 +69,20 @@ def test_an_order_sensitive_operator_is_exact_after_one_kill_while_another_is_re
     assert outcome.status == "done", outcome.error
     assert chain_rows(tmp_path) == expected_chain()
     assert kinds(outcome).count("detected") == 2
+
+
+def test_without_a_disk_state_comes_from_the_memory_of_others_after_one_loss_and_another(tmp_path: Path) -> None:
+    first, second = (kill_owner("count", n, after_records=at) for n, at in enumerate((8_000, 18_000)))
+
+    outcome = run(word_count(tmp_path), tmp_path, first, second, checkpoint=1, disk="off")
+
+    assert outcome.status == "done", outcome.error
+    assert counts(tmp_path) == expected_counts()
+    restored = [e.cause or "" for e in outcome.events if e.kind == "restored" and e.operator == "count"]
+    assert restored
+    assert not any(text.startswith("0 keys") for text in restored)
+    assert kinds(outcome).count("checkpoint_lost") == 2
+    assert not (tmp_path / "job" / "state").exists()
 
 
 def test_lost_state_is_computed_again_by_several_survivors(tmp_path: Path) -> None:

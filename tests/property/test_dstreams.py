@@ -16,6 +16,7 @@ from dstream import DStream, StreamingContext
 from dstream.local import LocalRun
 from dstream.logic import Read
 from dstream.plan import Kind, Stage, StreamPlan
+from dstream.versions import Version, whole
 from elastic import sinks, sources
 from elastic.batch import columnar, rows
 from elastic.connectors.base import Chunk
@@ -33,18 +34,29 @@ def run(
 ) -> list[Rows]:
     """What a stream gives in each interval, in one process; the input's rows lie in turn in the partitions.
 
-    ``restored`` has all state kept and read again before every interval.
+    ``restored`` has a version of all state cut after every interval, and others go on from every second one.
     """
     return run_both(lambda streams: build(streams[0]), inputs, workers=workers, restored=restored)
 
 
-def start_again(local: LocalRun, plan: StreamPlan) -> None:
-    """All state is kept, and others go on from it."""
-    kept = {key: logic.snapshot() for key, logic in local._logic.items()}
+Links = dict[tuple[int, int], list[Version]]
+
+
+def cut_versions(local: LocalRun, links: Links, interval: int) -> None:
+    """What was written since the last version, of each partition; all of it in the first one."""
+    for key, logic in local._logic.items():
+        mine = links.setdefault(key, [])
+        mine.append(logic.version(interval - 1 if mine else None))
+        if mine[-1].base is None:
+            del mine[:-1]
+
+
+def start_again(local: LocalRun, plan: StreamPlan, links: Links) -> None:
+    """Others go on from the newest versions."""
     local._logic.clear()
-    for (stage, partition), table in kept.items():
-        if table is not None:
-            local._logic_of(plan.stages[stage], partition).restore(table)
+    for (stage, partition), versions in links.items():
+        local._logic_of(plan.stages[stage], partition).begin_from(whole(versions))
+    links.clear()
 
 
 def run_both(
@@ -65,9 +77,12 @@ def run_both(
         return [Read(plan.last_tick(interval), [Chunk(columnar(mine), 0, 0, len(mine))])]
 
     local, found = LocalRun(plan, read), []
+    links: Links = {}
     for interval in range(1, len(inputs[0]) + 1):
-        if restored:
-            start_again(local, plan)
+        if restored and interval > 1:
+            cut_versions(local, links, interval - 1)
+        if restored and interval % 2:
+            start_again(local, plan, links)
         local.interval(interval, plan.last_tick(interval - 1), plan.last_tick(interval), final=False)
         ticks = [b for tick, b in local.sinks["out"] if tick == plan.last_tick(interval)]
         found.append([row for batch in ticks for row in rows(batch.values or [])])
@@ -243,6 +258,30 @@ def test_windows_and_running_sums_of_any_numbers_also_after_a_restart(
         running = run(partial(running_snapshots, function), intervals, restored=restored)
         totals = [{k: merged([v for o, v in each if o == k]) for k in dict(each)} for each in so_far]
         assert [dict(each) for each in running] == totals
+
+
+def collected(values: list[int], state: list[int] | None) -> list[int] | None:
+    """Changes its state in place; 3 drops it, and nothing for a key whose values are all 0 makes none."""
+    if 3 in values or (state is None and not any(values)):
+        return None
+    state = [] if state is None else state
+    state.extend(values)
+    return state
+
+
+@FEW
+@given(INTERVALS)
+def test_state_goes_on_from_a_version_and_what_was_written_and_dropped_since(intervals: list[Rows]) -> None:
+    programs: list[Callable[[DStream], DStream]] = [
+        lambda s: s.update_state_by_key(collected, [("a", [9]), (7, [])]),
+        lambda s: s.update_state_by_key(lambda values, state: (state or 0) + sum(values) or None),
+        lambda s: s.track(
+            lambda _, v: v or None, lambda _, so_far, v: None if v == 3 else so_far + v, "2s"
+        ).snapshots(),
+        lambda s: s.track(lambda _, v: [v], lambda _, so_far, v: [*so_far, v], "3s"),
+    ]
+    for build in programs:
+        assert run(build, intervals, restored=True) == run(build, intervals)
 
 
 def running_snapshots(function: Callable[[Any, Any], Any], stream: DStream) -> DStream:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from dstream.protocol import Account
-from dstream.scheduler import ledger, memory, retention, succession
+from dstream.scheduler import copies, guarding, ledger, memory, retention, succession
 from dstream.testing.simulator import simulate
 from dstream.worker import host
 from elastic.coordinator.ending import Ending
+from elastic.coordinator.membership import InstanceRecord
 from elastic.protocol import Send
 from elastic.scenario.models import DStream
 from elastic.testing.faults import FaultKind
@@ -63,6 +64,21 @@ def leave_orders_as_they_are(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ledger.Ledger, "untell", lambda *_: None)
 
 
+def leave_lost_copies_as_they_are(patch: pytest.MonkeyPatch) -> None:
+    """Where a worker is lost that kept copies of others' state, no other one keeps them."""
+    patch.setattr(guarding.Guarding, "guard", lambda _: [])
+
+
+def count_what_has_one_copy(patch: pytest.MonkeyPatch) -> None:
+    """A version is safe as soon as the worker that cut it has it."""
+    original = copies.wanted
+
+    def wanted(record: InstanceRecord, *, has_disk: bool) -> frozenset[int]:
+        return original(replace(record, holder=None, second=None), has_disk=has_disk)
+
+    patch.setattr(ledger, "wanted", wanted)
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "double crash", "crash in recovery")
 SUCCESSIONS: tuple[FaultKind, ...] = ("coordinator crash", "coordinator crash", "crash")
 KILLS: tuple[FaultKind, ...] = ("everything killed", "crash")
@@ -75,16 +91,21 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (leave_orders_as_they_are, CRASHES),
 ]
 
+PLANTED_WITHOUT_DISK: list[tuple[Plant, tuple[FaultKind, ...]]] = [
+    (leave_lost_copies_as_they_are, CRASHES),
+    (count_what_has_one_copy, CRASHES),
+]
+
 SEEDS = 60
 
 
-def is_found(seed: int, kinds: tuple[FaultKind, ...]) -> bool:
+def is_found(seed: int, kinds: tuple[FaultKind, ...], disk: Literal["on", "off"] | None = None) -> bool:
     """Whether the seed's job ends other than it should."""
     trial = random_trial(seed)
     section = DStream.model_validate({"interval": "50ms", "checkpoint": 1 + seed % 4, "tasks": 5})
     result = simulate(
         trial.query, seed, workers=trial.workers, faults=4, kinds=kinds, within_s=trial.within_s,
-        settings=trial.settings, dstream=section,
+        settings=trial.settings if disk is None else replace(trial.settings, disk=disk), dstream=section,
     )  # fmt: skip
     return result.wrong is not None
 
@@ -97,6 +118,16 @@ def test_the_simulator_finds_a_bug_planted_into_the_scheduler(
     plant(monkeypatch)
 
     assert any(is_found(seed, kinds) for seed in range(SEEDS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("plant", "kinds"), PLANTED_WITHOUT_DISK, ids=lambda value: getattr(value, "__name__", ""))
+def test_the_simulator_finds_a_bug_planted_into_the_copies_of_state(
+    plant: Plant, kinds: tuple[FaultKind, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+
+    assert any(is_found(seed, kinds, "off") for seed in range(SEEDS))
 
 
 @pytest.mark.parametrize("kinds", [CRASHES, SUCCESSIONS, KILLS], ids=lambda kinds: kinds[0])

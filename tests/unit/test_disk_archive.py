@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -11,21 +12,23 @@ import pyarrow as pa
 import pytest
 
 from dstream.blocks import Name
-from dstream.logic import Version
 from dstream.protocol import Kept
+from dstream.versions import Version
 from dstream.worker.shell import DiskArchive, DiskSpill
 from elastic.errors import UserError
+from elastic.plan import Settings
 from elastic.protocol import Failed
 from elastic.state.processing import StateTable
 
 DEADLINE_S = 30.0
+PLAN = cast(Any, SimpleNamespace(settings=Settings(), has_disk=True))
 VERSION = Version(StateTable(np.array([3], np.uint16), pa.array(["a"]), {"count": pa.array([2])}))
 
 
 @pytest.mark.parametrize("refuses", [False, True])
 def test_a_version_is_kept_or_the_job_is_told_why_it_is_not(tmp_path: Path, *, refuses: bool) -> None:
     told = threading.Event()
-    archive = DiskArchive(cast(Any, None), tmp_path, told.set)
+    archive = DiskArchive(PLAN, tmp_path, told.set)
     (states,) = tmp_path.iterdir()
     if refuses:
         states.rmdir()
@@ -47,7 +50,7 @@ def test_a_version_is_kept_or_the_job_is_told_why_it_is_not(tmp_path: Path, *, r
 
 def test_a_version_that_cannot_be_pickled_is_told_as_one_that_cannot_be_made(tmp_path: Path) -> None:
     told = threading.Event()
-    archive = DiskArchive(cast(Any, None), tmp_path, told.set)
+    archive = DiskArchive(PLAN, tmp_path, told.set)
     for value in (threading.Lock(), 2):  # the thread goes on after the first
         told.clear()
         archive.save(7, 2, 1, 4, Version(StateTable(np.array([3], np.uint16), ["a"], {"value": [value]})))

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from dstream.model import cut
-from dstream.protocol import Place
+from dstream.plan import Kind
+from dstream.protocol import Guard, Kept, Place
+from dstream.scheduler.copies import holders
+from dstream.scheduler.ledger import Held
 from dstream.scheduler.machine import Scheduler
 from elastic import Query, sinks, sources
-from elastic.coordinator.events import ClockTick, Heard, SpawnWorker, WorkerJoined, WorkerLost
+from elastic.coordinator.events import (
+    ClockTick,
+    EndJob,
+    Heard,
+    Record,
+    SpawnWorker,
+    Told,
+    WorkerJoined,
+    WorkerLost,
+)
+from elastic.plan import Settings
 from elastic.protocol import Retire, Send, Start, Started
 from elastic.scenario.models import DStream
 
 
-def deployed(workers: int = 3) -> Scheduler:
+def deployed(workers: int = 3, disk: Literal["on", "off"] = "on") -> Scheduler:
     query = Query("job")
     query.source(sources.from_list(range(10))).key_by().count().sink(sinks.discard())
-    plan = cut(query.plan(workers=workers), workers, DStream())
+    plan = cut(query.plan(workers=workers, settings=Settings(disk=disk)), workers, DStream())
     scheduler = Scheduler(plan, workers, 0)
     for number in range(workers):
         scheduler.handle(WorkerJoined(number, f"w{number}"), 0.0)
@@ -63,13 +77,88 @@ def test_workers_that_come_late_get_their_share_of_what_is_crowded_on_the_others
     for number in (3, 4):
         scheduler.handle(WorkerJoined(number, f"w{number}"), 1.1)
     before = scheduler.handle(ClockTick(), 1.2)
-    scheduler._ledger.progress.safe = 10
+    scheduler.ledger.progress.safe = 10
 
     actions = scheduler.handle(ClockTick(), 1.3)
 
     assert sent(before, Retire) == []
     assert {worker for worker, _ in sent(actions, Retire)} == {0}
-    states = Counter(held.record.worker for held in scheduler._ledger.held.values() if held.stage.operator == "count")
+    states = Counter(held.record.worker for held in scheduler.ledger.held.values() if held.stage.operator == "count")
     assert states.keys() == {0, 3, 4}
     assert max(states.values()) - min(states.values()) <= 2
     assert sent(scheduler.handle(ClockTick(), 1.4), Retire) == []
+
+
+def held(scheduler: Scheduler) -> list[Held]:
+    return scheduler.ledger.of_kind(Kind.STATE)
+
+
+def say_kept(scheduler: Scheduler, version: int) -> list[Any]:
+    """All have a version that should, in memory and on the disk."""
+    actions: list[Any] = []
+    for each in held(scheduler):
+        for worker, on_disk in [(each.record.worker, True), *((w, False) for w in holders(each.record))]:
+            kept = Kept(each.record.id, each.stage.id, each.partition, version, 8, on_disk=on_disk)
+            actions += scheduler.handle(Heard(worker, kept), 0.5)
+    return actions
+
+
+def test_copies_of_what_one_worker_holds_are_kept_by_all_others_and_never_by_itself() -> None:
+    scheduler = deployed(4)
+
+    for worker in range(4):
+        mine = [each.record for each in held(scheduler) if each.record.worker == worker]
+        assert sorted(record.holder or 0 for record in mine) == [w for w in range(4) if w != worker]
+        assert {record.second for record in mine} == {None}
+
+
+def test_lost_state_goes_to_where_its_copies_are_and_others_keep_copies_from_then_on() -> None:
+    scheduler = deployed(4)
+    say_kept(scheduler, 10)
+    scheduler.ledger.progress.safe = scheduler.ledger.progress.done = 10
+    before = {each.partition: each.record.holder for each in held(scheduler) if each.record.worker == 2}
+
+    actions = scheduler.handle(WorkerLost(2, "was killed", 1.0), 1.0)
+
+    placed = {message.partition: (worker, message) for worker, message in sent(actions, Place)}
+    assert {partition: worker for partition, (worker, _) in placed.items()} == before
+    assert all(message.at == 10 and message.copies == (worker,) for worker, message in placed.values())
+    assert all(worker not in message.holders and len(message.holders) == 1 for worker, message in placed.values())
+    guarded = {message.instance: message.holders for _, message in sent(actions, Guard)}
+    records = {each.record.id: each.record for each in held(scheduler)}
+    assert all(2 not in holders(record) for record in records.values())
+    assert {id: holders(records[id]) for id in guarded} == guarded
+
+
+def test_a_checkpoint_is_told_of_once_it_is_wherever_it_should_be() -> None:
+    scheduler = deployed(2)
+    first = held(scheduler)[0]
+    holder = first.record.holder
+    assert holder is not None
+    on_disk = Kept(first.record.id, first.stage.id, first.partition, 10, 8, on_disk=True)
+
+    early = scheduler.handle(Heard(first.record.worker, on_disk), 0.5)
+    actions = scheduler.handle(Heard(holder, replace(on_disk, on_disk=False)), 0.6)
+    again = scheduler.handle(Heard(holder, replace(on_disk, on_disk=False)), 0.7)
+
+    assert [a.kind for a in [*early, *again] if isinstance(a, Told)] == []
+    assert [a.body["bytes"] for a in actions if isinstance(a, Told)] == [8]
+
+
+def test_state_that_nobody_has_ends_the_job_where_there_is_no_disk() -> None:
+    scheduler = deployed(2, disk="off")
+    say_kept(scheduler, 10)
+    for each in held(scheduler):
+        scheduler.ledger.copies.kept((each.stage.id, each.partition), each.record.worker, 10)
+    scheduler.ledger.progress.safe = scheduler.ledger.progress.done = 10
+
+    fine = scheduler.handle(WorkerLost(1, "was killed", 1.0), 1.0)
+    scheduler.handle(WorkerLost(0, "was killed", 1.1), 1.1)
+    for number in (2, 3):
+        actions = scheduler.handle(WorkerJoined(number, f"w{number}"), 1.2)
+
+    assert {message.copies for _, message in sent(fine, Place)} == {(0,)}
+    assert any(isinstance(a, Record) and a.kind == "warning" for a in fine)
+    (end,) = [a for a in actions if isinstance(a, EndJob)][:1]
+    assert end.failure == "state_lost"
+    assert 'keep state on the disk, too, or in more places ("disk: on", "copies: 2")' in str(end.error)

@@ -124,7 +124,7 @@ class Elastic(Section):
 
 
 class DStream(Section):
-    """Settings of the D-Streams model; those of ``elastic`` that are about ticks, keys and liveness hold for it too."""
+    """Settings of the D-Streams model; ``elastic``'s about ticks, keys, liveness, disk and copies hold for it too."""
 
     interval: Annotated[DurationMs, field("Length of an interval; a whole number of ticks.", "1s", at_least=1)] = 1000
     checkpoint: Annotated[
