@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from elastic.batch import rows
 from elastic.cluster.remote import JOBS, aligned
+from elastic.coordinator.memory import Facts
 from elastic.errors import UserError
 from elastic.keys import KeyInterval
 from elastic.operators.snapshot import thaw
@@ -74,21 +76,31 @@ def read_state(job: str, operator: str | None = None) -> list[InstanceState]:
     journal = JournalFile(directory / JOURNAL)
     facts = journal.newest(FACTS)
     journal.close()
-    instances = [] if facts is None else facts["instances"]
+    states: list[InstanceState] = []
+    if facts is not None:  # a model that keeps state in another way says who can read it
+        reader = pkgutil.resolve_name(facts["state_reader"]) if "state_reader" in facts else _read_checkpoints
+        states = reader(directory, facts)
+    found = [state for state in states if operator in (None, state.operator)]
+    if operator is not None and not found:
+        names = ", ".join(sorted({state.operator for state in states}))
+        raise UserError(f"{job} has no keyed operator {operator!r}; it has {names or 'none'}")
+    return found
+
+
+def _read_checkpoints(directory: Path, facts: Facts) -> list[InstanceState]:
+    """Every keyed instance of the elastic model."""
     files = CheckpointFiles(directory / CHECKPOINTS)
     found = []
-    for body in sorted(instances, key=lambda i: (i["operator"], i["index"])):
+    for body in sorted(facts["instances"], key=lambda i: (i["operator"], i["index"])):
+        if not body["term"]:
+            continue  # only keyed instances have holders
         interval = KeyInterval(*body["interval"])
         checkpoint, size_bytes = _newest(files, [body["id"], body["origin"]])
-        if body["term"] and operator in (None, body["operator"]):  # only keyed instances have holders
-            state = InstanceState(body["operator"], body["index"], interval)
-            if checkpoint is not None:
-                table = None if checkpoint.state is None else cut_table(folded(checkpoint.state), interval)
-                state = InstanceState(state.operator, state.index, interval, checkpoint.tick, table, size_bytes)
-            found.append(state)
-    if operator is not None and not found:
-        names = sorted({i["operator"] for i in instances if i["term"]})
-        raise UserError(f"{job} has no keyed operator {operator!r}; it has {', '.join(names) or 'none'}")
+        state = InstanceState(body["operator"], body["index"], interval)
+        if checkpoint is not None:
+            table = None if checkpoint.state is None else cut_table(folded(checkpoint.state), interval)
+            state = InstanceState(state.operator, state.index, interval, checkpoint.tick, table, size_bytes)
+        found.append(state)
     return found
 
 

@@ -17,6 +17,7 @@ from dstream.model import cut, start_job
 from dstream.plan import StreamPlan
 from elastic import Query, sinks, sources
 from elastic.cluster.saved import Identity
+from elastic.cluster.state import InstanceState, read_state
 from elastic.errors import UserError
 from elastic.plan import Plan
 from elastic.report import JobOutcome, Progress
@@ -83,6 +84,27 @@ def test_without_a_disk_state_comes_from_the_memory_of_others_after_one_loss_and
     assert not any(text.startswith("0 keys") for text in restored)
     assert kinds(outcome).count("checkpoint_lost") == 2
     assert not (tmp_path / "job" / "state").exists()
+
+
+def test_state_is_shown_while_a_job_runs_and_forgotten_once_it_is_done(tmp_path: Path) -> None:
+    job, seen = str(tmp_path / "job"), list[InstanceState]()
+
+    def look(running: Running) -> bool:
+        if running.progress.checkpoints >= 18:  # two of each partition: whole ones, and what was written since
+            seen.extend(read_state(job, "count"))
+        return bool(seen)
+
+    run(word_count(tmp_path), tmp_path, look, checkpoint=1)
+
+    assert [(state.operator, state.index) for state in seen] == [("count", n) for n in range(9)]
+    assert {state.tick is not None and state.tick % 20 for state in seen} == {0}
+    assert sum(state.keys for state in seen) == len(expected_counts())
+    (common,) = [value["value"] for state in seen if (value := state.value("common")) is not None]
+    assert 0 < common < len(LINES)
+    assert all(state.disk_bytes > 0 for state in seen)
+    with pytest.raises(UserError, match="has no keyed operator 'counts'; it has count"):
+        read_state(job, "counts")
+    assert [state.tick for state in read_state(job)] == [None] * 9
 
 
 def test_lost_state_is_computed_again_by_several_survivors(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ FLOORS = [
     "dstream.worker.shell",
     "dstream.interval_file",
     "dstream.job",
+    "dstream.kept",
     "dstream.model",
     "dstream.history",
     "dstream.attended",
