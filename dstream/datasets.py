@@ -173,7 +173,8 @@ class SourceRowsLogic(SourceLogic):
 
 def pipelines_of(channels: Sequence[Channel], context: LogicContext) -> list[Pipeline]:
     """An empty block for each channel of one partition."""
-    place = Place(context.partition, context.runtime.interval.low, context.runtime.key_groups)
+    runtime = context.runtime
+    place = Place(context.partition, runtime.interval.low, runtime.key_groups, runtime.now)
     return [Pipeline(channel, place) for channel in channels]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
@@ -33,10 +34,11 @@ MERGE_ROWS = 1 << 18
 
 Kind: TypeAlias = Literal[
     "map", "filter", "flat_map", "map_values", "flat_map_values", "map_partitions", "map_partitions_with_index",
-    "count", "with_one",
+    "map_with_time", "count", "with_one",
 ]  # fmt: skip
 
-WHOLE: frozenset[Kind] = frozenset({"map_partitions", "map_partitions_with_index"})
+WHOLE: frozenset[Kind] = frozenset({"map_partitions", "map_partitions_with_index", "map_with_time"})
+"""What has to wait for the interval's end: for all rows of the partition, or to know when that is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +98,13 @@ class Place:
         partition: Its number.
         low: Its first key group, where rows go that have no key.
         key_groups: Of the job.
+        now: Unix time of a tick, seconds.
     """
 
     partition: int
     low: int
     key_groups: int
+    now: Callable[[int], float]
 
 
 class Pipeline:
@@ -165,7 +169,7 @@ class Pipeline:
 
     def _after(self, pieces: Sequence[Piece], column: Column, tick: int) -> Column:
         for piece in pieces:
-            column = apply(piece, column, tick=tick, partition=self._place.partition)
+            column = apply(piece, column, tick=tick, place=self._place)
         return column
 
     def _paired(self, column: Column, tick: int) -> Column:
@@ -205,7 +209,7 @@ def chunks(column: Column) -> Iterator[Column]:
             yield column[low:high]
 
 
-def apply(piece: Piece, column: Column, *, tick: int, partition: int) -> Column:
+def apply(piece: Piece, column: Column, *, tick: int, place: Place) -> Column:
     """What a piece makes of the rows.
 
     Raises:
@@ -218,6 +222,9 @@ def apply(piece: Piece, column: Column, *, tick: int, partition: int) -> Column:
             return [len(column)]
         case "with_one":
             return Pairs(one(column), pa.array(np.ones(len(column), np.int64)))
+        case "map_with_time":
+            timed = partial(piece.function, place.now(tick))
+            return stepped(Step("map", piece.name, timed, 0), Flow(column, None), tick).column
         case "map_values":
             pairs = as_pairs(column, tick, piece.name)
             return Pairs(pairs.keys, one(mapped(piece.name, piece.function, pairs.values, tick)))
@@ -226,7 +233,7 @@ def apply(piece: Piece, column: Column, *, tick: int, partition: int) -> Column:
         case "map_partitions" | "map_partitions_with_index":
             arguments: tuple[Any, ...] = (iter(rows(column)),)
             if piece.kind == "map_partitions_with_index":
-                arguments = (partition, *arguments)
+                arguments = (place.partition, *arguments)
             return one(_listed(piece, arguments, column, tick))
 
 

@@ -12,6 +12,7 @@ from dstream.outputs import Callbacks
 from dstream.queued import QueueSource
 from dstream.rdd import RDD, Workers, parallelize, rdd_of
 from dstream.stream import DStream
+from dstream.streams.spelling import Spelling
 from dstream.streams.stages import source_at
 from elastic.callables import add_query_room, caller, check_shippable, shortened
 from elastic.connectors import sources
@@ -21,7 +22,7 @@ from elastic.errors import QueryError
 add_query_room(__file__)
 
 
-class Inputs(ABC):
+class Inputs(Spelling, ABC):
     """The part of a context that makes streams and RDDs.
 
     Attributes:

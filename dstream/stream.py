@@ -75,6 +75,13 @@ class DStream(
         check_built("transform_with", function, "both streams", 2)
         return self.transform(lambda stream: function(stream, other))
 
+    def map_with_time(self, function: Callable[[float, Any], Any]) -> DStream:
+        """One row per row: what ``function(time, row)`` returns; the time is that of the interval's end, Unix time.
+
+        It is the same for all rows of the interval, and whenever they are computed again.
+        """
+        return self._step("map_with_time", function, arguments=2)
+
     def count(self) -> DStream:
         """One row: how many rows there are; 0 where there are none."""
         return self._new(counted(self._context, self._at))
@@ -180,5 +187,5 @@ def check_built(call: str, function: Any, given: str, count: int) -> None:
     except TypeError:
         raise QueryError(
             f"{caller()}: {call}() calls its function with {given}, once, when the program is written; "
-            f"{describe(function)} takes others"
+            f"{describe(function)} takes others. For the time of an interval's end, write map_with_time(f)"
         ) from None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
+from dstream.streams.spelling import Spelling
 from dstream.streams.stages import At, Builds
 
 S = TypeVar("S")
 
 
-class Steps(ABC, Generic[S]):
+class Steps(Spelling, ABC, Generic[S]):
     """A stream, or an RDD: ``S`` is what its methods give.
 
     Attributes:

@@ -441,6 +441,14 @@ def test_rdds_give_what_plain_python_gives(left: Rows, right: Rows) -> None:
 
 
 @FEW
+@given(INTERVALS)
+def test_every_row_is_given_the_time_at_which_its_interval_ends(intervals: list[Rows]) -> None:
+    found = run(lambda s: s.reduce_by_key(operator.add).map_with_time(lambda at, row: (at, row[0])), intervals)
+
+    assert counted(found) == counted([[(float(n), k) for k in dict(each)] for n, each in enumerate(intervals, 1)])
+
+
+@FEW
 @given(INTERVALS, st.lists(PAIR, max_size=5))
 def test_a_stream_joined_with_static_data(intervals: list[Rows], static: Rows) -> None:
     rdd = StreamingContext("1s").parallelize(static)

@@ -50,6 +50,22 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: stream().output("errors"),
         "'from_list' diverts nothing, so it has no output 'errors'; give the source errors='divert'",
     ),
+    "a method by its name in Spark": (
+        lambda: stream().reduceByKeyAndWindow(max, "1s"),
+        "a DStream has no reduceByKeyAndWindow; here it is called reduce_by_key_and_window",
+    ),
+    "a method of Spark's that is called something else": (
+        lambda: stream().mapWithState(max),
+        "a DStream has no mapWithState; write track(initialize, update, timeout)",
+    ),
+    "a method of the context by its name in Spark": (
+        lambda: context().socketTextStream("localhost", 9),
+        "a StreamingContext has no socketTextStream; here it is called socket_text_stream",
+    ),
+    "a method that is misspelt": (
+        lambda: stream().reduce_by_keys(max),
+        "a DStream has no reduce_by_keys; did you mean reduce_by_key?",
+    ),
     "the errors of a step": (
         lambda: stream().map(str).output("errors"),
         "output('errors') of a step; call it on what context.source(…) gives",
@@ -124,7 +140,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
 def test_a_mistake_is_refused_at_the_users_line(what: str) -> None:
     mistake, text = MISTAKES[what]
 
-    with pytest.raises(QueryError, match=re.escape(text)) as caught:
+    with pytest.raises((QueryError, AttributeError), match=re.escape(text)) as caught:
         mistake()
 
     assert re.match(r"tests/unit/test_stream_mistakes\.py:\d+: ", str(caught.value))
