@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TextIO
 
 from dstream.interval_file import INTERVALS
-from dstream.job import NEWS, StreamJob
+from dstream.job import StreamJob
+from dstream.news import NewsReader
 from dstream.outputs import Callbacks
 from dstream.plan import StreamPlan
 from elastic.report import Progress
@@ -26,12 +27,13 @@ class AttendedJob(StreamJob):
     ) -> None:  # fmt: skip
         super().__init__(plan, workers=workers, spares=spares, directory=directory, keep_log=keep_log, resume=resume)
         self._outputs = outputs
-        self._files: list[TextIO] = []
+        self._stack = ExitStack()
 
     def start(self) -> None:
         """The processes are started."""
-        self._files += [(self._directory / name).open("a+", encoding="utf-8") for name in (INTERVALS, NEWS)]
-        self._outputs.open(lambda operator: context_of(self.plan, operator, self._directory), *self._files)
+        figures = self._stack.enter_context((self._directory / INTERVALS).open("a+", encoding="utf-8"))
+        news = self._stack.enter_context(closing(NewsReader(self._directory)))
+        self._outputs.open(lambda operator: context_of(self.plan, operator, self._directory), figures, news)
         super().start()
 
     def poll(self, timeout_s: float) -> Progress:
@@ -48,5 +50,4 @@ class AttendedJob(StreamJob):
     def close(self) -> None:
         """Nothing of the job is left."""
         super().close()
-        for file in self._files:
-            file.close()
+        self._stack.close()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from dstream.interval_file import INTERVALS, IntervalFile
+from dstream.news import NewsWriter
 from dstream.plan import StreamPlan
 from dstream.protocol import MESSAGES
 from dstream.scheduler.machine import Scheduler
@@ -29,16 +29,13 @@ class StreamJob(LocalJob):
     PRELOAD = (*LocalJob.PRELOAD, "dstream.worker.shell", "dstream.job", "dstream.operators", "dstream.hand_over")
 
 
-NEWS = "news.jsonl"
-"""File of the job directory with what listeners are told, if there are any."""
-
-
 class RecordedScheduler(Scheduler):
     """Writes down every interval that is complete, and what listeners are told."""
 
     def __init__(
-        self, plan: StreamPlan, workers: int, spares: int, facts: Facts | None, file: IntervalFile, news: TextIO | None
-    ) -> None:
+        self, plan: StreamPlan, workers: int, spares: int, facts: Facts | None, file: IntervalFile,
+        news: NewsWriter | None,
+    ) -> None:  # fmt: skip
         super().__init__(plan, workers, spares, facts)
         self._file, self._news, self._observer = file, news, Observer(self._ledger)
 
@@ -48,7 +45,7 @@ class RecordedScheduler(Scheduler):
             if isinstance(action, Told) and action.kind == "interval":
                 self._file.add({name: value for name, value in action.body.items() if name != "instances"})
         if self._news is not None:
-            self._news.writelines(json.dumps(note) + "\n" for note in self._observer.notes(event, actions))
+            self._news.add(self._observer.notes(event, actions))
         if isinstance(event, Recovered) and not event.resumed:  # the report may know less than the file
             actions += [Told("interval", {**figures, "instances": []}) for figures in self._file.newest]
         return actions
@@ -62,9 +59,7 @@ def coordinate(address: str, command: str, job: str, takeover: dict[str, Any] | 
         def make_scheduler(plan: Plan, workers: int, spares: int, facts: Facts | None) -> Scheduler:
             assert isinstance(plan, StreamPlan)
             file = stack.enter_context(closing(IntervalFile(directory / INTERVALS)))
-            news = (directory / NEWS).open("a", encoding="utf-8", buffering=1) if plan.heard else None
-            if news is not None:
-                stack.enter_context(news)
+            news = stack.enter_context(closing(NewsWriter(directory))) if plan.heard else None
             return RecordedScheduler(plan, workers, spares, facts, file, news)
 
         shell.coordinate(address, command, job, make_scheduler, MESSAGES, "lineage", shell.takeover_of(takeover))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from dstream.hand_over import HandOver
 from dstream.listeners import StreamingListener, tell
+from dstream.news import Lines, NewsReader
 from dstream.rdd import RDD, Workers
 from dstream.recordings import Recording, moment_s
 from dstream.stream import DStream
@@ -37,7 +37,7 @@ class Callbacks:
     listeners: list[StreamingListener] = field(default_factory=list)
     _recorded: list[tuple[At, Recording]] = field(default_factory=list)
     _figures: Lines | None = None
-    _news: Lines | None = None
+    _news: NewsReader | None = None
 
     @property
     def any(self) -> bool:
@@ -89,15 +89,15 @@ class Callbacks:
 
     # -- while the job runs --------------------------------------------------------------------------------------------
 
-    def open(self, context_of: Callable[[str], SinkContext], figures: TextIO, news: TextIO) -> None:
+    def open(self, context_of: Callable[[str], SinkContext], figures: TextIO, news: NewsReader) -> None:
         """The job is about to start.
 
         Args:
             context_of: Gives the identity of a sink.
             figures: Gets a line for each interval that is complete.
-            news: Gets a line for everything that listeners are told.
+            news: Of all that listeners are told.
         """
-        self._figures, self._news = Lines(figures), Lines(news)
+        self._figures, self._news = Lines(figures), news
         for recording in self.recordings:
             recording.keep_ms = self.keep_ms if recording.keep_ms is None else recording.keep_ms
             recording.open(context_of(recording.operator))
@@ -114,19 +114,6 @@ class Callbacks:
         for note in self._news.read():
             for listener in self.listeners:
                 tell(listener, note)
-
-
-@dataclass(slots=True)
-class Lines:
-    """JSON lines of a file that grows; the last one may still be under way."""
-
-    file: TextIO
-    _part: str = ""
-
-    def read(self) -> Iterator[Mapping[str, Any]]:
-        """Those that are complete since the last call."""
-        *whole, self._part = (self._part + self.file.read()).split("\n")
-        yield from map(json.loads, whole)
 
 
 def _arguments(function: Any) -> int:

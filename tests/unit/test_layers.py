@@ -75,6 +75,7 @@ FLOORS = [
     "dstream.rdd",
     "dstream.recordings",
     "dstream.listeners",
+    "dstream.news",
     "dstream.outputs",
     "dstream.inputs",
     "dstream.scheduler",
