@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from elastic.coordinator.events import EndJob, Journal, Record, Told
@@ -14,24 +13,24 @@ from elastic.coordinator.oversight import Oversight
 from elastic.plan import Plan
 from elastic.protocol import CaughtUp, Started
 from elastic.report import (
-    Checkpoints,
-    Durations,
     EventKind,
     FailedOutput,
     FailedRecords,
     JobEvent,
     JobOutcome,
-    OperatorReport,
-    PeakMemory,
     Progress,
     ScaleOut,
     Stall,
     added,
 )
+from elastic.server.checkpoints import CheckpointFigures
 from elastic.server.failures import FailureCounts
+from elastic.server.footprint import Footprint
+from elastic.server.intake import Intake
 from elastic.server.intervals import IntervalFigures
-from elastic.server.latency import LatencyHistogram, LatencyTracker
+from elastic.server.latency import LatencyTracker
 from elastic.server.recoveries import Recoveries
+from elastic.server.work import Work
 from elastic.wire.control import WorkerReport
 
 _OF_THIS_PROCESS = {
@@ -44,14 +43,10 @@ _OF_THIS_PROCESS = {
     "_unsent",
     "_history",
     "_reported_s",
-    "_memory",
 }
 
 RATE_WINDOW_S = 2.0
 """Rates shown while a job runs are means over so long; and so is how busy operators are."""
-
-REPORTED_S = 0.2
-"""An instance had run for about so long when its worker reported it first."""
 
 
 class _Pickler(pickle.Pickler):
@@ -73,18 +68,6 @@ class _Unpickler(pickle.Unpickler):
 
 
 @dataclass(slots=True)
-class InstanceFigures:
-    """One instance's newest counters since ``since_s``, Unix time; kept after it is gone."""
-
-    operator: str
-    records_in: int = 0
-    rows_out: int = 0
-    busy_s: float = 0.0
-    repaired: int = 0
-    since_s: float = 0.0
-
-
-@dataclass(slots=True)
 class Figures:
     """Everything that is counted and timed of one job."""
 
@@ -97,37 +80,28 @@ class Figures:
     intervals: IntervalFigures = field(default_factory=IntervalFigures)
     events: list[JobEvent] = field(default_factory=list)
     scale_outs: list[ScaleOut] = field(default_factory=list)
-    read_records: int = 0
-    bytes_in: int = 0
-    _instances: dict[int, InstanceFigures] = field(default_factory=dict)
+    checkpoints: CheckpointFigures = field(default_factory=CheckpointFigures)
+    footprint: Footprint = field(default_factory=Footprint)
+    intake: Intake = field(init=False)
+    work: Work = field(default_factory=Work)
     _indices: dict[int, tuple[str, int]] = field(default_factory=dict)
     _causes: dict[int, str] = field(default_factory=dict)
-    _read_through: dict[tuple[str, int], int] = field(default_factory=dict)
     _settled_through: dict[tuple[str, int], int] = field(default_factory=dict)
     _reported_s: dict[int, float] = field(default_factory=dict)
-    _memory: dict[int, int] = field(default_factory=dict)
-    _peak: PeakMemory = field(default_factory=PeakMemory)
     _history: deque[tuple[float, int, dict[int, float]]] = field(default_factory=deque)
-    _checkpoints: int = 0
-    _durations: LatencyHistogram = field(default_factory=LatencyHistogram)
-    _checkpoint_bytes: int = 0
-    _stored_s: dict[int, float] = field(default_factory=dict)
     _last_commit_s: float = 0.0
-    _told_s: float = 0.0
     _unsent: int = 0
     _past_stalls: tuple[Stall, ...] = ()
     _ready: dict[int, Started] = field(default_factory=dict)  # instances that have their state, and no interval yet
     _failed: FailureCounts = field(init=False)
-    _input_bytes: int | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self._failed = FailureCounts(self.plan)
-        self._input_bytes = input_bytes(self.plan)
+        self.intake, self._failed = Intake.of(self.plan), FailureCounts(self.plan)
 
     @property
     def records_in(self) -> int:
         """Records read: as workers said, or, where one was lost before it could say so, as its intervals do."""
-        return max(self.read_records, self.intervals.records)
+        return max(self.intake.records, self.intervals.records)
 
     # -- beyond this process -------------------------------------------------------------------------------------------
 
@@ -180,23 +154,12 @@ class Figures:
             self.intervals.failed = tuple(FailedOutput(**body) for body in told.body["all"])
             return
         if told.kind == "checkpoint":
-            self._stored(told.body["instance"], told.body["bytes"], told.body["took_s"], now_s)
+            self.checkpoints.stored(told.body["instance"], told.body["bytes"], told.body["took_s"], now_s)
             return
         for found in self.intervals.add(told.body):
             self._first_failure(found, now_s)
-        for id, operator, records_in, busy_s in told.body["instances"]:
-            since_s = max(self.epoch_s, self._told_s)
-            figures = self._instances.setdefault(id, InstanceFigures(operator, since_s=since_s))
-            figures.records_in, figures.busy_s = records_in, busy_s
-        self._told_s = now_s
+        self.work.told(told.body["instances"], self.epoch_s, now_s)
         self._note_instances(now_s)
-
-    def _stored(self, instance: int, size_bytes: int, took_s: float, at_s: float) -> None:
-        """A checkpoint of an instance is wherever it should be."""
-        self._checkpoints += 1
-        self._durations.add([took_s * 1000], [1])
-        self._checkpoint_bytes += size_bytes
-        self._stored_s[instance] = at_s
 
     def _note_instances(self, now_s: float) -> None:
         for record in self.members.instances.values():
@@ -222,37 +185,22 @@ class Figures:
     def report(self, report: WorkerReport) -> None:
         """Take a worker's report in; after one that comes late from a dead worker, nobody waits for another."""
         known = self.members.workers.get(report.worker)
-        if known is None or not known.lost:
+        alive = known is None or not known.lost
+        if alive:
             self._reported_s[report.worker] = report.at_s
-            self._memory[report.worker] = report.rss_bytes
-        for stats in report.instances:
-            figures = self._instances.setdefault(
-                stats.instance, InstanceFigures(stats.operator, since_s=max(self.epoch_s, report.at_s - REPORTED_S))
-            )
-            figures.records_in, figures.rows_out = stats.records_in, stats.rows_out
-            figures.busy_s, figures.repaired = stats.busy_s + stats.target_s, stats.repaired
-        for instance, group, tick, read_s, records, size_bytes in report.reads:
-            source = self._indices.get(instance, ("", instance))[0], group
-            if tick <= self._read_through.get(source, 0):
-                continue  # replayed by a successor, and reported by the predecessor before it died; or told again
-            self._read_through[source] = tick
-            self.read_records += records
-            self.bytes_in += size_bytes
-            self.latency.read(tick, read_s, records)
+        self.footprint.add(report, alive=alive)
+        self.checkpoints.add(report)
+        self.work.add(report, self.epoch_s)
+        for read in self.intake.add(report, self._indices):
+            self.latency.read(*read)
         for instance, tick, at_s in report.settles:
             sink = self._indices.get(instance)
             if sink is not None and tick > self._settled_through.get(sink, -1):
                 self._settled_through[sink] = tick
                 self.latency.settle(sink, tick, at_s)
             self._last_commit_s = max(self._last_commit_s, at_s)
-        for instance, _, size_bytes, duration_s in report.checkpoints:
-            self._stored(instance, size_bytes, duration_s, report.at_s)
         for found in self._failed.report(report, self._indices):
             self._first_failure(found, report.at_s)
-        total = sum(self._memory.values())
-        before = self._peak
-        worker, spilled = max(before.worker, report.rss_bytes), max(before.spilled, report.spilled_bytes)
-        self._peak = PeakMemory(worker, max(before.total, total), spilled)
 
     def _first_failure(self, found: FailedRecords, at_s: float) -> None:
         """An operator or step skips or diverts a record for the first time."""
@@ -265,7 +213,7 @@ class Figures:
     def forget_worker(self, worker: int) -> None:
         """A lost worker reports no more, and nobody waits for it."""
         self._reported_s.pop(worker, None)
-        self._memory.pop(worker, None)
+        self.footprint.forget(worker)
 
     def advance(self, now_s: float) -> list[Record]:
         """Work through what all workers have reported; events that follow from it."""
@@ -283,28 +231,32 @@ class Figures:
     def progress(self, now_s: float, *, finished: bool) -> Progress:
         """As of now; with the events that were not in a ``Progress`` before."""
         events, self._unsent = tuple(self.events[self._unsent :]), len(self.events)
-        worked_s = {id: f.busy_s for id, f in self._instances.items() if id in self.members.instances}
+        worked_s = {id: s for id, s in self.work.busy_s().items() if id in self.members.instances}
         self._history.append((now_s, self.records_in, worked_s))
         while len(self._history) > 2 and now_s - self._history[0][0] > RATE_WINDOW_S:
             self._history.popleft()
         then_s, records, before_s = self._history[0]
         passed = max(now_s - then_s, 1e-9) if now_s > then_s else 1.0
         spares = len(self.members.spares)
-        oldest = min((self._stored_s[i] for i in self.members.instances if i in self._stored_s), default=None)
+        oldest = self.checkpoints.oldest_s(self.members.instances)
         return Progress(
             at_s=now_s - self.epoch_s if self.epoch_s else 0.0,
             records_in=self.records_in,
-            records_out=sum(f.rows_out for f in self._instances.values()),
-            bytes_in=self.bytes_in,
+            records_out=self.work.rows_out,
+            bytes_in=self.intake.size_bytes,
             records_per_s=(self.records_in - records) / passed,
             lag_s=self.latency.lag_s if self.epoch_s and not finished else 0.0,
-            done=self._done,
+            done=None if self.plan.since_s > self.plan.epoch_s else self.intake.share,  # a resumed run reads the rest
             workers=len(self.members.live) - spares,
             spares=spares,
-            checkpoints=self._checkpoints,
+            checkpoints=self.checkpoints.count,
             checkpoint_age_s=None if oldest is None else now_s - oldest,
-            memory_bytes=sum(self._memory.values()),
-            operators=self._operators({id: (s - before_s.get(id, 0.0)) / passed for id, s in worked_s.items()}),
+            memory_bytes=self.footprint.memory_bytes,
+            operators=self.work.operators(
+                list(self.plan.operators),
+                self.members,
+                {id: (s - before_s.get(id, 0.0)) / passed for id, s in worked_s.items()},
+            ),
             failures=self._failures(),
             events=events,
             finished=finished,
@@ -318,9 +270,7 @@ class Figures:
         if end.status == "done" and self.oversight is not None:
             self.oversight.stalls.finish(now_s)
         end_s = max(self._last_commit_s, self.epoch_s) if end.status == "done" else now_s
-        found = self._durations.percentiles()
-        durations = Durations(found.p50, found.p99)
-        if repaired := sum(f.repaired for f in self._instances.values()):
+        if repaired := self.work.repaired:
             were = "record was" if repaired == 1 else "records were"
             text = f"{repaired} {were} malformed and repaired, as the source's errors policy says"
             self.events.append(JobEvent(now_s - self.epoch_s, "warning", cause=text))
@@ -330,27 +280,19 @@ class Figures:
             failure=end.failure,
             wall_s=end_s - self.epoch_s if self.epoch_s else 0.0,
             records_in=self.records_in,
-            records_out=sum(f.rows_out for f in self._instances.values()),
-            bytes_in=self.bytes_in,
+            records_out=self.work.rows_out,
+            bytes_in=self.intake.size_bytes,
             latency_ms=self.latency.histogram.percentiles(),
-            checkpoints=Checkpoints(self._checkpoints, self._checkpoint_bytes, durations),
-            operators=self._operators(
-                {id: f.busy_s / max(end_s - f.since_s, 1e-9) for id, f in self._instances.items()}
-            ),
+            checkpoints=self.checkpoints.report(),
+            operators=self.work.operators(list(self.plan.operators), self.members, self.work.shares(end_s)),
             failures=self._failures(),
             events=tuple(self.events),
             recoveries=tuple(r.report() for r in self.recoveries.real),
             scale_outs=tuple(self.scale_outs),
             stalls=sum(self._stalls, ()),
             intervals=self.intervals.report(),
-            peak_memory_bytes=self._peak,
+            peak_memory_bytes=self.footprint.peak,
         )
-
-    @property
-    def _done(self) -> float | None:
-        """Share of the input that was read; None where it has no known end, or a run before this one began it."""
-        resumed = self.plan.since_s > self.plan.epoch_s
-        return None if not self._input_bytes or resumed else min(1.0, self.bytes_in / self._input_bytes)
 
     @property
     def _stalls(self) -> tuple[tuple[Stall, ...], tuple[Stall, ...]]:
@@ -364,21 +306,3 @@ class Figures:
         """How far recoveries and scaling are."""
         found = [] if self.oversight is None else self.oversight.undertakings.open
         return tuple(f"{u.cause}: {u.figures}; {u.waits_for}" for u in found)
-
-    def _operators(self, busy: Mapping[int, float]) -> tuple[OperatorReport, ...]:
-        reports = []
-        for name in self.plan.operators:
-            mine = [(id, f) for id, f in self._instances.items() if f.operator == name]
-            current = [busy.get(id, 0.0) for id, _ in mine if id in self.members.instances]
-            busiest = min(1.0, max(current, default=0.0))
-            reports.append(
-                OperatorReport(name, len(self.members.assignment(name)), sum(f.records_in for _, f in mine), busiest)
-            )
-        return tuple(reports)
-
-
-def input_bytes(plan: Plan) -> int | None:
-    """What all sources have to read; None if one of them has no known end."""
-    partitions = [p for o in plan.operators.values() if o.kind == "source" for p in o.partitions]
-    known = [size for p in partitions if (size := p.input_bytes) is not None]
-    return sum(known) if len(known) == len(partitions) else None

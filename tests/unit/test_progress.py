@@ -10,7 +10,8 @@ from elastic import Query, sinks, sources
 from elastic.connectors.base import Source
 from elastic.coordinator.membership import Membership
 from elastic.plan import Plan
-from elastic.server.figures import Figures, input_bytes
+from elastic.server.figures import Figures
+from elastic.server.intake import Intake
 from elastic.server.latency import LatencyTracker
 from elastic.wire.control import WorkerReport
 
@@ -36,7 +37,7 @@ def figures(of: Plan) -> Figures:
     ],
 )
 def test_the_input_is_as_large_as_all_sources_say_if_all_of_them_know(given: list[Source], known: int | None) -> None:
-    assert input_bytes(plan(*given)) == known
+    assert Intake.of(plan(*given)).whole_bytes == known
 
 
 def test_progress_tells_the_share_of_the_input_that_was_read() -> None:

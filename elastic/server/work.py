@@ -1,0 +1,83 @@
+"""How much each instance has done, as workers and schedulers tell of it; what is gone stays counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from elastic.coordinator.membership import Membership
+from elastic.report import OperatorReport
+from elastic.wire.control import WorkerReport
+
+REPORTED_S = 0.2
+"""An instance had run for about so long when its worker reported it first."""
+
+
+@dataclass(slots=True)
+class _Counters:
+    """One instance's newest counters since ``since_s``, Unix time; kept after it is gone."""
+
+    operator: str
+    records_in: int = 0
+    rows_out: int = 0
+    busy_s: float = 0.0
+    repaired: int = 0
+    since_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Work:
+    """Counters of all instances that there were."""
+
+    _instances: dict[int, _Counters] = field(default_factory=dict)
+    _told_s: float = 0.0
+
+    def add(self, report: WorkerReport, epoch_s: float) -> None:
+        """Take a worker's report in; nothing has run since before ``epoch_s``."""
+        for stats in report.instances:
+            begun = _Counters(stats.operator, since_s=max(epoch_s, report.at_s - REPORTED_S))
+            counters = self._instances.setdefault(stats.instance, begun)
+            counters.records_in, counters.rows_out = stats.records_in, stats.rows_out
+            counters.busy_s, counters.repaired = stats.busy_s + stats.target_s, stats.repaired
+
+    def told(self, instances: Iterable[tuple[int, str, int, float]], epoch_s: float, now_s: float) -> None:
+        """Take in what a scheduler tells of instances: (id, operator, records taken in, time spent) of each.
+
+        Who is told of for the first time has run since the telling before, or since ``epoch_s``.
+        """
+        for id, operator, records_in, busy_s in instances:
+            begun = _Counters(operator, since_s=max(epoch_s, self._told_s))
+            counters = self._instances.setdefault(id, begun)
+            counters.records_in, counters.busy_s = records_in, busy_s
+        self._told_s = now_s
+
+    @property
+    def rows_out(self) -> int:
+        """Rows that sinks have committed."""
+        return sum(c.rows_out for c in self._instances.values())
+
+    @property
+    def repaired(self) -> int:
+        """Records that were changed to make them readable."""
+        return sum(c.repaired for c in self._instances.values())
+
+    def busy_s(self) -> dict[int, float]:
+        """Time that each instance has worked."""
+        return {id: c.busy_s for id, c in self._instances.items()}
+
+    def shares(self, end_s: float) -> dict[int, float]:
+        """Of the time that each instance has run until ``end_s``, how much it has worked."""
+        return {id: c.busy_s / max(end_s - c.since_s, 1e-9) for id, c in self._instances.items()}
+
+    def operators(
+        self, names: Sequence[str], members: Membership, busy: Mapping[int, float]
+    ) -> tuple[OperatorReport, ...]:
+        """Each operator, with all that its instances took in and how busy the busiest of those that run is."""
+        reports = []
+        for name in names:
+            mine = [(id, c) for id, c in self._instances.items() if c.operator == name]
+            current = [busy.get(id, 0.0) for id, _ in mine if id in members.instances]
+            busiest = min(1.0, max(current, default=0.0))
+            taken_in = sum(c.records_in for _, c in mine)
+            reports.append(OperatorReport(name, len(members.assignment(name)), taken_in, busiest))
+        return tuple(reports)

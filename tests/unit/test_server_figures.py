@@ -1,0 +1,65 @@
+"""What is put together of workers' reports: each record once, the most memory, the oldest checkpoint."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from elastic.report import PeakMemory
+from elastic.server.checkpoints import CheckpointFigures
+from elastic.server.footprint import Footprint
+from elastic.server.intake import Intake
+from elastic.server.work import Work
+from elastic.wire.control import InstanceStats, WorkerReport
+
+PLACES = {1: ("lines", 0), 7: ("lines", 0)}
+
+
+def report(worker: int = 0, at_s: float = 1.0, *, memory: int = 0, **more: Any) -> WorkerReport:
+    empty: dict[str, Any] = {"instances": (), "reads": (), "settles": (), "checkpoints": ()}
+    return WorkerReport(worker, at_s, **(empty | more), rss_bytes=memory)
+
+
+def test_what_a_successor_reads_again_is_not_counted_again() -> None:
+    intake = Intake(whole_bytes=400)
+
+    first = list(intake.add(report(reads=((1, 0, 1, 0.1, 5, 50), (1, 0, 2, 0.2, 5, 50))), PLACES))
+    again = list(intake.add(report(reads=((7, 0, 2, 0.2, 5, 50), (7, 0, 3, 0.3, 10, 100))), PLACES))
+
+    assert (first, again) == ([(1, 0.1, 5), (2, 0.2, 5)], [(3, 0.3, 10)])
+    assert (intake.records, intake.size_bytes, intake.share) == (20, 200, 0.5)
+
+
+def test_the_most_memory_outlives_the_workers_and_the_process_that_counted_it() -> None:
+    footprint = Footprint()
+    footprint.add(report(0, memory=100), alive=True)
+    footprint.add(report(1, memory=70), alive=True)
+    footprint.forget(0)
+    footprint.add(report(2, memory=120), alive=False)
+
+    assert footprint.memory_bytes == 70
+    assert footprint.peak == PeakMemory(worker=120, total=170)
+    kept = pickle.loads(pickle.dumps(footprint))
+    assert (kept.peak, kept.memory_bytes) == (footprint.peak, 0)
+
+
+def test_checkpoints_are_as_old_as_the_oldest_of_those_that_are_asked_for() -> None:
+    found = CheckpointFigures()
+    found.add(report(at_s=3.0, checkpoints=((1, 10, 100, 0.004), (2, 10, 50, 0.002))))
+    found.add(report(at_s=5.0, checkpoints=((1, 20, 10, 0.003),)))
+
+    assert (found.count, found.report().bytes) == (3, 160)
+    assert (found.oldest_s([1, 2]), found.oldest_s([1]), found.oldest_s([9])) == (3.0, 5.0, None)
+
+
+def test_what_an_instance_has_done_stays_counted_when_it_is_gone() -> None:
+    work = Work()
+    work.add(report(instances=(InstanceStats(1, "lines", 40, 0, 0.2, 3),)), epoch_s=0.0)
+    work.add(report(at_s=2.0, instances=(InstanceStats(7, "lines", 2, 9, 0.5, 0, 0.5),)), epoch_s=0.0)
+    work.told([(8, "words", 11, 0.25)], 0.0, 2.0)
+
+    assert (work.rows_out, work.repaired) == (9, 3)
+    assert work.busy_s() == {1: 0.2, 7: 1.0, 8: 0.25}
+    assert work.shares(2.8)[7] == pytest.approx(1.0)
