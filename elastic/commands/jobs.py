@@ -23,7 +23,7 @@ def add_scale(commands: Commands) -> None:
     parser = commands.add_parser(
         "scale",
         help="run an operator on more or fewer instances",
-        description="Run an operator of a running job on more instances, a spare for each, or on fewer; returns then.",
+        description="Run an operator of a running job on more instances, a spare for each, or on fewer; waits for it.",
     )
     parser.set_defaults(command=_scale)
     parser.add_argument("job", metavar="JOB", help=JOB)
@@ -36,7 +36,7 @@ def add_drain(commands: Commands) -> None:
     parser = commands.add_parser(
         "drain",
         help="take a worker out of a running job",
-        description="Move what a worker runs and holds elsewhere, without loss or recovery, and end it; returns then.",
+        description="Move what a worker runs and holds elsewhere, without loss or recovery, end it; waits for that.",
     )
     parser.set_defaults(command=_drain)
     parser.add_argument("job", metavar="JOB", help=JOB)
@@ -51,7 +51,11 @@ def add_kill_worker(commands: Commands) -> None:
     parser.set_defaults(command=_kill_worker)
     parser.add_argument("job", metavar="JOB", help=JOB)
     parser.add_argument(
-        "worker", metavar="WORKER", nargs="?", type=number(0), help="its number; that of the first keyed instance"
+        "worker",
+        metavar="WORKER",
+        nargs="?",
+        type=number(0),
+        help="its number; if left out, the first keyed instance's",
     )
 
 

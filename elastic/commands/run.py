@@ -48,12 +48,16 @@ def add_validate(commands: Commands) -> None:
         description="Check scenarios or jobs without running them: every field, the query, its functions, its input.",
     )
     parser.set_defaults(command=_validate)
-    parser.add_argument("targets", metavar=TARGET, nargs="+")
+    parser.add_argument("targets", metavar=TARGET, nargs="+", help="what to check; NAME is query if left out")
 
 
 def add_schema(commands: Commands) -> None:
     """``elastic schema``."""
-    parser = commands.add_parser("schema", help="print the JSON schema of scenario files")
+    parser = commands.add_parser(
+        "schema",
+        help="print the JSON schema of scenario files",
+        description="Print the JSON schema of scenario files, with which an editor completes and checks them.",
+    )
     parser.set_defaults(command=_schema)
 
 
