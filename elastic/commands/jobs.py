@@ -92,7 +92,8 @@ def _scale(options: argparse.Namespace) -> int:
     with Remote(find(options.job)) as remote:
         inventory = remote.scale(options.operator, options.instances)
     left = "1 spare is" if inventory.spares == 1 else f"{inventory.spares} spares are"
-    print(f"{options.operator} runs on {options.instances} instances; {left} left")
+    runs = "1 instance" if options.instances == 1 else f"{options.instances} instances"
+    print(f"{options.operator} runs on {runs}; {left} left")
     return DONE
 
 

@@ -245,7 +245,8 @@ class Reconfigurer:
             version=procedure.version or self._members.versions[old.operator],
             worker=procedure.places[id] if worker is None else worker,
             holder=part_at, part_at=part_at, protected=part_at is not None,
-            fresh=old.fresh and not procedure.joined, cause=procedure.cause, term=procedure.term,
+            fresh=old.fresh and not procedure.joined, cause=procedure.cause,
+            term=procedure.term if self._members.is_stateful(old) else 0,  # of holders, and it has none
             origin=origin, origin_at=None if origin is None or part_at is None else origin_at,
             running=id in procedure.restored,
             start_tick=procedure.restored[id].tick if id in procedure.restored else None,

@@ -69,6 +69,16 @@ def test_a_lost_worker_has_its_checkpoints_cut_at_their_holder_and_a_spare_takes
     assert {m.version for _, m in sent(actions, View) if m.edge == 1} == {2}
 
 
+def test_only_instances_with_state_have_a_term_of_their_holders_also_when_they_are_replaced() -> None:
+    coordinator, _ = deployed()
+
+    coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)
+
+    instances = coordinator.members.instances.values()
+    assert any(i.cause for i in instances if i.operator == "from_list")
+    assert {i.operator for i in instances if i.term} == {"count"}
+
+
 def test_the_same_loss_reported_twice_changes_nothing() -> None:
     coordinator, _ = deployed()
     coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)
