@@ -12,7 +12,7 @@ BIN    := .venv/bin
 CLUSTER_JOBS = $(shell expr \( 3 \* $(CORES) + 1 \) / 4)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format bench clean
+.PHONY: help run test test-fast soak check format bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ test: .venv/dev.stamp ## run all tests (some nine minutes on 4 cores)
 
 test-fast: .venv/dev.stamp ## run the tests that are not slow (under a minute)
 	$(BIN)/pytest -n $(CORES) --dist worksteal -m "not slow and not cluster"
+
+soak: .venv/dev.stamp ## kill processes of a program over DStreams for five minutes (SOAK_S=3600: for an hour)
+	SOAK_S=$${SOAK_S:-300} SOAK_SEED=$${SOAK_SEED:-$$(date +%s)} $(BIN)/pytest -q -n 0 tests/cluster/test_soak.py
 
 check: .venv/dev.stamp ## lint, format, types, layer rule
 	$(BIN)/ruff check

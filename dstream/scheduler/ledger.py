@@ -55,6 +55,11 @@ class News:
     everything: bool = False
 
 
+OPEN_AT_ONCE = 64
+"""So many intervals after the last complete one have tasks; later ones wait, though their input is there. That is many
+more than are ever worked on at once, and few enough to be looked through with every tick of the clock."""
+
+
 class Ledger:
     """Facts of one job.
 
@@ -88,6 +93,7 @@ class Ledger:
         self.unheard: set[int] = set()
         self.deployed = self.announced = self.disturbed = False
         self.now_s = 0.0
+        self._noted = 0  # intervals through this one are closed somewhere
 
     @property
     def finish(self) -> tuple[int, bool] | None:
@@ -138,16 +144,29 @@ class Ledger:
         """Something is lost."""
         self.disturbed = self.news.missed = True
 
-    def open(self, through: int) -> None:
-        """The tasks of all intervals through one wait for their inputs from now on."""
-        while self.lineage.opened < through:
-            number = self.lineage.opened + 1
-            needed = (name for name in self.lineage.open(number) if self.outages.needs(name))
+    def note(self, through: int) -> None:
+        """Some source has closed all intervals through one."""
+        while self._noted < through:
+            self._noted += 1
+            last = self.now_s if self._plan.batch else self._tick_s(self._plan.last_tick(self._noted))
+            self.progress.intervals[self._noted] = Interval(self._noted, ends_s=min(last, self.now_s))
+        self.open()
+
+    def open(self) -> None:
+        """The tasks of intervals that are closed somewhere wait for their inputs from now on, some intervals at once.
+
+        So whatever has held the job up, an event costs no more while it catches up than it did before.
+        """
+        while self.lineage.opened < min(self._noted, self.progress.done + OPEN_AT_ONCE):
+            interval = self.progress.intervals[self.lineage.opened + 1]
+            needed = (name for name in self.lineage.open(interval.number) if self.outages.needs(name))
             tasks = [self.lineage.want(name) for name in needed if not self._is_done(name)]
             self.news.opened += tasks
-            last = self.now_s if self._plan.batch else self._tick_s(self._plan.last_tick(number))
-            names = {t.name for t in tasks}
-            self.progress.intervals[number] = Interval(number, names, len(names), min(last, self.now_s))
+            interval.left, interval.tasks = {t.name for t in tasks}, len(tasks)
+
+    def begin_after(self, done: int) -> None:
+        """Intervals through one were complete before this scheduler began."""
+        self._noted = self.lineage.opened = self.progress.done = done
 
     def _is_done(self, name: Name) -> bool:
         """Whether a task of an interval that is only now known of was done: nobody was there who could be told."""
@@ -165,7 +184,7 @@ class Ledger:
         stage = self.stage_of[message.instance]
         closed = self.closed[stage, record.index]
         self.closed[stage, record.index] = max(closed, message.interval)
-        self.open(message.interval)
+        self.note(message.interval)
         name = Name(stage, message.interval, record.index)
         if message.kept:
             self.locate(name, worker)
@@ -215,7 +234,8 @@ class Ledger:
         for name in needless:
             del self.lineage.tasks[name]
         for interval in self.progress.intervals.values():
-            interval.left = {name for name in interval.left if self.outages.needs(name)}
+            if interval.left is not None:
+                interval.left = {name for name in interval.left if self.outages.needs(name)}
         for stage in self.outages.failed:  # what they were to wait for does not come
             for partition in range(self._plan.stages[stage].partitions):
                 self.untell(Name(stage, self.outages.until[stage] + 1, partition))

@@ -298,6 +298,11 @@ class Scheduler:
         held = self._ledger.held_by(record.id)
         if held is not None and held.done is None:
             self._ledger.reached(held, self._ledger.plan.whole_intervals(message.tick))
+        finish = self._ledger.finish
+        if held is not None and held.stage.kind is Kind.SINK and finish is not None and message.tick >= finish[0]:
+            actions += self._ending.heard(
+                Finished(record.id, message.tick)
+            )  # its target has everything: nothing is left
         if not self._ledger.announced and all(i.running for i in self.members.instances.values()):
             self._ledger.announced = True
             actions.append(Record("started"))
@@ -334,6 +339,8 @@ class Scheduler:
     def _completed(self) -> list[object]:
         """Figures of intervals that have become complete, and what may be forgotten by that."""
         complete = self._ledger.progress.completed()
+        if complete:
+            self._ledger.open()
         return [self._record_of(interval) for interval in complete] + (self._retention.advance() if complete else [])
 
     def _record_of(self, interval: Interval) -> Told:

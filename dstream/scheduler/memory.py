@@ -46,7 +46,8 @@ def recall(ledger: Ledger, ending: Ending, facts: Facts) -> None:
     recall_job(facts, ledger.members, ending)
     ledger.deployed, ledger.announced = facts["deployed"], facts["announced"]
     ledger.stage_of = dict(facts["stages"])
-    done = ledger.lineage.opened = ledger.progress.done = facts["done"]
+    done = facts["done"]
+    ledger.begin_after(done)
     ledger.progress.safe = facts["safe"]
     ledger.outages = Outages(ledger.plan, [Outage(*body) for body in facts["outages"]])
     for id, record in ledger.members.instances.items():

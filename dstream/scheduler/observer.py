@@ -107,7 +107,7 @@ class Observer:
         key = (message.interval, message.stage)
         if key in self._outputs:
             interval = self.ledger.progress.intervals.get(message.interval)
-            if interval is None or not any(name.stage == message.stage for name in interval.left):
+            if interval is None or not any(name.stage == message.stage for name in interval.left or ()):
                 yield self._output("output_operation_completed", key, self.ledger.now_s)
                 self._outputs[key] = DONE
 

@@ -68,6 +68,7 @@ class Orders:
             self._starved = {}
             return lineage.waiting(set(self._ledger.held))
         names, self._starved = self._starved, {}
+        names.update((t.name, None) for t in news.opened if (t.name.stage, t.name.partition) not in self._ledger.held)
         for located in news.located:
             names.update(dict.fromkeys(lineage.readers(located, Kind.TASK)))
         found = [task for name in names if (task := lineage.tasks.get(name)) is not None]
@@ -80,8 +81,8 @@ class Orders:
             return list(ledger.held.values())
         kinds = Kind.STATE, Kind.SINK
         names = (name for located in ledger.news.located for name in ledger.lineage.readers(located, *kinds))
-        silent = (task.name for task in ledger.news.opened if ledger.outages.silences(task.name))
-        found = dict.fromkeys((name.stage, name.partition) for name in chain(names, silent))
+        opened = (task.name for task in ledger.news.opened)
+        found = dict.fromkeys((name.stage, name.partition) for name in chain(names, opened))
         return [ledger.held[key] for key in found if key in ledger.held]
 
     def _orders_of(self, held: Held) -> list[object]:

@@ -18,14 +18,14 @@ class Interval:
     Attributes:
         ends_s: When its last tick was; what total delay and scheduling delay count from.
         started_s: When its first task was given out.
-        left: Tasks that were never done.
+        left: Tasks that were never done; None while none of them was made.
         tasks: How many there were.
         failed: Records that each task has skipped or diverted; the same however often it is done.
     """
 
     number: int
-    left: set[Name]
-    tasks: int
+    left: set[Name] | None = None
+    tasks: int = 0
     ends_s: float = 0.0
     started_s: float | None = None
     records: int = 0
@@ -74,11 +74,11 @@ class Progress:
     def lacks(self, name: Name) -> bool:
         """Whether a task was never done."""
         interval = self.intervals.get(name.interval)
-        return interval is not None and name in interval.left
+        return interval is not None and name in (interval.left or ())
 
     def did(self, name: Name) -> None:
         """A task is done, maybe not for the first time."""
-        if (interval := self.intervals.get(name.interval)) is not None:
+        if (interval := self.intervals.get(name.interval)) is not None and interval.left is not None:
             interval.left.discard(name)
 
     def failed(self, name: Name, found: tuple[FailedRecords, ...]) -> None:
@@ -89,7 +89,7 @@ class Progress:
     def completed(self) -> list[Interval]:
         """The intervals that have become complete, in order."""
         complete = []
-        while (following := self.intervals.get(self.done + 1)) is not None and not following.left:
+        while (following := self.intervals.get(self.done + 1)) is not None and following.left == set():
             complete.append(self.intervals.pop(self.done + 1))
             self.done += 1
         return complete

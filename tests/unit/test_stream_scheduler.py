@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from dstream.model import cut
 from dstream.plan import Kind
-from dstream.protocol import Guard, Kept, Place
+from dstream.protocol import Guard, Kept, Place, Sealed, TaskDone
 from dstream.scheduler.copies import holders
-from dstream.scheduler.ledger import Held
+from dstream.scheduler.ledger import OPEN_AT_ONCE, Held
 from dstream.scheduler.machine import Scheduler
 from elastic import Query, sinks, sources
 from elastic.coordinator.events import (
@@ -162,3 +162,36 @@ def test_state_that_nobody_has_ends_the_job_where_there_is_no_disk() -> None:
     (end,) = [a for a in actions if isinstance(a, EndJob)][:1]
     assert end.failure == "state_lost"
     assert 'keep state on the disk, too, or in more places ("disk: on", "copies: 2")' in str(end.error)
+
+
+def test_a_sink_that_comes_back_and_finds_everything_in_its_target_has_finished() -> None:
+    scheduler = deployed()
+    scheduler.members.finish = (1000, True)
+
+    actions = [
+        action
+        for sink in scheduler.members.of_kind("sink")
+        for action in scheduler.handle(Heard(sink.worker, Started(sink.id, 1000, 0)), 1.0)
+    ]
+
+    assert [a.status for a in actions if isinstance(a, EndJob)] == ["done"]
+
+
+def test_however_many_intervals_wait_only_some_of_them_have_tasks_at_once() -> None:
+    scheduler = deployed(1)
+    sources = scheduler.members.of_kind("source")
+    tasks = scheduler._ledger.lineage.tasks
+
+    for interval in range(1, 1001):
+        for source in sources:
+            message = Sealed(source.id, interval, 100 * interval, 1, 8, final=False, kept=True)
+            scheduler.handle(Heard(source.worker, message), float(interval))
+
+    assert {name.interval for name in tasks} == set(range(1, OPEN_AT_ONCE + 1))
+    assert len(scheduler._ledger.progress.intervals) == 1000
+    for name in [name for name in tasks if name.interval == 1]:
+        held = scheduler._ledger.held[name.stage, name.partition].record
+        done = TaskDone(name.stage, 1, name.partition, 1, held.id, 0.0, 1, 1)
+        actions = scheduler.handle(Heard(held.worker, done), 1000.0)
+    assert [a.body["records"] for a in actions if isinstance(a, Told)] == [len(sources)]
+    assert {name.interval for name in tasks} == set(range(2, OPEN_AT_ONCE + 2))
