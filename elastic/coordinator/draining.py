@@ -85,9 +85,9 @@ class Draining:
         """The worker that gets what was on the draining one: a spare; if it is late, the idlest."""
         members = self._members
         heir = self._heirs.get(record.worker)
-        if heir in members.usable and heir != record.holder:
+        if heir in members.usable and heir not in (record.holder, record.second):
             return heir
-        if (spare := next((s for s in members.spares if s != record.holder), None)) is not None:
+        if (spare := next((s for s in members.spares if s not in (record.holder, record.second)), None)) is not None:
             self._heirs[record.worker] = spare
             return spare
         if not late:

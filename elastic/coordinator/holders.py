@@ -34,21 +34,29 @@ class Holders:
         return self._hold_anew(record, told=told)
 
     def hold_elsewhere(self, record: InstanceRecord) -> list[object]:
-        """Have another worker hold an instance's checkpoints, with a full one at once; a warning if there is none."""
-        before = record.second
-        record.holder, record.protected = self._members.holder_for(record), False
+        """Have another worker hold an instance's checkpoints, with a full one at once; a warning if there is none.
+
+        Where there is a second one, it is that: it has what the holder had.
+        """
+        before, record.second = record.second, None
+        if before is not None and before in self._members.usable and before != record.worker:
+            record.holder = before
+        else:
+            record.holder, record.protected = self._members.holder_for(record), False
         record.second = self._members.second_for(record)
-        return self._hold_anew(record, told=True) + self._released(record, before)
+        return self._hold_anew(record, told=True) + self._left(record, before)
 
     def hold_beside(self, record: InstanceRecord) -> list[object]:
-        """The holder goes on, and another worker than before holds beside it."""
-        before, record.second = record.second, None
-        record.second = self._members.second_for(record)
-        return self._hold_anew(record, told=True) + self._released(record, before)
+        """The holder goes on, and so does the second one, or another does in its place."""
+        before, record.second = record.second, self._members.second_for(record)
+        return self._hold_anew(record, told=True) + self._left(record, before)
 
-    def _released(self, record: InstanceRecord, worker: int | None) -> list[object]:
-        """Who held and does not any more need not keep it; unless it is all there is yet."""
+    def _left(self, record: InstanceRecord, worker: int | None) -> list[object]:
+        """Who held beside another, and does not any more, keeps what it has until there are two copies again."""
         if worker is None or self._members.is_lost(worker) or self._members.needs(worker, record):
+            return []
+        if record.former is None and record.holder is not None:
+            record.former = worker
             return []
         return [Send(worker, Release(self._members.epoch, record.id))]
 
@@ -96,17 +104,18 @@ class Holders:
             origins: Instances from whose checkpoints others are just being made.
         """
         record.fresh = False
-        record.protected = record.protected or holder == record.holder
+        is_newest = holder == record.holder
+        record.protected = record.protected or is_newest
         (at, record.part_at), (origin, record.origin) = (record.part_at, None), (record.origin, None)
         origin_at, record.origin_at = record.origin_at, None
         useless = {at}
-        if record.protected:
+        if is_newest:
             useless.add(record.former)
             record.former = None
         actions: list[object] = [
             Send(worker, Release(self._members.epoch, record.id))
             for worker in sorted(w for w in useless if w is not None)
-            if worker != holder and not self._members.workers[worker].lost
+            if worker not in (holder, record.second) and not self._members.workers[worker].lost
         ]
         others = {other.origin for other in self._members.instances.values()}
         if origin is not None and origin not in others and origin not in origins:

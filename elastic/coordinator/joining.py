@@ -30,6 +30,7 @@ class Joining:
         first, whole = olds[0], KeyInterval(olds[0].interval.low, olds[-1].interval.high)
         procedure = self._reconfigurer.new(first, [(whole, first.worker)], cause, now_s, joined=olds)
         procedure.at, procedure.term = first.holder, self._members.new_term()
+        procedure.second = self._reconfigurer.beside(procedure)
         note = self._reconfigurer.open(procedure)
         if not self._members.is_stateful(first):
             return [note, *self._reconfigurer.commit(procedure)]
@@ -77,4 +78,5 @@ class Joining:
         holder, (successor, _) = procedure.old.holder, procedure.successors[0]
         assert holder is not None
         epoch, term = self._members.epoch, procedure.term
-        return [Send(holder, Join(epoch, procedure.id, holder, successor, procedure.align, sources, term))]
+        join = Join(epoch, procedure.id, holder, successor, procedure.align, sources, term, procedure.second)
+        return [*self._reconfigurer.hold_second(procedure), Send(holder, join)]

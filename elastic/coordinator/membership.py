@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -203,11 +203,20 @@ class Membership:
                 return next((w for w in candidates if w > instance.worker), candidates[0])
         return instance.worker if self.has_disk else None
 
-    def second_for(self, instance: InstanceRecord) -> int | None:
-        """Another worker that is to keep them, beside the holder; None if one copy is enough, or nobody is there."""
+    def second_for(self, instance: InstanceRecord, but: Collection[int] = ()) -> int | None:
+        """Another worker that is to keep them, beside the holder; None if one copy is enough, or nobody is there.
+
+        The one that does goes on with it, if it can.
+
+        Args:
+            instance: Whose.
+            but: Workers that will not do.
+        """
         if self.plan.settings.copies < 2 or instance.holder is None:
             return None
-        others = [w for w in self.usable if w not in (instance.worker, instance.holder)]
+        others = [w for w in self.usable if w not in (instance.worker, instance.holder, *but)]
+        if instance.second in others:
+            return instance.second
         candidates = [w for w in others if w not in self.spares] or others
         return next((w for w in candidates if w > instance.holder), candidates[0] if candidates else None)
 

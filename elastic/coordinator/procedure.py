@@ -19,6 +19,7 @@ class Procedure:
         cut: Where its checkpoint lies is known: cut, or nothing to cut.
         at_hand: The parts can be restored, though they may not be stored yet.
         at: The worker where it is cut or joined, and the parts lie; None if there is nothing to cut, or nobody yet.
+        second: Another worker that is to have the parts too before they take over; None where one place will do.
         term: Under which the parts are held.
         origin: The instance whose checkpoint on the disk the one successor can be made from again.
         since_s: When it began, for its deadline.
@@ -41,6 +42,7 @@ class Procedure:
     cut: bool = False
     at_hand: bool = False
     at: int | None = None
+    second: int | None = None
     term: int = 0
     origin: int | None = None
     tick: int = 0
@@ -79,4 +81,6 @@ class Procedure:
         """Whose loss calls it off, while it can be."""
         holders = {old.holder for old in self.joined if old.holder is not None}
         at = set() if self.at is None else {self.at}
+        if self.joined and self.second is not None:
+            at.add(self.second)
         return at | holders | set(self.places.values()) | {old.worker for old in self.joined}

@@ -26,7 +26,7 @@ from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.coordinator.orders import Orders
 from elastic.coordinator.procedure import Procedure
 from elastic.keys import KeyInterval
-from elastic.protocol import Cut, CutDone, Release, Retire, Send, Started
+from elastic.protocol import Cut, CutDone, Hold, Release, Retire, Send, Started
 
 
 class Reconfigurer:
@@ -121,7 +121,20 @@ class Reconfigurer:
         else:
             procedure.cut = old.holder is not None and old.fresh
             return procedure.cut
+        procedure.second = self.beside(procedure)
         return True
+
+    def beside(self, procedure: Procedure) -> int | None:
+        """Who is to have the parts too, before they take over from an instance that lives: another than all others.
+
+        Nobody, where one copy is enough, or the disk keeps them. A lost instance is replaced at once: where its
+        second copy lies, the one successor can be made from it again.
+        """
+        members = self._members
+        if members.has_disk or not procedure.scales:
+            return None
+        taken = {procedure.at, *procedure.places.values()}
+        return members.second_for(procedure.old, [worker for worker in taken if worker is not None])
 
     def _reader(self, old: InstanceRecord) -> int | None:
         """A worker that reads checkpoints from the disk: not the one that is next in turn to run the successor."""
@@ -135,8 +148,18 @@ class Reconfigurer:
             return []
         old = procedure.old
         patient = procedure.patient and not self._members.is_lost(old.worker)
-        cut = Cut(self._members.epoch, procedure.id, old.id, procedure.successors, procedure.term, old.origin, patient)
-        return [Send(procedure.at, cut)]
+        cut = Cut(
+            self._members.epoch, procedure.id, old.id, procedure.successors, procedure.term, old.origin, patient,
+            procedure.second,
+        )  # fmt: skip
+        return [*self.hold_second(procedure), Send(procedure.at, cut)]
+
+    def hold_second(self, procedure: Procedure) -> list[object]:
+        """The orders to whoever is to have the parts too."""
+        if (second := procedure.second) is None:
+            return []
+        epoch, fresh = self._members.epoch, procedure.old.fresh and not procedure.joined
+        return [Send(second, Hold(epoch, id, fresh, procedure.term)) for id, _ in procedure.successors]
 
     def on_cut_done(self, message: CutDone) -> Procedure | None:
         """The parts lie at the holder; returns the procedure unless it is over already."""
@@ -147,11 +170,16 @@ class Reconfigurer:
         return procedure
 
     def cut_at_former(self, procedure: Procedure) -> list[object]:
-        """The holder had nothing yet: the one before it is asked, if there is one."""
-        old = procedure.old
-        if not self.holders.fall_back(old):
+        """The holder had nothing yet: the one before it is asked, or whoever has what the instance was made from."""
+        old, origin_at = procedure.old, procedure.old.origin_at
+        if self.holders.fall_back(old):
+            procedure.at = old.holder
+        elif old.origin is not None and not self._members.is_lost(origin_at) and procedure.at != origin_at:
+            procedure.at = origin_at
+        else:
             return []
-        procedure.cut, procedure.at_hand, procedure.at = False, False, old.holder
+        procedure.cut, procedure.at_hand = False, False
+        procedure.second = self.beside(procedure)
         return self.cut(procedure)
 
     def prepare(self, procedure: Procedure) -> list[object]:
@@ -181,8 +209,8 @@ class Reconfigurer:
             for id, worker in procedure.places.items()
             if not members.workers[worker].lost
         ]
-        if procedure.at is not None and not members.is_lost(procedure.at):
-            actions += [Send(procedure.at, Release(members.epoch, id, gone=True)) for id, _ in procedure.successors]
+        for worker in [w for w in (procedure.at, procedure.second) if w is not None and not members.is_lost(w)]:
+            actions += [Send(worker, Release(members.epoch, id, gone=True)) for id, _ in procedure.successors]
         for alive in [old for old in procedure.olds if not members.workers[old.worker].lost]:
             actions += self._resume(alive) if procedure.joined else self.holders.hold_elsewhere(alive)
         return actions
@@ -212,12 +240,20 @@ class Reconfigurer:
             members.journalled(old.operator),
             *(restored(r, procedure.restored[r.id]) for r in fresh if r.running and members.is_lost(old.worker)),
             *(told + retired if members.is_stateful(old) else retired + told),  # a log or target has one writer
-            *(
-                Send(replaced.holder, Release(members.epoch, replaced.id, gone=True))
-                for replaced in procedure.joined
-                if replaced.holder is not None and not members.workers[replaced.holder].lost
-            ),
+            *self._released(procedure, fresh),
             *self.orders.views_of(old.operator),
+        ]
+
+    def _released(self, procedure: Procedure, fresh: Sequence[InstanceRecord]) -> list[object]:
+        """What is held for those that are replaced is needed no more, unless their successors may be made from it."""
+        members = self._members
+        kept = {(record.origin, record.origin_at) for record in fresh}
+        useless = [(replaced, replaced.holder) for replaced in procedure.joined]
+        useless += [(replaced, replaced.second) for replaced in procedure.olds]
+        return [
+            Send(worker, Release(members.epoch, replaced.id, gone=bool(procedure.joined)))
+            for replaced, worker in useless
+            if worker is not None and not members.is_lost(worker) and (replaced.id, worker) not in kept
         ]
 
     def _succeed(self, procedure: Procedure, worker: int | None) -> list[InstanceRecord]:
@@ -237,14 +273,18 @@ class Reconfigurer:
         return fresh
 
     def _successor(self, procedure: Procedure, id: int, interval: KeyInterval, worker: int | None) -> InstanceRecord:
-        old, part_at = procedure.old, procedure.at
+        old, part_at, second = procedure.old, procedure.at, procedure.second
+        if second is None:
+            second = old.second
+        elif self._members.is_lost(part_at):
+            part_at, second = second, None
         origin = procedure.origin if len(procedure.successors) == 1 else None  # parts of several are written at once
         origin_at = old.origin_at if old.origin is not None else old.second
         return InstanceRecord(
             id, old.operator, old.index, interval,
             version=procedure.version or self._members.versions[old.operator],
             worker=procedure.places[id] if worker is None else worker,
-            holder=part_at, part_at=part_at, protected=part_at is not None,
+            holder=part_at, second=second, part_at=part_at, protected=part_at is not None,
             fresh=old.fresh and not procedure.joined, cause=procedure.cause,
             term=procedure.term if self._members.is_stateful(old) else 0,  # of holders, and it has none
             origin=origin, origin_at=None if origin is None or part_at is None else origin_at,

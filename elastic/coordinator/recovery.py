@@ -82,9 +82,11 @@ class Recovery:
         return list(zip(whole.cut(len(places)), places, strict=True)) if len(places) > 1 else []
 
     def _cut_elsewhere(self, lost: int, cause: str) -> Iterator[object]:
-        """Checkpoints that were to be cut there are cut where there is another copy."""
-        for procedure in [p for p in self._reconfigurer.running.values() if p.at == lost]:
-            if not self._reconfigurer.locate(procedure):
+        """Checkpoints that were to be cut there are cut where there is another copy; parts are copied elsewhere."""
+        for procedure in [p for p in self._reconfigurer.running.values() if lost in (p.at, p.second)]:
+            if procedure.at != lost:
+                procedure.second = self._reconfigurer.beside(procedure)
+            elif not self._reconfigurer.locate(procedure):
                 yield self.state_lost(procedure.old, cause)
             yield from self._reconfigurer.cut(procedure)
 
@@ -101,7 +103,7 @@ class Recovery:
 
     def _restart(self, record: InstanceRecord, cause: str, now_s: float) -> list[object] | None:
         """What an instance was to start from is lost: make it anew from what that was; None if there is nothing."""
-        if record.origin is not None or self._members.has_disk:
+        if record.origin is not None or self._members.has_disk or not self._members.is_lost(record.holder):
             return self._reconfigurer.begin(record, cause, now_s)
         if not record.fresh:
             return None

@@ -262,7 +262,7 @@ class Scaling:
     def _cut(self, old: InstanceRecord, count: int, target: Target, spares: list[int], now_s: float) -> list[object]:
         """Cut one instance; its first part stays where it is, the others go to spares, or to the idlest workers.
 
-        None goes to the holder: until a part was backed up again, its loss would be that of state and copy together.
+        None goes to a holder: until a part was backed up again, its loss would be that of state and copy together.
         Where there are too few places, there are fewer parts, and the rest comes later.
         """
         places = [old.worker]
@@ -278,7 +278,7 @@ class Scaling:
 
     def _place(self, old: InstanceRecord, places: Sequence[int], spares: list[int], *, late: bool) -> int | None:
         """A worker for one more part: a spare, which leaves ``spares``; when it is late, the idlest other one."""
-        if (spare := next((s for s in spares if s != old.holder), None)) is not None:
+        if (spare := next((s for s in spares if s not in (old.holder, old.second)), None)) is not None:
             spares.remove(spare)
             return spare
         if not late:

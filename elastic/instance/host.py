@@ -23,6 +23,8 @@ from elastic.protocol import (
     Align,
     Close,
     Command,
+    Copied,
+    Copy,
     Credit,
     Cut,
     Deliver,
@@ -120,6 +122,10 @@ class Host:
                 return self._on_backup_answer(sender, message)
             case Fetch():
                 return self.backups.on_fetch(message)
+            case Copy():
+                return self.backups.on_copy(sender, message)
+            case Copied():
+                return self.backups.on_copied(sender, message)
             case Part():
                 return self._on_part(message)
             case _:
@@ -387,7 +393,7 @@ class Host:
             for start in self._starting.values()
             if start.part_at is not None
         ]
-        commands += self._relieve_held()
+        commands += self._relieve_held() + self.backups.nudge()
         self._idle.clear()
         self._silence.begin()
         for instance in self.instances.values():

@@ -29,6 +29,8 @@ from elastic.protocol.assignment import (
     View,
 )
 from elastic.protocol.backup import (
+    Copied,
+    Copy,
     Cut,
     CutDone,
     Fetch,
@@ -85,6 +87,6 @@ MESSAGES: tuple[type, ...] = (
     View, Peers, Rejoin, Running, Start, Retire, SetHolder, Hold, Release, Cut, Align, Join,
     Freeze, Finish, Drain, ProducerRef, Started, CutDone, Aligned, AlignRefused, Protected,
     Exhausted, Frozen, Finished, CaughtUp, Failed, Fenced, Trimmed, Nondeterministic, Noticed,
-    GroupLoads, Wait, Standing, Standings, Stuck,
+    GroupLoads, Wait, Standing, Standings, Stuck, Copy, Copied,
 )  # fmt: skip
 """Every message that may cross a process border, in a fixed order."""

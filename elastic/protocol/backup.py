@@ -57,6 +57,21 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A holder that has cut or joined has another one keep a part, which is ``instance``'s, beside it."""
+
+    instance: int
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """The answer to ``Copy``: the part lies on both workers."""
+
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Keep checkpoints for an instance.
 
@@ -109,6 +124,7 @@ class Cut:
         term: Under it the parts are held, and the instance's checkpoints on the disk are fenced.
         origin: The instance that this one was made from, if it may not have stored anything itself.
         patient: Wait for the next checkpoint of the instance, which is due soon: then little has to be replayed.
+        second: Another worker that is to have the parts too, before they count as stored.
     """
 
     epoch: int
@@ -118,6 +134,7 @@ class Cut:
     term: int = 0
     origin: int | None = None
     patient: bool = False
+    second: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +163,7 @@ class Join:
         holder: Who is told this.
         sources: Instances, and the worker that holds the checkpoint of each.
         term: Under it the whole is held.
+        second: Another worker that is to have the whole too, before it counts as stored.
     """
 
     epoch: int
@@ -155,3 +173,4 @@ class Join:
     tick: int
     sources: tuple[tuple[int, int], ...]
     term: int = 0
+    second: int | None = None

@@ -13,11 +13,12 @@ and ``Forget``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from elastic.protocol import (
     Command,
+    Copied,
+    Copy,
     Cut,
     CutDone,
     Fetch,
@@ -34,106 +35,10 @@ from elastic.protocol import (
     StoreRefused,
     Tell,
 )
-from elastic.state.checkpoint import Checkpoint, fold_checkpoint, join_checkpoints, partition_checkpoint
-from elastic.state.folding import FoldingTable, folded
-from elastic.state.spill import Spill, SpilledBatch, spilled
-
-
-@dataclass(slots=True)
-class Held:
-    """What is kept for one instance.
-
-    Attributes:
-        fresh: Nothing was ever acknowledged before it was held here, so an empty copy means tick 0.
-        newest: The newest checkpoint, all of it but the state; None before the first.
-        state: Its processing state; None where nothing was ever written.
-        term: Under which it is written to the disk; None where another holder does that.
-    """
-
-    fresh: bool
-    newest: Checkpoint | None = None
-    state: FoldingTable | None = None
-    term: int | None = None
-    _begun: Checkpoint | None = None  # the newest one when the fold under way began
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint | None, *, fresh: bool, term: int | None = None) -> Held:
-        """What is kept of a full checkpoint, or of none."""
-        held = cls(fresh, term=term)
-        if checkpoint is not None:
-            held.keep(checkpoint)
-        return held
-
-    @property
-    def tick(self) -> int | None:
-        """The tick of the newest checkpoint; None before the first."""
-        return None if self.newest is None else self.newest.tick
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory of the checkpoint, and of what is to be folded yet."""
-        buffers = 0 if self.newest is None else self.newest.size_bytes
-        return buffers + (0 if self.state is None else self.state.size_bytes)
-
-    def keep(self, checkpoint: Checkpoint) -> None:
-        """Take a checkpoint in: a full one, or a delta on the newest."""
-        state, rest = checkpoint.state, replace(checkpoint, state=None)
-        if checkpoint.base is None:
-            self.newest, self.state = rest, None
-        elif self.newest is not None:
-            self.newest = fold_checkpoint(self.newest, [rest])
-        if state is not None and self.state is None:
-            self.state = FoldingTable(state)
-        elif state is not None and self.state is not None:
-            self.state.add(folded(state))  # a delta's is one table
-
-    @property
-    def buffer_bytes(self) -> int:
-        """Memory of the buffer state, without what is spilled."""
-        buffers = () if self.newest is None else self.newest.buffers.values()
-        return sum(b.size_bytes for kept in buffers for _, b in kept.entries if not isinstance(b, SpilledBatch))
-
-    def spill(self, spill: Spill, excess_bytes: int) -> int:
-        """Put the oldest buffer state on the disk until so much memory is freed; returns how much is."""
-        if self.newest is None:
-            return 0
-        buffers, freed = dict(self.newest.buffers), 0
-        for edge, kept in buffers.items():
-            entries, there = spilled(kept.entries, spill, excess_bytes - freed)
-            buffers[edge], freed = replace(kept, entries=entries), freed + there
-        self.newest = replace(self.newest, buffers=buffers)
-        return freed
-
-    def fold_some(self) -> tuple[bool, Checkpoint | None]:
-        """Fold a piece of the deltas if they are heavy; whether they were, and with the last piece what they make."""
-        if self.state is None or not self.state.is_heavy:
-            return False, None
-        if not self.state.is_folding:
-            self._begun = self.newest
-        self.state.fold_some()
-        if self.state.is_folding or self._begun is None:
-            return True, None
-        begun, self._begun = self._begun, None
-        return True, replace(begun, state=replace(self.state.layers(), deltas=()))
-
-    def full(self) -> Checkpoint | None:
-        """The newest checkpoint as a full one, whose state may be folded yet."""
-        if self.newest is None or self.state is None:
-            return self.newest
-        return replace(self.newest, state=self.state.layers())
-
-
-def newest(chain: Sequence[Checkpoint]) -> Checkpoint | None:
-    """The full checkpoint that a full one and deltas on it make, as far as they follow one another.
-
-    Args:
-        chain: As they were written; an older full one, and what builds on it, counts for nothing.
-    """
-    held = Held(fresh=False)
-    for checkpoint in chain:
-        if checkpoint.base is None or checkpoint.base == held.tick:
-            held.keep(checkpoint)
-    return held.full()
+from elastic.state.checkpoint import Checkpoint, join_checkpoints, partition_checkpoint
+from elastic.state.copying import Copying
+from elastic.state.held import Held
+from elastic.state.spill import Spill
 
 
 @dataclass(slots=True)
@@ -156,6 +61,7 @@ class BackupStore:
         self._held: dict[int, Held] = {}
         self._cuts: dict[int, CutDone] = {}
         self._joins: dict[int, _Joining] = {}
+        self._copying = Copying(self._full)
         self._fences: dict[int, int] = {}
         """The terms under which instances were cut."""
         self._loading: dict[int, Cut] = {}
@@ -192,6 +98,7 @@ class BackupStore:
         self._held.pop(message.instance, None)
         self._awaiting = {id: c for id, c in self._awaiting.items() if message.instance not in (id, *dict(c.parts))}
         self._joins = {id: j for id, j in self._joins.items() if j.order.successor != message.instance}
+        self._copying.forget(message.instance)
         return [Forget(message.instance)] if message.gone and self._disk else []
 
     def on_store(self, message: Store) -> list[Command]:
@@ -265,7 +172,9 @@ class BackupStore:
         """Fence the instance and keep one part per successor; the same reconfigure again gives the same answer."""
         if (done := self._cuts.get(message.reconfigure)) is not None:
             return [Tell(done)]
-        if any(successor in self._held for successor, _ in message.parts):
+        if message.reconfigure in self._copying:
+            return self._copied_to(message)
+        if self._disk and any(successor in self._held for successor, _ in message.parts):
             return []  # they are being written
         held = self._held.get(message.instance)
         if message.patient and held is not None and held.newest is not None:
@@ -309,6 +218,9 @@ class BackupStore:
             self._held[successor] = Held.of(part, fresh=whole is None and not lost, term=order.term)
             if part is not None and self._disk:
                 written.append(Persist(successor, order.term, part, compact=True))
+        if whole is not None and order.second is not None:
+            successors = [successor for successor, _ in order.parts]
+            return [Tell(replace(done, stored=False)), *self._copying.begin(done, order.second, successors)]
         if len(written) < 2:
             self._cuts[order.reconfigure] = done
             return [Tell(done), *written]
@@ -321,7 +233,7 @@ class BackupStore:
         if (done := self._cuts.get(message.reconfigure)) is not None:
             return [Tell(done)]
         if message.successor in self._held:
-            return []  # it is being written
+            return []  # it is being written, or copied
         self._joins[message.reconfigure] = _Joining(message)
         asked: list[Command] = []
         for instance, worker in message.sources:
@@ -355,8 +267,45 @@ class BackupStore:
         joined = join_checkpoints(whole)
         done = CutDone(order.reconfigure, order.tick, lost, _keys(joined))
         self._held[order.successor] = Held.of(joined, fresh=False, term=order.term)
+        if order.second is not None:
+            copies = self._copying.begin(done, order.second, [order.successor])
+            return [Tell(replace(done, stored=False)), *copies]
         early: list[Command] = [Tell(replace(done, stored=False))] if self._disk else []
         return early + self._written(order.successor, order.term, joined, Tell(done))
+
+    def on_copy(self, holder: int, message: Copy) -> list[Command]:
+        """Keep a part beside the holder that has it; no answer to what is not to be held here, or not yet.
+
+        The instance may have stored a newer one since, if the copy was on its way twice.
+        """
+        if (held := self._held.get(message.instance)) is None:
+            return []
+        if held.newest is None:
+            held.keep(message.checkpoint)
+        return [Send(holder, Copied(message.instance))]
+
+    def on_copied(self, second: int, message: Copied) -> list[Command]:
+        """A part lies on the second worker too: with the last of them, what was cut or joined is stored."""
+        done = self._copying.on_copied(second, message.instance)
+        return [] if done is None else self._done(done)
+
+    def _copied_to(self, order: Cut) -> list[Command]:
+        """The parts are there: what is new may be who is to have them too, or that there is nobody."""
+        if order.second is not None:
+            return self._copying.turn_to(order.reconfigure, order.second)
+        return self._done(self._copying.give_up(order.reconfigure))
+
+    def _done(self, done: CutDone) -> list[Command]:
+        self._cuts[done.reconfigure] = done
+        return [Tell(done)]
+
+    def nudge(self) -> list[Command]:
+        """Some time has passed: what was sent and not answered in a while is sent again."""
+        return self._copying.nudge()
+
+    def _full(self, instance: int) -> Checkpoint | None:
+        held = self._held.get(instance)
+        return None if held is None else held.full()
 
     def on_fetch(self, message: Fetch) -> list[Command]:
         """Hand out an instance's newest checkpoint, as a full one; no answer if it was cut meanwhile: a zombie asks."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from elastic.protocol import (
     Align,
     Aligned,
+    Copied,
+    Copy,
+    Cut,
     CutDone,
     Exhausted,
     Fetch,
@@ -33,7 +37,7 @@ FaultKind: TypeAlias = Literal[
     "crash", "double crash", "hang", "suspect", "break link", "slow link",
     "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale in", "drain",
     "crash in drain", "join", "coordinator crash", "everything killed",
-    "stalled code", "stalled target",
+    "stalled code", "stalled target", "pair crash", "pair crash in scaling",
 ]  # fmt: skip
 
 FAULTS: tuple[FaultKind, ...] = (
@@ -41,7 +45,7 @@ FAULTS: tuple[FaultKind, ...] = (
     "crash in recovery", "crash in checkpoint", "crash at the end", "scale out", "scale out", "scale in",
     "drain", "crash in drain", "join",
     "coordinator crash", "coordinator crash", "everything killed",
-    "stalled code", "stalled target",
+    "stalled code", "stalled target", "pair crash", "pair crash in scaling",
 )  # fmt: skip
 
 SOON_S, LATER_S = 0.003, 0.05
@@ -52,9 +56,11 @@ def is_moment(kind: str, message: object) -> bool:
     """Whether a worker that sends a message, or is sent it, is to die around it."""
     match message:
         case Start() | Started():
-            return kind == "crash in recovery" and bool(message.cause)  # not at the first start of all
+            return kind in {"crash in recovery", "pair crash in scaling"} and bool(message.cause)  # not at the first
         case Fetch() | Part() | CutDone() | Align() | Aligned() | Join():
-            return kind == "crash in recovery"
+            return kind in {"crash in recovery", "pair crash in scaling"}
+        case Cut() | Copy() | Copied():
+            return kind == "pair crash in scaling"
         case Store() if message.checkpoint.final:
             return kind in {"crash in checkpoint", "crash at the end"}
         case Store() | Stored():
@@ -97,6 +103,8 @@ class Faults:
             self._armed.remove(armed)
             if armed.countdown:
                 self._armed.append(_Armed(armed.kind, armed.countdown - 1))
+            elif armed.kind == "pair crash in scaling":
+                self._crash_pair(armed.kind)
             else:
                 self._crash_soon(self._world.random.choice(ends), armed.kind)
             return
@@ -142,11 +150,35 @@ class Faults:
                 other = chance.choice(living)
                 self._tell(f"the link from {victim.name} to {other.name} is slow from now on")
                 self._world.slow_links.add((victim.name, other.name))
-            case "crash in recovery" | "crash in drain":
-                self._crash(victim, kind) if kind == "crash in recovery" else simulation.drain(victim)
-                self._armed.append(_Armed(kind, chance.randrange(3)))
-            case "crash in checkpoint" | "crash at the end":
-                self._armed.append(_Armed(kind, chance.randrange(10 if kind == "crash in checkpoint" else 20)))
+            case "pair crash":
+                self._crash_pair(kind)
+            case _:
+                self._arm(kind, victim)
+
+    def _arm(self, kind: FaultKind, victim: SimulatedWorker) -> None:
+        """Have somebody die around one of the next messages of a kind, which there may have to be a reason for."""
+        chance = self._world.random
+        within = {"crash in checkpoint": 10, "crash at the end": 20, "pair crash in scaling": 12}
+        if kind == "crash in recovery":
+            self._crash(victim, kind)
+        elif kind == "crash in drain":
+            self._simulation.drain(victim)
+        elif kind == "pair crash in scaling":
+            self._simulation.scale(chance, chance.choice((-1, -1, 1, 2)))
+        self._armed.append(_Armed(kind, chance.randrange(within.get(kind, 3))))
+
+    def _crash_pair(self, kind: str) -> None:
+        """An instance and its newest copy are gone at once; of those that are being replaced, if there are any."""
+        members, running = self._simulation.coordinator.members, self._simulation.coordinator.reconfigurer.running
+        changing = [(p, old) for p in running.values() for old in p.olds if members.is_stateful(old)]
+        pairs = [(old.worker, old.holder) for _, old in changing]
+        pairs += [(place, procedure.at) for procedure, _ in changing for place in procedure.places.values()]
+        pairs = pairs or [(record.worker, record.holder) for record in members.of_kind("keyed")]
+        if not pairs:
+            return
+        within_s = self._world.random.choice((SOON_S, LATER_S))
+        for victim in [self._simulation.workers[w] for w in self._world.random.choice(pairs) if w is not None]:
+            self._world.after(self._world.random.random() * within_s, partial(self._crash, victim, kind))
 
     def _end_coordinator(self, kind: FaultKind) -> None:
         simulation = self._simulation

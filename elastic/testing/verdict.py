@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Protocol
 
 from elastic.batch import Batch, rows
@@ -17,6 +18,12 @@ from elastic.testing.invariants import InvariantError, Watch
 from elastic.testing.story import Story
 from elastic.testing.worker import SimulatedWorker
 from elastic.testing.world import CheckpointDisk, TargetStore
+
+ENOUGH_WORKERS = 4
+"""For an instance, two copies of its state, and one that takes over: so many it takes to survive two losses at once."""
+
+MAX_LOSSES = 3
+"""Two copies and the instance itself may be gone with so many losses."""
 
 GRACE_S = 1.0
 """A lost copy must lie somewhere again by then: a message or two over slow links, or after a nudge if one was lost."""
@@ -114,6 +121,10 @@ class Copies:
         self._single_since: dict[int, float] = {}
         self._gone: set[tuple[str, int]] = set()
         self._losses = 0
+        self._losses_at_once = 0  # since every instance could have lost two workers
+        self._calm_since = -GRACE_S
+        self._present_before: set[int] = set()
+        self._has_second = plan.settings.copies > 1 and plan.settings.disk == "off"
 
     @property
     def _members(self) -> Membership:
@@ -130,6 +141,7 @@ class Copies:
     def lost(self, stored: Watch) -> None:
         """A worker is lost, and the state of which the only copy was there."""
         self._losses += 1
+        self._losses_at_once += 1
         records = self._members.of_kind("keyed")
         self._gone |= {(r.operator, r.index) for r in records if stored.is_needed(r) and not self._has_copy(r)}
 
@@ -148,6 +160,23 @@ class Copies:
                 raise InvariantError(
                     f"{record.operator}#{record.index} has had no copy of its state elsewhere for {now - since:.2f} s"
                 )
+        if self._has_second:
+            self._check_second(now, stored)
+
+    def _check_second(self, now: float, stored: Watch) -> None:
+        """Any two workers can be lost at once, whatever is being done, unless one was lost a moment ago."""
+        workers = self._present()
+        present = {w.number for w in workers}
+        if self._present_before - present or len(present) < ENOUGH_WORKERS or any(w.hung for w in workers):
+            self._calm_since = now
+        self._present_before = present
+        needed = [r for r in self._members.of_kind("keyed") if stored.is_needed(r)]
+        left = [[w for w in workers if w not in pair] for pair in combinations(workers, 2)]
+        frail = next((r for r in needed for others in left if not self._is_among(others, r)), None)
+        if frail is None and len(present) >= ENOUGH_WORKERS:
+            self._losses_at_once = 0
+        elif frail is not None and now - self._calm_since > GRACE_S:
+            raise InvariantError(f"{frail.operator}#{frail.index} would not survive the loss of some two workers")
 
     def _is_single(self, record: InstanceRecord) -> bool:
         """Whether its own worker has the only copy, though there is another that could hold one."""
@@ -189,12 +218,17 @@ class Copies:
         if not named[1]:  # it began again from tick 0, since news of its checkpoint went with the worker that sent it
             return "was dropped through tick" in error and (operator, index) in self._gone
         records = [r for r in self._members.assignment(operator) if r.index == index]
+        were_enough = len(self._present()) + self._losses_at_once >= ENOUGH_WORKERS
+        if self._has_second and were_enough and self._losses_at_once < MAX_LOSSES:
+            return False
         return any(stored.is_needed(r) and not self._has_copy(r) for r in records)
 
     def _has_copy(self, record: InstanceRecord) -> bool:
-        if self._is_on_disk(record):
-            return True
         workers = [w for w in self._workers.values() if not w.declared_lost]
+        return self._is_on_disk(record) or self._is_among(workers, record)
+
+    def _is_among(self, workers: Sequence[SimulatedWorker], record: InstanceRecord) -> bool:
+        """Whether these workers together have an instance's state."""
         return any(all(any(self._is_copy(w, id) for w in workers) for id in ids) for ids in self._incarnations(record))
 
     def _is_copy(self, worker: SimulatedWorker, instance: int) -> bool:

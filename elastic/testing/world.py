@@ -18,8 +18,8 @@ from elastic.batch import Batch, rows
 from elastic.connectors.base import LogEntry
 from elastic.errors import FencedError
 from elastic.keys import KeyInterval
-from elastic.state.backup import newest
 from elastic.state.checkpoint import Checkpoint
+from elastic.state.held import newest
 from elastic.state.spill import SpilledBatch
 from elastic.testing.story import Story
 from elastic.wire.control import codec

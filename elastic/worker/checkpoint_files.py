@@ -24,9 +24,9 @@ from elastic.connectors.durability import sync_path
 from elastic.errors import FencedError, SinkError, UserError
 from elastic.protocol import MESSAGES
 from elastic.report import FailedRecords
-from elastic.state.backup import newest
 from elastic.state.checkpoint import BufferCheckpoint, Checkpoint
 from elastic.state.folding import Layers
+from elastic.state.held import newest
 from elastic.wire.codec import Codec, Frame
 
 CHECKPOINTS = "checkpoints"

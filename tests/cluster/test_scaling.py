@@ -99,6 +99,37 @@ def test_workers_killed_at_random_during_a_scale_in_change_nothing(tmp_path: Pat
     assert "failed" in kinds(outcome)
 
 
+@pytest.mark.parametrize("instances", [5, 1])
+def test_an_instance_and_its_backup_that_are_lost_while_they_scale_are_made_again_from_the_second_copy(
+    tmp_path: Path, instances: int
+) -> None:
+    """The second worker of ``chain`` keeps the checkpoints of the first; nothing lies on a disk."""
+    seed = random.randrange(1_000_000)
+    at = 1_200 + random.Random(seed).randrange(200)
+    owners: list[int | None] = []
+
+    def ask(running: Running) -> bool:
+        if running.progress.records_in < 1_200:
+            return False
+        owners.extend(running.job.owner_of("chain", n) for n in range(2))
+        running.job.scale("chain", instances)
+        return True
+
+    def kill_both(running: Running) -> bool:
+        if running.progress.records_in < at:
+            return False
+        for owner in owners:
+            assert owner is not None
+            running.job.kill(owner)
+        return True
+
+    settings: dict[str, Any] = {"spares": 2, "checkpoint_ms": 200, "disk": "off", "copies": 2}
+    outcome = drive(chain(tmp_path, "2k/s"), tmp_path, ask, kill_both, **settings)
+
+    assert outcome.status == "done", f"seed {seed}: {outcome.error}"
+    assert chain_rows(tmp_path) == expected_chain(), f"seed {seed}"
+
+
 def test_a_source_scales_out_and_in_and_every_record_is_read_once(tmp_path: Path) -> None:
     def when(kind: str, instances: int) -> Breaker:
         def ask(running: Running) -> bool:

@@ -14,13 +14,14 @@ from elastic.coordinator import draining, holders, machine, memory, reconfigure,
 from elastic.instance import driver, host, inputs, keyed
 from elastic.operators import bound_states, custom, event_clock, timers, windowed, with_timers
 from elastic.plan import Edge
-from elastic.protocol import Close, Hold, Retire, Send, Store, Stored, Stuck
+from elastic.protocol import Close, Hold, Release, Retire, Send, Store, Stored, Stuck
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
 from elastic.testing import world
 from elastic.testing.faults import FaultKind
 from elastic.testing.simulator import simulate
 from elastic.testing.trials import TINY_BYTES, random_trial
+from elastic.testing.verdict import ENOUGH_WORKERS
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -363,6 +364,23 @@ def keep_closed_panes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(windowed.WindowProcessor, "_bury", lambda self, cells: None)
 
 
+def take_over_with_one_copy(patch: pytest.MonkeyPatch) -> None:
+    """Parts take over as soon as one worker has them, though the job wants two copies."""
+    patch.setattr(reconfigure.Reconfigurer, "beside", lambda self, procedure: None)
+
+
+def forget_the_second_copy(patch: pytest.MonkeyPatch) -> None:
+    """Who was scaled in vain is backed up anew, elsewhere, and whoever had the second copy drops it."""
+    original = holders.Holders.hold_elsewhere
+
+    def hold_elsewhere(self: holders.Holders, record: Any) -> list[Any]:
+        before, record.second = record.second, None
+        release = [] if before is None else [Send(before, Release(self._members.epoch, record.id))]
+        return [*original(self, record), *release]
+
+    patch.setattr(holders.Holders, "hold_elsewhere", hold_elsewhere)
+
+
 def spill_the_wrong_way_round(patch: pytest.MonkeyPatch) -> None:
     """What comes back from the disk is in another order."""
     original = world.MemorySpill.put
@@ -383,6 +401,7 @@ DRAINS: tuple[FaultKind, ...] = ("drain", "crash in drain", "crash in drain", "c
 SUCCESSIONS: tuple[FaultKind, ...] = ("coordinator crash", "crash in recovery", "crash", "coordinator crash")
 KILLS: tuple[FaultKind, ...] = ("everything killed", "crash in checkpoint")
 
+PAIRS: tuple[FaultKind, ...] = ("pair crash in scaling", "scale out", "scale in")
 STALLS: tuple[FaultKind, ...] = ("stalled code", "stalled target")
 
 PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
@@ -422,10 +441,12 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (excuse_sinks, STALLS),
     (forget_the_watermark, CRASHES),
     (keep_closed_panes, CRASHES),
+    (take_over_with_one_copy, PAIRS),
+    (forget_the_second_copy, PAIRS),
 ]
 """Each with the faults that concern it, so that it is found soon."""
 
-EVERY_KIND = [CRASHES, ZOMBIES, LOSSES, ENDS, SCALING, DRAINS, SUCCESSIONS, KILLS, STALLS]
+EVERY_KIND = [CRASHES, ZOMBIES, LOSSES, ENDS, SCALING, DRAINS, SUCCESSIONS, KILLS, STALLS, PAIRS]
 
 SEEDS = 200
 
@@ -434,8 +455,11 @@ def is_found(seed: int, kinds: tuple[FaultKind, ...]) -> bool:
     """Whether the seed's job, in as little memory as makes every limit bite, ends other than it should."""
     trial = random_trial(seed)
     settings = replace(trial.settings, memory_bytes=TINY_BYTES, disk="on" if "everything killed" in kinds else "off")
+    workers = trial.workers
+    if kinds == PAIRS:
+        workers, settings = ENOUGH_WORKERS, replace(settings, copies=2)
     result = simulate(
-        trial.query, seed, workers=trial.workers, faults=trial.faults, kinds=kinds, within_s=trial.within_s,
+        trial.query, seed, workers=workers, faults=trial.faults, kinds=kinds, within_s=trial.within_s,
         settings=settings,
     )  # fmt: skip
     return result.wrong is not None

@@ -11,6 +11,7 @@ import pytest
 from elastic import Query, sinks, sources
 from elastic.coordinator.events import (
     ClockTick,
+    EndJob,
     Heard,
     Journal,
     Record,
@@ -34,6 +35,7 @@ from elastic.protocol import (
     GroupLoads,
     Hold,
     Join,
+    Protected,
     Release,
     Retire,
     Send,
@@ -339,6 +341,84 @@ def aligned(coordinator: Coordinator) -> tuple[list[InstanceRecord], Join]:
     assert isinstance(join, Join)
     assert holder == join.holder == olds[0].holder
     return olds, join
+
+
+def two_copies() -> tuple[Coordinator, InstanceRecord, Cut]:
+    """A job without a disk that is asked to scale out; what is cut, and the order."""
+    coordinator = job(spares=4, copies=2, disk="off")
+    for record in count(coordinator):
+        coordinator.handle(Heard(record.worker, Protected(record.id, record.holder or 0)), 0.5)
+    ((_, message),) = sent(coordinator.handle(ScaleRequested("count", 3), 1.0), Cut)
+    assert isinstance(message, Cut)
+    return coordinator, next(i for i in count(coordinator) if i.id == message.instance), message
+
+
+def restored(coordinator: Coordinator, old: InstanceRecord, message: Cut) -> list[object]:
+    """The parts are at hand and restored, and then lie on both workers: what follows from that."""
+    done = CutDone(message.reconfigure, 7, lost=False, stored=False)
+    holder = coordinator.reconfigurer.running[message.reconfigure].at
+    assert holder is not None
+    for place, start in sent(coordinator.handle(Heard(holder, done), 1.1), Start):
+        assert isinstance(start, Start)
+        coordinator.handle(Heard(place, Started(start.instance, 7, 5, "")), 1.2)
+    assert old in count(coordinator), "the parts lie on one worker alone"
+    return coordinator.handle(Heard(holder, CutDone(message.reconfigure, 7, lost=False)), 1.3)
+
+
+def test_with_two_copies_parts_take_over_once_two_other_workers_have_them() -> None:
+    coordinator, old, message = two_copies()
+    places = coordinator.reconfigurer.running[message.reconfigure].places
+    assert message.second == old.second not in (old.holder, *places.values(), None)
+
+    actions = restored(coordinator, old, message)
+
+    fresh = [i for i in count(coordinator) if i.id in places]
+    assert [(i.holder, i.second) for i in fresh] == [(old.holder, message.second)] * 2
+    assert (message.second, Release(1, old.id)) in sent(actions, Release)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_part_and_its_holder_that_are_lost_at_once_are_replaced_from_the_second_copy(part: int, order: int) -> None:
+    coordinator, old, message = two_copies()
+    restored(coordinator, old, message)
+    found = next(i for i in count(coordinator) if i.id == message.parts[part][0])
+
+    actions: list[object] = []
+    for victim in (found.worker, old.holder)[::order]:
+        assert victim is not None
+        actions += coordinator.handle(WorkerLost(victim, "was killed", 1.4), 1.4)
+
+    assert not any(isinstance(a, EndJob) for a in actions)
+    assert message.second in [w for w, m in sent(actions, Cut) if isinstance(m, Cut) and m.instance == found.id]
+
+
+def test_what_is_scaled_in_vain_goes_on_with_its_second_copy_which_nobody_drops() -> None:
+    coordinator, old, message = two_copies()
+    second, place = old.second, coordinator.reconfigurer.running[message.reconfigure].places[message.parts[1][0]]
+    assert second is not None
+
+    actions = coordinator.handle(WorkerLost(place, "was killed", 1.2), 1.2)
+
+    assert (old.holder, old.protected) == (second, True)
+    assert (second, Release(1, old.id)) not in sent(actions, Release)
+    actions = coordinator.handle(WorkerLost(old.worker, "was killed", 1.3), 1.3)
+    assert second in [w for w, m in sent(actions, Cut) if isinstance(m, Cut) and m.instance == old.id]
+
+
+def test_parts_are_copied_elsewhere_if_the_second_worker_is_lost_and_the_scale_out_goes_on() -> None:
+    coordinator, old, message = two_copies()
+    assert message.second is not None
+
+    actions = coordinator.handle(WorkerLost(message.second, "was killed", 1.2), 1.2)
+
+    ((holder, again),) = sent(actions, Cut)
+    assert isinstance(again, Cut)
+    assert (holder, again.reconfigure) == (old.holder, message.reconfigure)
+    assert again.second not in (None, message.second, old.holder)
+    assert {w for w, m in sent(actions, Hold) if isinstance(m, Hold) and m.instance == message.parts[0][0]} == {
+        again.second
+    }
 
 
 def test_a_second_copy_that_is_lost_is_not_made_again_while_the_instance_is_cut() -> None:
