@@ -19,7 +19,7 @@ StepKind: TypeAlias = Literal[
 ]
 
 FALLIBLE: frozenset[StepKind] = frozenset(
-    {"map", "filter", "flat_map", "map_values", "flat_map_values", "key", "event_time"}
+    {"map", "filter", "flat_map", "map_values", "flat_map_values", "split", "key", "event_time"}
 )
 """Kinds of steps of which users say what becomes of a record on which they fail."""
 

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from elastic.arguments import check_emit
-from elastic.batch import Pairs
-from elastic.callables import caller, check_function, shortened
+from elastic.batch import Column, Pairs
+from elastic.callables import caller, check_function, describe, shortened
 from elastic.errors import QueryError
-from elastic.functions import ColumnFunction
+from elastic.functions import ColumnFunction, apply_column, identity, row_form
 from elastic.graph import Graph, Node, Path
+from elastic.keys import key_group
 from elastic.operators.distinct import Distinct
 from elastic.operators.top import ALL_TOGETHER, Leaders, Top
 from elastic.plan import Combine
@@ -66,6 +69,66 @@ def top(
     graph.connect(level, paths, combine="last", value=PAIR_VALUE if pairs else None)
     graph.connect(node, [Path(level.name, keyed=True, key=ALL_TOGETHER, key_name="top_k")])
     return node
+
+
+def called(verb: str, function: Callable[[Any], Any] | None) -> str:
+    """The name of a step that a verb puts before its operator, by which its failures are told."""
+    return verb if function is None else f"{verb}({describe(function)})"
+
+
+def keyable(function: Callable[[Any], Any] | None) -> ColumnFunction:
+    """What a function gives for a row; raises on a row for which it gives what cannot be a key."""
+    given = function or identity()
+    by_row = row_form(given)
+
+    def row(row: Any) -> Any:
+        value = by_row(row)
+        key_group(value)
+        return value
+
+    def column(column: Column) -> Column | None:
+        values = _tried(given, column)
+        return values if isinstance(values, pa.Array) and _is_plain(values) else None
+
+    return ColumnFunction(called("distinct", function), row, column)
+
+
+def ranked(by: Callable[[Any], Any] | None, *, pairs: bool) -> ColumnFunction:
+    """The row itself; raises on a row whose rank cannot be told, or be compared with its own kind."""
+    given = by or (PAIR_VALUE if pairs else identity())
+    by_row = row_form(given)
+
+    def row(row: Any) -> Any:
+        if pairs:
+            _pair(row)
+        rank = by_row(row)
+        if rank is None:
+            raise TypeError("a row cannot rank by None")
+        rank < rank  # noqa: B015, PLR0124 (raises where there is no order)
+        return row
+
+    def column(column: Column) -> Column | None:
+        if pairs and not isinstance(column, Pairs):
+            return None
+        ranks = _tried(given, column)
+        return column if isinstance(ranks, pa.Array) and _is_plain(ranks) else None
+
+    return ColumnFunction(called("top_k", by), row, column)
+
+
+def _tried(function: Callable[[Any], Any], column: Column) -> Column | None:
+    """The function's result for the whole column; None where rows have to be looked at one by one."""
+    try:
+        return apply_column(function, column)
+    except Exception:  # noqa: BLE001 (whichever row it is, it raises by itself)
+        return None
+
+
+def _is_plain(column: pa.Array) -> bool:
+    """Whether all values are numbers or text."""
+    kind = column.type
+    plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_string(kind)
+    return plain and not column.null_count
 
 
 def _pair(row: Any) -> tuple[Any, Any]:

@@ -83,6 +83,8 @@ def stepped(step: Step, flow: Flow, tick: int) -> Flow:
     Raises:
         UserCodeError: Its function raised, or returned what the step cannot use, and its policy is to fail then.
     """
+    if flow.failed is not None and step.kind != "failed":  # it is told of at the step where that was
+        flow = replace(flow, failed=None, diverted=None)
     if step.on_error == "fail":
         return _STEPS[step.kind](step, flow, tick)
     try:
@@ -117,7 +119,10 @@ def _filter(step: Step, flow: Flow, tick: int) -> Flow:
 
 def _split(step: Step, flow: Flow, tick: int) -> Flow:
     """A filter that can also tell what it did not keep."""
-    flow, flags = _flags(step, flow, _by_column(step.name, step.function, flow.column, tick), tick)
+    return _parted(*_flags(step, flow, _by_column(step.name, step.function, flow.column, tick), tick))
+
+
+def _parted(flow: Flow, flags: npt.NDArray[np.bool_]) -> Flow:
     return replace(flow.kept(flags), rest=lambda: flow.kept(~flags))
 
 
@@ -267,6 +272,8 @@ def _salvaged(step: Step, flow: Flow, tick: int) -> Flow:
         kept = replace(kept, keys=columnar([key for (key,) in results]))
     elif step.kind == "event_time":
         kept = _event_time(step, kept, tick)
+    elif step.kind == "split":
+        kept = _parted(kept, np.fromiter(chain.from_iterable(results), bool, len(results)))
     else:
         lengths = np.fromiter(map(len, results), np.int64, len(results))
         kept = kept.unrolled(list(chain.from_iterable(results)), lengths)
@@ -296,6 +303,10 @@ def _filter_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
     return lambda row: [row] if function(row) else []
 
 
+def _split_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
+    return lambda row: [bool(function(row))]
+
+
 def _flat_map_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]]:
     return lambda row: _listed(function(row))
 
@@ -322,7 +333,7 @@ def _event_time_row(function: Callable[[Any], Any]) -> Callable[[Any], list[Any]
 
 
 _ROW_FORMS: dict[str, Callable[[Callable[[Any], Any]], Callable[[Any], list[Any]]]] = {
-    "map": _map_row, "filter": _filter_row, "flat_map": _flat_map_row,
+    "map": _map_row, "filter": _filter_row, "flat_map": _flat_map_row, "split": _split_row,
     "map_values": _map_values_row, "flat_map_values": _flat_map_values_row, "key": _key_row,
     "event_time": _event_time_row,
 }  # fmt: skip

@@ -130,9 +130,9 @@ class BaseStream:
 
     # -- operators -----------------------------------------------------------------------------------------------------
 
-    def _of(self, node: Node, diverted: dict[str, NamedOutput] | None = None) -> Stream:
+    def _of(self, node: Node, diverted: Mapping[str, NamedOutput] | None = None) -> Stream:
         """What an operator emits on its main output; its named ones, and what it diverts, are beside that."""
-        outputs = named_outputs(self._graph, node) | (diverted or {})
+        outputs = {**named_outputs(self._graph, node), **(diverted or {})}
         return self.without_keys(self._graph, [self._graph.path(node)], str(node), outputs)
 
     def _applied(self, node: Node) -> Stream:

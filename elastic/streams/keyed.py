@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from elastic import nodes
+from elastic.arguments import check_on_error
 from elastic.callables import caller, check_function, did_you_mean
 from elastic.errors import QueryError
 from elastic.functions import identity
@@ -161,7 +162,12 @@ class KeyedStream(BaseStream):
         return WindowedStream(self._graph, self._read_for("window"), f"window({windows}) ({caller()})", windowed)
 
     def distinct(
-        self, value: Callable[[Any], Any] | None = None, *, ttl: str | None = None, name: str | None = None
+        self,
+        value: Callable[[Any], Any] | None = None,
+        *,
+        ttl: str | None = None,
+        on_error: OnError = "fail",
+        name: str | None = None,
     ) -> Stream:
         """``(key, value)`` for each different value of a key, when it first comes; the row itself without ``value``.
 
@@ -169,17 +175,35 @@ class KeyedStream(BaseStream):
         """
         if value is not None:
             check_function("distinct", value)
+        check_on_error("distinct", on_error)
+        if on_error != "fail":
+            step = Step("map", nodes.called("distinct", value), nodes.keyable(value), 0, on_error)
+            made = self._value_stepped("distinct", step)
+            node = nodes.distinct(self._graph, made._read(), combine="pairs", ttl=ttl, name=name)
+            return self._of(node, made._outputs)
         paths = self._read_for("distinct")
         return self._of(nodes.distinct(self._graph, paths, combine="pairs", ttl=ttl, name=name, value=value))
 
     def top_k(
-        self, k: int, by: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None
+        self,
+        k: int,
+        by: Callable[[Any], Any] | None = None,
+        *,
+        emit: str = "1s",
+        on_error: OnError = "fail",
+        name: str | None = None,
     ) -> Stream:
         """The ``k`` keys whose latest row ranks highest, by ``by(row)``; without it, by the row itself.
 
         Gives ``(place, key, row)``, places from 1, for each place that has another row than at the last emission.
         """
-        return self._of(nodes.top(self._graph, self._read_for("top_k"), k, by, pairs=False, emit=emit, name=name))
+        check_on_error("top_k", on_error)
+        if on_error == "fail":
+            return self._of(nodes.top(self._graph, self._read_for("top_k"), k, by, pairs=False, emit=emit, name=name))
+        step = Step("map", nodes.called("top_k", by), nodes.ranked(by, pairs=False), 0, on_error)
+        made = self._value_stepped("top_k", step)
+        node = nodes.top(self._graph, made._read(), k, by, pairs=False, emit=emit, name=name)
+        return self._of(node, made._outputs)
 
     def apply(self, operator: Operator, *, on_error: OnError = "fail", name: str | None = None) -> Stream:
         """What an operator of your own yields; it is named after its class.
@@ -240,7 +264,10 @@ class KeyedStream(BaseStream):
         return self._read()
 
     def _value_step(self, verb: str, kind: StepKind, function: Callable[[Any], Any], on_error: OnError) -> KeyedStream:
-        step = self._checked(verb, kind, function, on_error)
+        return self._value_stepped(verb, self._checked(verb, kind, function, on_error))
+
+    def _value_stepped(self, verb: str, step: Step) -> KeyedStream:
+        """The rows after a step that keeps their keys."""
         paths = self._stepped([self._with_keys(p) for p in self._read_for(verb)], step)
         where = f"{step.name} ({caller()})"
         return KeyedStream(self._graph, paths, where, self._outputs_of(step, paths, where))

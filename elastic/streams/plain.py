@@ -60,9 +60,7 @@ class Stream(BaseStream):
         The table is shipped with the query and stays what it is; ``sources.table`` reads one from a file. Rows that it
         has nothing for are left out by ``inner``, and get None with ``left``.
         """
-        step = self._lookup_step(table, key, function, how, on_error)
-        paths, where = self._stepped(self._read(), step), f"{step.name} ({caller()})"
-        return Stream(self._graph, paths, where, self._outputs_of(step, paths, where))
+        return self._made(self._lookup_step(table, key, function, how, on_error))
 
     def union(self, *others: Stream) -> Stream:
         """The rows of all the streams."""
@@ -83,10 +81,12 @@ class Stream(BaseStream):
         paths = [replace(path, route="broadcast") for path in self._read()]
         return BroadcastStream(self._graph, paths, f"broadcast ({caller()})")
 
-    def branch(self, **predicates: Callable[[Any], Any] | None) -> dict[str, Stream]:
+    def branch(self, *, on_error: OnError = "fail", **predicates: Callable[[Any], Any] | None) -> dict[str, Stream]:
         """Streams by name; each row goes to the first whose function returns something true for it.
 
-        A stream that is given None takes what is left, and comes last. Without one, what is left is dropped.
+        A stream that is given None takes what is left, and comes last. Without one, what is left is dropped. With
+        ``on_error`` other than ``fail``, a row on which a function raises goes to none of them; each branch has those
+        of its own function on its output ``errors``.
 
         Raises:
             QueryError: There is no predicate, one is no function, or a None comes before others.
@@ -105,8 +105,9 @@ class Stream(BaseStream):
                     raise QueryError(f"{caller()}: {name}=None takes all that is left, so it must come last")
                 branches[name] = Stream(self._graph, left, origin)
                 continue
-            taken = self._stepped(left, self._checked(f"branch({name})", "split", function))
-            branches[name] = Stream(self._graph, taken, origin)
+            step = self._checked(f"branch({name})", "split", function, on_error)
+            taken = self._stepped(left, step)
+            branches[name] = Stream(self._graph, taken, origin, self._outputs_of(step, taken, origin))
             left = tuple(self._stepped(taken, Step("rest", f"after {name}", identity(), 0)))
         return branches
 
@@ -138,7 +139,12 @@ class Stream(BaseStream):
         return Stream(self._graph, paths, where, self._outputs_of(paths[0].steps[-1], paths, where))
 
     def distinct(
-        self, by: Callable[[Any], Any] | None = None, *, ttl: str | None = None, name: str | None = None
+        self,
+        by: Callable[[Any], Any] | None = None,
+        *,
+        ttl: str | None = None,
+        on_error: OnError = "fail",
+        name: str | None = None,
     ) -> Stream:
         """The first of all equal rows, when it comes; with ``by``, of all rows for which it gives the same.
 
@@ -146,18 +152,33 @@ class Stream(BaseStream):
         """
         if by is not None:
             check_function("distinct", by)
-        paths = [replace(p, keyed=True, key=by, key_name="distinct") for p in self._read()]
+        check_on_error("distinct", on_error)
         combine: Combine = "keys" if by is None else "first"
-        return self._of(nodes.distinct(self._graph, paths, combine=combine, ttl=ttl, name=name))
+        if on_error == "fail":
+            paths = [replace(p, keyed=True, key=by, key_name="distinct") for p in self._read()]
+            return self._of(nodes.distinct(self._graph, paths, combine=combine, ttl=ttl, name=name))
+        made = self._made(Step("key", nodes.called("distinct", by), by or identity(), 0, on_error))
+        paths = [replace(p, keyed=True, key=None, key_name="distinct", has_keys=True) for p in made._read()]
+        return self._of(nodes.distinct(self._graph, paths, combine=combine, ttl=ttl, name=name), made._outputs)
 
     def top_k(
-        self, k: int, by: Callable[[Any], Any] | None = None, *, emit: str = "1s", name: str | None = None
+        self,
+        k: int,
+        by: Callable[[Any], Any] | None = None,
+        *,
+        emit: str = "1s",
+        on_error: OnError = "fail",
+        name: str | None = None,
     ) -> Stream:
         """Of ``(key, value)`` rows, the ``k`` keys whose latest row ranks highest: by its value, or by ``by(row)``.
 
         Gives ``(place, key, value)``, places from 1, for each place that has another row than at the last emission.
         """
-        return self._of(nodes.top(self._graph, self._read(), k, by, pairs=True, emit=emit, name=name))
+        check_on_error("top_k", on_error)
+        if on_error == "fail":
+            return self._of(nodes.top(self._graph, self._read(), k, by, pairs=True, emit=emit, name=name))
+        made = self._made(Step("map", nodes.called("top_k", by), nodes.ranked(by, pairs=True), 0, on_error))
+        return self._of(nodes.top(self._graph, made._read(), k, by, pairs=True, emit=emit, name=name), made._outputs)
 
     def key_by(self, function: Callable[[Any], Any] | None = None, *, on_error: OnError = "fail") -> KeyedStream:
         """The same rows, each with the key that the function gives for it; without a function, the row is its own key.
@@ -208,7 +229,10 @@ class Stream(BaseStream):
         return Sunk(self._graph, str(node), self._outputs_of(step, paths, str(node)))
 
     def _step(self, kind: StepKind, function: Callable[[Any], Any], on_error: OnError) -> Stream:
-        step = self._checked(kind, kind, function, on_error)
+        return self._made(self._checked(kind, kind, function, on_error))
+
+    def _made(self, step: Step) -> Stream:
+        """The rows after a step."""
         paths, where = self._stepped(self._read(), step), f"{step.name} ({caller()})"
         return Stream(self._graph, paths, where, self._outputs_of(step, paths, where))
 

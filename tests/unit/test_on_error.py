@@ -13,8 +13,10 @@ import pytest
 from elastic import Query, sinks, sources
 from elastic.batch import Column, columnar, rows, sorted_batch
 from elastic.errors import QueryError, UserCodeError
+from elastic.functions import apply_column, identity
 from elastic.functions import columnar as column_function
 from elastic.keys import KeyInterval, groups_of
+from elastic.nodes import keyable, ranked
 from elastic.operators.apply import Apply
 from elastic.operators.base import ColumnState, Context, Operator, ProcessorContext, TickInput, ValueState
 from elastic.operators.failure import Failures, failed_record
@@ -256,6 +258,15 @@ def both(row: Any) -> Iterator[float]:
     yield 10 / row
 
 
+@column_function(lambda values: pc.greater(pc.divide_checked(pa.scalar(10), values), 1))
+def goes_twice(row: Any) -> bool:
+    return bool(10 // row > 1)
+
+
+def is_even(row: Any) -> bool:
+    return bool(row % 2 == 0)
+
+
 def outcome(build: Any, records: list[Any], settings: Settings | None = None) -> dict[str, list[Any]]:
     query = Query("q")
     build(query.source(sources.from_list(records, rate=f"{len(records) * 2}/s"), name="in"))
@@ -337,6 +348,80 @@ def test_steps_that_skip_leave_rows_out() -> None:
     assert outcome(build, [1, 0, 2])["discard"] == [10.0, 5.0]
 
 
+@pytest.mark.parametrize("name", ["rows", "columns"])
+def test_a_branch_diverts_rows_on_which_its_function_fails_and_they_go_to_no_branch(name: str) -> None:
+    function = goes_twice if name == "columns" else halves
+
+    def build(stream: Any) -> None:
+        branches = stream.branch(on_error="divert", whole=function, half=is_even, rest=None)
+        for branch, made in branches.items():
+            made.sink(sinks.discard(), name=branch)
+        for branch in ("whole", "half"):
+            told = branches[branch].output("errors").map(lambda told: (told["record"], told["operator"]))
+            told.sink(sinks.discard(), name=f"{branch}-bad")
+
+    found = outcome(build, [5, 0, 7, 1, 0, 6])
+
+    expected = ([5, 1], [6], [7]) if name == "columns" else ([5, 7, 1, 6], [], [])
+    assert (found["whole"], found.get("half", []), found.get("rest", [])) == expected
+    assert found["whole-bad"] == [(0, f"branch(whole)({function.__name__})")] * 2
+    assert not found.get("half-bad")
+
+
+@pytest.mark.parametrize("values", [[5, 0, 2, "x", 5, 2], [5, 0, 2, 5, 2]], ids=["rows", "columns"])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_distinct_diverts_rows_for_which_its_function_fails_or_gives_no_key(keyed: bool, values: list[Any]) -> None:  # noqa: FBT001
+    def build(stream: Any) -> None:
+        given = stream.key_by(lambda row: 1) if keyed else stream
+        made = given.distinct(lambda row: [row] if row == 2 else 10 / row, on_error="divert")
+        made.sink(sinks.discard(), name="good")
+        made.output("errors").map(lambda told: (told["record"], told["key"])).sink(sinks.discard(), name="bad")
+
+    found = outcome(build, values)
+
+    assert found["good"] == ([(1, 2.0)] if keyed else [5])
+    key = 1 if keyed else None
+    assert sorted(found["bad"], key=repr) == sorted([(v, key) for v in values if v != 5], key=repr)
+
+
+@pytest.mark.parametrize("values", [[1, 0, 2, "x", None, 4], [1, 0, 2, 4]], ids=["rows", "columns"])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_top_k_diverts_rows_whose_rank_fails_or_is_none(keyed: bool, values: list[Any]) -> None:  # noqa: FBT001
+    def rank(row: Any) -> Any:
+        value = row if keyed else row[1]
+        return None if value is None else 10 / value
+
+    def build(stream: Any) -> None:
+        given = stream.key_by(str) if keyed else stream.map(lambda row: (str(row), row))
+        made = given.top_k(2, by=rank, emit="end", on_error="divert")
+        made.sink(sinks.discard(), name="good")
+        made.output("errors").map(lambda told: (told["record"], told["key"])).sink(sinks.discard(), name="bad")
+
+    found = outcome(build, values)
+
+    assert found["good"] == [(1, "1", 1), (2, "2", 2)]
+    bad = [(v, str(v)) if keyed else ((str(v), v), None) for v in values if v not in (1, 2, 4)]
+    assert sorted(found["bad"], key=repr) == sorted(bad, key=repr)
+
+
+def test_ranks_and_values_that_are_columns_stay_columns_where_none_of_them_fails() -> None:
+    numbers = pa.array([3, 1, 2])
+
+    for function in (ranked(None, pairs=False), keyable(identity())):
+        assert apply_column(function, numbers) is numbers
+        assert apply_column(function, pa.array([3, None])) is None
+
+
+def test_a_failure_is_counted_at_the_step_where_it_was_and_at_none_after_it() -> None:
+    query = Query("q")
+    made = query.source(sources.from_list([1, 0, 2, 0]), name="in").map(halves, on_error="skip")
+    made.map(abs).map(abs).sink(sinks.discard())
+
+    report = query.run(workers=1, display=False)
+
+    assert [(f.where, f.skipped, f.diverted) for f in report.failures] == [("map(halves)", 2, 0)]
+
+
 def test_a_kernel_that_fails_on_a_column_costs_no_row_but_the_bad_ones() -> None:
     @column_function(lambda values: pc.divide_checked(pa.scalar(10), values))
     def tenth(value: int) -> int:
@@ -373,6 +458,13 @@ def test_a_function_is_called_once_for_a_good_tick_however_many_read_it() -> Non
 
 def stream() -> Any:
     return Query("q").source(sources.from_list([1]), name="in")
+
+
+@pytest.mark.parametrize("verb", ["branch", "distinct", "top_k"])
+def test_a_policy_must_be_one_where_rows_are_chosen_too(verb: str) -> None:
+    arguments: dict[str, dict[str, Any]] = {"branch": {"large": halves}, "distinct": {"by": halves}, "top_k": {"k": 3}}
+    with pytest.raises(QueryError, match=r"\(on_error='ignore'\): write 'fail', 'skip' or 'divert'"):
+        getattr(stream(), verb)(on_error="ignore", **arguments[verb])
 
 
 @pytest.mark.parametrize("verb", ["map", "filter", "flat_map", "map_values", "flat_map_values", "key_by"])
