@@ -323,6 +323,7 @@ class LogEntry(NamedTuple):
         cuts: Positions between ``start`` and ``end`` at which one chunk ended and the next began.
         kept: What was kept of each chunk, if the source cannot be read again.
         owed: Records or bytes that the rate allowed by then and that were not read: whoever goes on catches up on them.
+        read: Records and bytes that were read of the partition through this tick: so they are known whoever dies.
     """
 
     tick: int
@@ -336,6 +337,7 @@ class LogEntry(NamedTuple):
     cuts: tuple[Position, ...] = ()
     kept: tuple[bytes, ...] = ()
     owed: int = 0
+    read: tuple[int, int] = (0, 0)
 
     @property
     def chunks(self) -> list[tuple[Position, Position]]:

@@ -174,7 +174,7 @@ class InputLog:
 
 def _rest(entry: LogEntry) -> Sequence[Any]:
     """What most entries have nothing of, without what is empty at its end."""
-    rest: list[Any] = [list(entry.cuts), list(entry.kept), entry.owed]
+    rest: list[Any] = [list(entry.cuts), list(entry.kept), entry.owed, *entry.read]
     while rest and not rest[-1]:
         rest.pop()
     return rest
@@ -214,9 +214,9 @@ def _entries(rows: Iterable[Any]) -> list[LogEntry]:
 
 def _entry(
     tick: int, start: Any, end: Any, records: int, size_bytes: int, read_time_s: float, flags: int,
-    cuts: Sequence[Any] = (), kept: Sequence[bytes] = (), owed: int = 0,
+    cuts: Sequence[Any] = (), kept: Sequence[bytes] = (), owed: int = 0, all_records: int = 0, all_bytes: int = 0,
 ) -> LogEntry:  # fmt: skip
     return LogEntry(
         tick, start, end, records, size_bytes, read_time_s, bool(flags & _FINISHED), bool(flags & _FINAL),
-        tuple(cuts), tuple(kept), owed,
+        tuple(cuts), tuple(kept), owed, (all_records, all_bytes),
     )  # fmt: skip

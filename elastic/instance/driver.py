@@ -46,6 +46,11 @@ class PartitionFeed:
         self.tick = max(log.floor, log.last.tick if log.last else 0)
         self.position = log.last.end if log.last else reader.start
 
+    @property
+    def read(self) -> tuple[int, int]:
+        """Records and bytes that were read of the partition so far, by whomever."""
+        return self.log.last.read if self.log.last else (0, 0)
+
     def append(self, entry: LogEntry) -> None:
         """Log a tick, which is then durable."""
         self.log.append(entry)
@@ -64,7 +69,9 @@ class PartitionFeed:
 
     def empty(self, tick: int, now_s: float, owed: int, *, final: bool = False) -> LogEntry:
         """The entry that closes ticks through ``tick`` without rows."""
-        return LogEntry(tick, self.position, self.position, 0, 0, now_s, self.reader.finished, final, owed=owed)
+        return LogEntry(
+            tick, self.position, self.position, 0, 0, now_s, self.reader.finished, final, owed=owed, read=self.read
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,11 @@ class SourceDriver:
             return 0.0
         wanted = None if self._frozen or self.replaying else self.instance.wanted
         return self._wake if wanted is None else min(self._wake, self._epoch_s + wanted * self._tick_s)
+
+    @property
+    def read(self) -> list[tuple[int, int, int]]:
+        """Of each partition: its key group, and the records and bytes that were read of it so far, by whomever."""
+        return [(feed.interval.low, *feed.read) for feed in self._feeds]
 
     # -- replay --------------------------------------------------------------------------------------------------------
 
@@ -251,9 +263,11 @@ class SourceDriver:
         self.repaired += sum(c.repaired for c in chunks)
         *cuts, end = (c.position for c in chunks)
         kept = tuple(c.kept for c in chunks if c.kept is not None)
+        before = feed.read
         entry = LogEntry(
             tick, feed.position, end, records, size_bytes, now,
             finished=feed.reader.finished, cuts=tuple(cuts), kept=kept, owed=self._owed(number, now),
+            read=(before[0] + records, before[1] + size_bytes),
         )  # fmt: skip
         return entry, chunks
 

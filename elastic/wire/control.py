@@ -105,6 +105,8 @@ class WorkerReport:
             of that partition's first group, of a keyed instance in all ticks through it.
         rss_bytes: Resident set of the process.
         spilled_bytes: Output that lies on the disk for want of memory.
+        read: (source instance, key group of the partition, records, bytes) of all that was read of it, as its log says:
+            of ticks too that nobody has reported who lives.
     """
 
     worker: int
@@ -116,6 +118,7 @@ class WorkerReport:
     rss_bytes: int
     failures: tuple[tuple[int, int, int, FailedRecords], ...] = ()
     spilled_bytes: int = 0
+    read: tuple[tuple[int, int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,11 @@ class Sources:
         return min((driver.wakes_at for driver in self._drivers.values()), default=float("inf"))
 
     @property
+    def read(self) -> list[tuple[int, int, int, int]]:
+        """(instance, key group of the partition, records, bytes) of all that was read, by whomever."""
+        return [(id, *read) for id, driver in self._drivers.items() for read in driver.read]
+
+    @property
     def repaired(self) -> dict[int, int]:
         """By instance: records that an error policy changed to make them readable."""
         return {id: driver.repaired for id, driver in self._drivers.items()}

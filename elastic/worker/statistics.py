@@ -6,7 +6,7 @@ import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import psutil
 
@@ -24,6 +24,18 @@ Settle: TypeAlias = tuple[int, int, float]
 
 TOLD_S = 10.0
 """For so long it is kept what was told: a coordinator that is lost takes with it what it had heard last."""
+
+
+class Totals(Protocol):
+    """What the sources of a worker have counted so far."""
+
+    @property
+    def read(self) -> list[tuple[int, int, int, int]]:
+        """(instance, key group of the partition, records, bytes) of all that was read, by whomever."""
+
+    @property
+    def repaired(self) -> dict[int, int]:
+        """By instance: records that an error policy changed to make them readable."""
 
 
 class Statistics:
@@ -76,9 +88,9 @@ class Statistics:
         self._settles = [*(mark for _, _, settles in self._told for mark in settles), *self._settles]
         self._told.clear()
 
-    def report(self, host: Host, repaired: dict[int, int], now_s: float) -> WorkerReport:
+    def report(self, host: Host, sources: Totals, now_s: float) -> WorkerReport:
         """Everything since the last report."""
-        instances = []
+        instances, repaired = [], sources.repaired
         for i in host.instances.values():
             out = i.rows_committed if isinstance(i, SinkInstance) else 0
             instances.append(
@@ -89,7 +101,7 @@ class Statistics:
         report = WorkerReport(
             self._worker, now_s, tuple(instances), tuple(self._reads), tuple(self._settles), tuple(self._checkpoints),
             self._process.memory_info().rss, tuple(_failures(host)),
-            0 if host.spill is None else host.spill.size_bytes,
+            0 if host.spill is None else host.spill.size_bytes, tuple(sources.read),
         )  # fmt: skip
         self._told.append((now_s, self._reads, self._settles))
         while now_s - self._told[0][0] > TOLD_S:

@@ -172,7 +172,7 @@ class Workplace:
 
     def _report(self, now: float) -> None:
         self._reported_s = now
-        self._hub.send(COORDINATOR, self._statistics.report(self._host, self._sources.repaired, now))
+        self._hub.send(COORDINATOR, self._statistics.report(self._host, self._sources, now))
         self._hub.send(COORDINATOR, Standings(self._host.standings()))
 
     # -- messages ------------------------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ def test_a_worker_that_is_lost_with_its_coordinator_is_recovered_by_the_next_one
 
     assert (outcome.status, outcome.error) == ("done", None)
     assert chain_rows(tmp_path) == expected_chain()
+    assert outcome.records_in == 6_000, "what nobody lives to tell is in the logs"
 
 
 def test_a_coordinator_may_be_killed_in_the_middle_of_a_recovery(tmp_path: Path) -> None:

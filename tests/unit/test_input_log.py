@@ -32,7 +32,7 @@ def test_a_new_generation_goes_on_where_the_log_ends(tmp_path: Path) -> None:
         LogEntry(4, 0, 100, 7, 100, 1.25),
         LogEntry(9, 100, 100),
         LogEntry(10, 100, 130, 2, 30, 1.5, finished=True, owed=70),
-        LogEntry(11, 130, 130, finished=True, final=True),
+        LogEntry(11, 130, 130, finished=True, final=True, read=(9, 130)),
     ]
     for e in entries:
         old.append(e)

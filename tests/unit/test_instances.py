@@ -363,6 +363,20 @@ def test_a_successor_replays_what_was_logged_tick_by_tick_and_goes_on_behind_it(
     assert successor.store.entries[-1].start == seen_records(first.store)
 
 
+def test_how_much_was_read_is_known_to_a_successor_that_reads_none_of_it_again() -> None:
+    first = Reading()
+    first.step(0.05)
+    first.step(0.10)
+    first.store.floor = first.store.entries[-1].tick
+
+    successor = Reading(first.store, generation=2)
+
+    ((_, records, size_bytes),) = successor.driver.read
+    assert records == seen_records(first.store) > 0
+    assert size_bytes == sum(entry.size_bytes for entry in first.store.entries)
+    assert successor.driver.read == first.driver.read
+
+
 def seen_records(store: LogStore) -> int:
     return sum(entry.records for entry in store.entries[:2])
 

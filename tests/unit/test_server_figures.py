@@ -32,6 +32,28 @@ def test_what_a_successor_reads_again_is_not_counted_again() -> None:
     assert (intake.records, intake.size_bytes, intake.share) == (20, 200, 0.5)
 
 
+def test_what_was_read_by_workers_that_died_before_they_told_is_known_from_the_log() -> None:
+    intake = Intake(whole_bytes=400)
+    list(intake.add(report(reads=((1, 0, 1, 0.1, 5, 50),), read=((1, 0, 5, 50),)), PLACES))
+
+    again = list(intake.add(report(reads=((7, 0, 9, 0.9, 5, 50),), read=((7, 0, 30, 300),)), PLACES))
+
+    assert again == [(9, 0.9, 5)]
+    assert (intake.records, intake.size_bytes) == (30, 300)
+    list(intake.add(report(read=((1, 0, 20, 200),)), PLACES))  # late, from whoever was replaced
+    assert (intake.records, intake.size_bytes) == (30, 300)
+
+
+def test_what_an_earlier_run_has_read_is_not_this_runs() -> None:
+    intake = Intake(resumed=True)
+    list(intake.add(report(reads=((1, 0, 7, 0.1, 5, 50),), read=((1, 0, 105, 1050),)), PLACES))
+    list(intake.add(report(reads=((1, 0, 8, 0.1, 5, 50),), read=((1, 0, 110, 1100),)), PLACES))
+
+    list(intake.add(report(read=((7, 0, 120, 1200),)), PLACES))
+
+    assert (intake.records, intake.size_bytes) == (20, 200)
+
+
 def test_the_most_memory_outlives_the_workers_and_the_process_that_counted_it() -> None:
     footprint = Footprint()
     footprint.add(report(0, memory=100), alive=True)
