@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from dstream.blocks import Name
 from dstream.plan import Kind
 from dstream.protocol import Guard, Kept, Unguard
 from dstream.scheduler.copies import DISK, holders, wanted
@@ -96,7 +97,7 @@ class Guarding:
             return self._released(held)
         if before or not ledger.copies.has(partition, version, places):
             return []
-        took_s = ledger.now_s - ledger.cut_s.pop((*partition, version), ledger.now_s)
+        took_s = ledger.now_s - ledger.cut_s.pop(Name(message.stage, version, message.partition), ledger.now_s)
         body = {"instance": held.record.id, "bytes": message.size_bytes, "took_s": took_s}
         return [Told("checkpoint", body)]
 

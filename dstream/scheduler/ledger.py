@@ -74,7 +74,7 @@ class Ledger:
         disturbed: Something was lost once, so that blocks may be missing that were there.
         copies: Where versions of state lie.
         guarded: Counts changes of who is to keep copies.
-        cut_s: When versions were cut that are not yet wherever they should be; by stage, partition and interval.
+        cut_s: When versions were cut that are not yet wherever they should be; by the task after which they were.
         unheard: Workers whose account a new scheduler waits for.
         now_s: Unix time, in seconds, of the event that is being handled.
     """
@@ -89,7 +89,7 @@ class Ledger:
         self.closed: dict[tuple[int, int], int] = {}
         self.news = News()
         self.copies, self.guarded = Copies(), 0
-        self.cut_s: dict[tuple[int, int, int], float] = {}
+        self.cut_s: dict[Name, float] = {}
         self.unheard: set[int] = set()
         self.deployed = self.announced = self.disturbed = False
         self.now_s = 0.0

@@ -135,6 +135,10 @@ class Lineage:
         count = self.plan.stages[input.stage].partitions
         return tuple(at[p] for p in range(count)) if len(at) == count else None
 
+    def consumers(self, stage: int) -> Sequence[tuple[Stage, Input]]:
+        """Who reads a stage, and how."""
+        return self._consumers.get(stage, ())
+
     def readers(self, name: Name, *kinds: Kind) -> Iterator[Name]:
         """Tasks of stages of some kinds that read a task's blocks."""
         for consumer, input in self._consumers.get(name.stage, ()):
