@@ -80,7 +80,6 @@ class Retention:
     def _released(self, floors: list[int]) -> list[object]:
         """Copies of state that others have, and versions that are needed no more."""
         self._ledger.copies.forget_below(floors)
-        self._ledger.cut_s = {
-            name: at_s for name, at_s in self._ledger.cut_s.items() if name.interval > floors[name.stage]
-        }
+        cut_s = self._ledger.cut_s
+        self._ledger.cut_s = {name: at_s for name, at_s in cut_s.items() if name.interval > floors[name.stage]}
         return self._guarding.tidy()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dstream.model import cut
 from dstream.plan import Kind
-from dstream.protocol import Guard, Kept, Place, Sealed, TaskDone
+from dstream.protocol import Advance, Committed, Guard, Kept, Place, Sealed, TaskDone
 from dstream.scheduler.copies import holders
 from dstream.scheduler.ledger import OPEN_AT_ONCE, Held
 from dstream.scheduler.machine import Scheduler
@@ -130,6 +130,19 @@ def test_lost_state_goes_to_where_its_copies_are_and_others_keep_copies_from_the
     assert {id: holders(records[id]) for id in guarded} == guarded
 
 
+def test_what_sinks_alone_read_is_kept_until_they_have_committed_it_and_what_state_reads_until_it_is_safe() -> None:
+    scheduler = deployed(2)
+    ledger = scheduler.ledger
+    source, count, sink = (stage.id for stage in ledger.plan.stages)
+    ledger.progress.done = 7  # none of which is safe: the first version comes after ten
+
+    for record in ledger.members.of_kind("sink"):
+        actions = scheduler.handle(Heard(record.worker, Committed(record.id, ledger.plan.last_tick(6))), 0.5)
+
+    (drop,) = {message.drop for _, message in sent(actions, Advance)}
+    assert (drop[source], drop[count], drop[sink]) == (0, 6, 6)
+
+
 def test_a_checkpoint_is_told_of_once_it_is_wherever_it_should_be() -> None:
     scheduler = deployed(2)
     first = held(scheduler)[0]
@@ -143,6 +156,18 @@ def test_a_checkpoint_is_told_of_once_it_is_wherever_it_should_be() -> None:
 
     assert [a.kind for a in [*early, *again] if isinstance(a, Told)] == []
     assert [a.body["bytes"] for a in actions if isinstance(a, Told)] == [8]
+
+
+def test_a_checkpoint_takes_from_when_it_is_cut_until_it_is_stored() -> None:
+    scheduler = deployed(1)
+    first = held(scheduler)[0]
+    task = TaskDone(first.stage.id, 10, first.partition, 1, first.record.id, 0.1, 3, 3)
+    scheduler.handle(Heard(0, task), 2.0)
+
+    kept = Kept(first.record.id, first.stage.id, first.partition, 10, 8, on_disk=True)
+    (told,) = [a for a in scheduler.handle(Heard(0, kept), 2.5) if isinstance(a, Told)]
+
+    assert told.body == {"instance": first.record.id, "bytes": 8, "took_s": 0.5}
 
 
 def test_state_that_nobody_has_ends_the_job_where_there_is_no_disk() -> None:
