@@ -11,7 +11,6 @@ from benchmarks.result import Effort, Measurement, Row, limit_row
 from benchmarks.rows.dstream_sliding import LINES_PER_S, sliding
 from benchmarks.streams import LINES, stream
 
-
 RATE = LINES_PER_S // 2
 """In lines a second: where reading alone takes all cores, an interval takes as long as it waits for one."""
 
