@@ -211,6 +211,7 @@ class StreamingContext(Inputs):
 
         Raises:
             JobFailedError: It failed; what it committed stays.
+            KeyboardInterrupt: Ctrl-C, while it waited: the job is stopped first, and what had been read is committed.
             Exception: What a function of ``foreach_rdd`` raised.
         """
         timeout_s = parse_duration_s(timeout) if isinstance(timeout, str) else timeout

@@ -51,9 +51,16 @@ class Running:
 
         Raises:
             JobFailedError: It failed.
+            KeyboardInterrupt: Ctrl-C, while it waited; what had been read is committed.
             Exception: What was called by it raised.
         """
-        if not self._ended.wait(timeout_s):
+        try:
+            ended = self._ended.wait(timeout_s)
+        except KeyboardInterrupt:
+            with contextlib.suppress(Exception):  # who stops it is told of that alone
+                self.stop(graceful=True)
+            raise
+        if not ended:
             return False
         self._thread.join()
         if self._error is not None:
