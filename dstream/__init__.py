@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from elastic.ours import add_ours
+
 if TYPE_CHECKING:
     from dstream.context import StreamingContext
     from dstream.listeners import BatchInfo, OutputInfo, ReceiverInfo, StreamingListener
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = [
     "RDD", "BatchInfo", "DStream", "OutputInfo", "ReceiverInfo", "StateStream", "StreamingContext", "StreamingListener",
 ]  # fmt: skip
+
+add_ours(__file__)
 
 # Where each name lives; imported on first use, so that workers load what they need.
 _HOMES = {

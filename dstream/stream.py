@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from dstream.datasets import SNAPSHOT, Bounded, How
 from dstream.flow import Merging
@@ -35,6 +35,9 @@ class DStream(
 
     Source: D-Streams §3.3 and Spark Streaming's DStream; the reference says where the two differ from this.
     """
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} is a stream, which has no rows that a function could use; join the two streams")
 
     @property
     def context(self) -> Builds:

@@ -38,6 +38,7 @@ from dstream.worker.tasks import Block, Gathering, Tasks
 from elastic.errors import UserError
 from elastic.instance.host import Host
 from elastic.keys import KeyInterval
+from elastic.operators.failure import ENDINGS, ending_error
 from elastic.protocol import Close, Command, Finish, Send, Start, Started, Tell
 from elastic.report import FailedRecords
 
@@ -268,7 +269,8 @@ class TaskHost(Host):
         began = self._clock()
         try:
             commands += self._compute(gathering, began)
-        except UserError as error:
+        except (UserError, *ENDINGS) as raised:
+            error = raised if isinstance(raised, UserError) else ending_error(raised)
             task = gathering.task
             channel = self._tasks.spoilt(task)
             failed = TaskFailed(task.stage, task.interval, task.partition, task.attempt, str(error), channel)

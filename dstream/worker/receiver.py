@@ -24,6 +24,7 @@ from elastic.instance.ahead import Held
 from elastic.instance.source import SourceInstance
 from elastic.keys import KeyInterval
 from elastic.operators.base import ProcessorContext
+from elastic.operators.failure import ENDINGS
 from elastic.protocol import Command, Start, Tell
 
 AHEAD = 3
@@ -124,7 +125,7 @@ class Receiver(SourceInstance):
             self._logic.without = self._without(self._plan.interval_of(read.tick))
             try:
                 self._logic.feed(read)
-            except UserError:
+            except (UserError, *ENDINGS):
                 self._logic = None
 
     def _without(self, interval: int) -> frozenset[int]:
@@ -154,7 +155,7 @@ class Receiver(SourceInstance):
             if self._logic is not None:
                 self._logic.without = self._without(interval)
                 return self._logic.take(Given(interval, after, tick, final, ()))
-        except UserError:
+        except (UserError, *ENDINGS):
             pass
         self._logic = self._make_logic()
         return None

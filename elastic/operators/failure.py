@@ -14,12 +14,11 @@ from typing import Any, Literal
 from elastic.batch import Column, cut, rows
 from elastic.connectors.base import Chunk, Malformed
 from elastic.errors import UserCodeError, UserError
+from elastic.ours import is_ours
 from elastic.plan import OnError
 from elastic.report import FailedRecords, added
 
-_OURS = __file__.rpartition("operators")[0]
 _NOT_THE_USERS = (
-    _OURS,
     traceback.__file__.replace("traceback.py", "importlib"),
     "<frozen ",
 )
@@ -38,7 +37,7 @@ def shortened(value: Any) -> str:
 
 def is_ours_or_import(file: str) -> bool:
     """Whether code of this file is this package's, or Python's own that imports modules."""
-    return file.startswith(_NOT_THE_USERS)
+    return is_ours(file) or file.startswith(_NOT_THE_USERS)
 
 
 def user_trace(error: BaseException) -> str:
@@ -137,7 +136,7 @@ def _cause(error: BaseException) -> str:
 @lru_cache(4096)
 def _whose(file: str) -> Literal["ours", "a library's", "the user's"]:
     """Whose code a file holds."""
-    if file.startswith(_OURS):
+    if is_ours(file):
         return "ours"
     return "a library's" if file.startswith(_LIBRARIES) else "the user's"
 

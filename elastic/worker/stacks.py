@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from elastic.ours import is_ours
+
 Frame: TypeAlias = tuple[str, int, str]
 """File, line, function."""
 
@@ -18,9 +20,7 @@ MOST_LINES = 8
 FEWEST_LINES = 3
 """Of the system's own code, where none of the user's is in it."""
 
-_OURS = str(Path(__file__).parents[1])
 _NOT_THE_USERS = (
-    _OURS,
     *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
     "<frozen ",
 )
@@ -35,14 +35,14 @@ def frames_of(thread: int) -> list[Frame]:
 
 def in_lines(frames: Sequence[Frame]) -> tuple[tuple[str, ...], bool]:
     """The user's own frames, innermost last, and whether there are any; if not, the innermost ones of all."""
-    users = [frame for frame in frames if not frame[0].startswith(_NOT_THE_USERS)]
+    users = [frame for frame in frames if not is_ours(frame[0]) and not frame[0].startswith(_NOT_THE_USERS)]
     chosen = users[-MOST_LINES:] or frames[-FEWEST_LINES:]
     return tuple(map(_line, chosen)), bool(users)
 
 
 def reads(frames: Sequence[Frame]) -> bool:
     """Whether a source's reader is being called."""
-    return any(file.startswith(_OURS) and name in {"_read_feed", "reread"} for file, _, name in frames)
+    return any(is_ours(file) and name in {"_read_feed", "reread"} for file, _, name in frames)
 
 
 def dumped(text: str) -> list[Frame]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+import os
+import signal
 import sqlite3
 import time
 from collections import Counter
@@ -133,6 +135,27 @@ def test_a_program_that_is_stopped_has_committed_what_it_had_read(tmp_path: Path
     context.stop()
 
     assert 0 < sum(found) < 4 * len(LINES)
+
+
+def test_ctrl_c_while_one_waits_stops_the_job_and_what_was_read_is_committed(tmp_path: Path) -> None:
+    context, ones = make(tmp_path, rate="3k/s")
+    found: list[int] = []
+
+    def take(rdd: RDD) -> None:
+        if not found:
+            os.kill(os.getpid(), signal.SIGINT)
+        found.extend(rdd.collect())
+
+    ones.count().foreach_rdd(take)
+    ones.save(sinks.json_lines(tmp_path / "out"))
+    context.start()
+
+    with pytest.raises(KeyboardInterrupt):
+        context.await_termination(DEADLINE_S)
+
+    assert context.await_termination()
+    rows = sum(len(part.read_text().splitlines()) for part in (tmp_path / "out").glob("*.jsonl"))
+    assert 0 < sum(found) == rows < 4 * len(LINES)
 
 
 def test_a_program_that_is_resumed_is_called_with_every_interval_once_and_its_result_is_exact(tmp_path: Path) -> None:

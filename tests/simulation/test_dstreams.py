@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from operator import add
 from pathlib import Path
 
@@ -163,6 +164,17 @@ def test_rows_on_which_user_code_raised_while_they_were_read_are_tried_again_by_
     assert result.wrong is None, result.wrong
     assert result.status == "done"
     assert not function.left
+
+
+def test_code_that_ends_the_process_ends_the_job_with_its_line() -> None:
+    context = StreamingContext("50ms", workers=2, key_groups=16)
+    context.source(from_list([1, 2])).map(lambda _: sys.exit(3)).save(DiscardSink())
+
+    result = StreamSimulation(context.plan(), 1).run(0)
+
+    assert result.status == "failed"
+    assert str(result.error).startswith("code of yours ends the process; raise an exception, or return")
+    assert "test_dstreams.py" in str(result.error)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 #: From the ground up: a room uses only itself and what stands above it in this list. The longest prefix wins.
 FLOORS = [
+    "elastic.ours",
     "elastic.errors",
     "elastic.units",
     "elastic.windows",
@@ -99,6 +100,7 @@ DOOR = "elastic"
 
 #: No I/O, no clock, no randomness, no threads: what makes the simulator possible.
 PURE = {
+    "elastic.ours",
     "elastic.errors",
     "elastic.units",
     "elastic.windows",

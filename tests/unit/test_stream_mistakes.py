@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a method that is misspelt": (
         lambda: stream().reduce_by_keys(max),
         "a DStream has no reduce_by_keys; did you mean reduce_by_key?",
+    ),
+    "a function that uses a stream": (
+        lambda: (s := stream()).map(lambda row: (row, s.count())),
+        "cannot be sent to the workers: it uses s = <DStream from_list>",
     ),
     "the errors of a step": (
         lambda: stream().map(str).output("errors"),
@@ -165,6 +170,15 @@ def test_only_what_leads_to_an_output_is_computed() -> None:
 def test_rows_that_are_no_pairs_are_shown() -> None:
     with pytest.raises(UserCodeError, match=r"reduce_by_key\(max\)(.|\n)*expected a \(key, value\) pair, got 7"):
         context().parallelize([("a", 1), 7]).reduce_by_key(max).collect()
+
+
+def test_no_line_but_the_users_is_shown_where_a_function_of_whole_partitions_raises() -> None:
+    with pytest.raises(UserCodeError) as caught:
+        context().parallelize([1, 2]).map_partitions(lambda rows: [1 // (row - 2) for row in rows]).collect()
+
+    files = re.findall(r'File "(.*)"', caught.value.trace)
+    assert files
+    assert {Path(file).name for file in files} == {"test_stream_mistakes.py"}
 
 
 def test_a_function_that_raises_in_an_rdd_is_shown_with_the_users_line() -> None:
