@@ -125,8 +125,8 @@ class Holders:
 
     def hand_over(self, record: InstanceRecord) -> list[object]:
         """Have another worker hold an instance's checkpoints; until it has one, the holder before keeps its own."""
-        if record.protected:
-            record.former = record.holder
+        assert record.protected, "there is nothing to hand over"
+        record.former = record.holder
         return self.hold_elsewhere(record)
 
     def fall_back(self, record: InstanceRecord) -> bool:

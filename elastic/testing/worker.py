@@ -115,6 +115,7 @@ class SimulatedWorker:
         self._inbox: list[tuple[int, Any]] = []
         self._known: set[int] = set()
         self._working = False
+        self._wakes_at = 0.0
         self._disk_at = 0.0
         self.stalled_targets: dict[int, float] = {}
         self.commits_since: dict[int, float] = {}
@@ -187,8 +188,14 @@ class SimulatedWorker:
         if busy:
             self.work_soon()
         elif self._drivers:
-            wake = min(d.wakes_at for d in self._drivers.values()) - self._machine.epoch_s
-            self._world.at(max(wake, self._world.now + STEP_S), self.work_soon)
+            self._wake_at(min(d.wakes_at for d in self._drivers.values()) - self._machine.epoch_s)
+
+    def _wake_at(self, time_s: float) -> None:
+        """Have the worker look at its sources then, unless it is to do so earlier."""
+        soonest = max(time_s, self._world.now + STEP_S)
+        if not self._world.now < self._wakes_at <= soonest:
+            self._wakes_at = soonest
+            self._world.at(soonest, self.work_soon)
 
     def _guarded(self, id: int, work: Callable[[], list[Command]]) -> list[Command]:
         """What ``work`` of an instance gives, or what its shell makes of its end."""

@@ -115,27 +115,27 @@ class LogStore:
 
 
 class SimulatedLog:
-    """A ``SourceLog`` under one generation."""
+    """A ``SourceLog`` under one generation.
+
+    Attributes:
+        floor: The trim point as far as this writer knows: who has fenced it may have trimmed the log further.
+    """
 
     def __init__(self, store: LogStore, generation: int) -> None:
         if generation < store.generation:
             raise FencedError(f"the log is at generation {store.generation}")
         self._store, self._generation = store, generation
         store.generation = generation
+        self.floor = store.floor
 
     @property
     def last(self) -> LogEntry | None:
         """The newest entry."""
         return self._store.entries[-1] if self._store.entries else None
 
-    @property
-    def floor(self) -> int:
-        """The trim point."""
-        return self._store.floor
-
     def entries(self, after_tick: int) -> list[LogEntry]:
         """Entries above a tick."""
-        assert after_tick >= self._store.floor
+        assert after_tick >= self.floor
         return [e for e in self._store.entries if e.tick > after_tick]
 
     def append(self, entry: LogEntry) -> None:
@@ -148,7 +148,7 @@ class SimulatedLog:
     def trim(self, through_tick: int) -> None:
         """Raise the floor; entries are kept for the reference run."""
         self._check()
-        self._store.floor = max(self._store.floor, through_tick)
+        self.floor = self._store.floor = max(self._store.floor, through_tick)
 
     def close(self) -> None:
         """Nothing to release."""

@@ -87,6 +87,20 @@ def test_a_checkpoint_is_kept_until_another_worker_has_a_newer_one_and_then_the_
     assert not any(isinstance(a, EndJob | Record) for a in coordinator.handle(WorkerLost(0, "has exited", 1.5), 1.5))
 
 
+def test_a_holder_goes_on_until_the_first_checkpoint_that_it_has_is_heard_of() -> None:
+    """Were it replaced before, nobody would ask it for what it was sent meanwhile."""
+    coordinator = job(2)
+    (record,) = (r for r in count(coordinator) if r.holder == 0)
+
+    moved(coordinator, 0)
+
+    assert record.holder == 0
+    actions = coordinator.handle(Heard(record.worker, Protected(record.id, 0)), 1.3)
+    assert record.holder not in (0, None)
+    assert record.former == 0
+    assert (record.holder, Hold(1, record.id, fresh=False, term=record.term)) in sent(actions, Hold)
+
+
 def test_an_instance_that_dies_before_its_new_holder_has_anything_is_restored_from_the_one_before() -> None:
     coordinator = protected(disk="off")
     moved(coordinator, 0)
