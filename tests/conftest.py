@@ -1,10 +1,14 @@
-"""What holds for every test: nothing is left running, and property tests have no clock."""
+"""What holds for every test: nothing is left running, files lie in memory, and property tests have no clock."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,6 +17,27 @@ from hypothesis import HealthCheck, settings
 # Tests share their cores: how long an example takes says nothing about the code.
 settings.register_profile("shared cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared cores")
+
+_MEMORY = Path("/dev/shm")
+_ENOUGH_BYTES = 2 << 30
+
+
+def pytest_configure() -> None:
+    """Temporary files of tests lie in memory, where the system has such a place and nobody has chosen another.
+
+    Processes are killed here, never the machine: waiting for a disk would show nothing, and be half of the time.
+    """
+    chosen = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    if not chosen and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None  # asked for again
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that in the end nobody waits for one long test: pages, then slow tests."""
+    items.sort(key=lambda item: ("test_pages.py" not in item.nodeid, item.get_closest_marker("slow") is None))
+
 
 _STOPPING_S = 5.0
 """What a test has started may still be ending when it returns; the product itself promises 2 s for a whole job."""
@@ -25,7 +50,18 @@ def _running() -> dict[str, str]:
     return children | threads
 
 
+def _has_children() -> bool:
+    """Whether this process has any; to look at every process of the system, twice for each test, takes long."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _children() -> list[psutil.Process]:
+    if not _has_children():
+        return []
     found = []
     for process in psutil.Process().children(recursive=True):
         try:

@@ -184,7 +184,8 @@ class Membership:
     @property
     def spares(self) -> list[int]:
         """Usable workers without an instance, ascending."""
-        return sorted(w for w, n in self.load().items() if n == 0)
+        busy = {i.worker for i in self.instances.values()}
+        return [w for w in self.usable if w not in busy]
 
     def holder_for(self, instance: InstanceRecord) -> int | None:
         """The worker that is to keep the instance's checkpoints; None where only its own worker lives.

@@ -51,7 +51,7 @@ def main() -> int:
     wrong = 0
     with ProcessPoolExecutor(options.jobs) as pool:
         seeds = range(options.first, options.first + options.seeds)
-        for text in pool.map(wrong_in, seeds, chunksize=10):
+        for text in pool.map(wrong_in, seeds, chunksize=4):
             if text is not None:
                 wrong += 1
                 say(text)

@@ -80,7 +80,7 @@ class Simulation:
         self.workers: dict[int, SimulatedWorker] = {}
         self.coordinator = self._make_coordinator()
         self.is_down = False
-        self._journal: str | None = None
+        self._journal: Facts | None = None
         self._copies = self._make_copies()
         self._end: EndJob | None = None
         self._measure()
@@ -176,7 +176,7 @@ class Simulation:
                     ended = self.workers[action.worker]
                     ended.alive, ended.declared_lost = False, True
                 case Journal() if action.kind == STATE:
-                    self._journal = json.dumps(action.body)
+                    self._journal = action.body
                 case Journal() if action.kind == "assignment":
                     self.world.story.instances(action.body)
                     self._watch.assigned(self.coordinator.members, action.body["operator"])
@@ -218,7 +218,7 @@ class Simulation:
         """A coordinator begins where the journal ends; workers that never joined say hello again."""
         if not self.is_down:
             return
-        facts = None if self._journal is None else json.loads(self._journal)
+        facts = None if self._journal is None else json.loads(json.dumps(self._journal))  # as from a file
         self.coordinator, self.is_down = self._make_coordinator(facts), False
         known = {id for id, worker in self.coordinator.members.workers.items() if not worker.lost}
         alive = {w.number for w in self.workers.values() if w.alive and not w.declared_lost}

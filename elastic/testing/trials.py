@@ -91,7 +91,7 @@ def random_trial(seed: int) -> Trial:
     )
     stop = chance.random() * seconds if chance.random() < 0.08 else None
     faults = chance.choice((2, 2, 3, 4))
-    workers, spares = chance.choice((2, 3, 4)), chance.choice((0, 1, 1, 2))
+    workers, spares = chance.choice((2, 2, 3, 3, 4)), chance.choice((0, 1, 1, 2))
     if chance.random() >= DISK_SHARE:
         settings = replace(settings, disk="off")
     if chance.random() < COPIES_SHARE:

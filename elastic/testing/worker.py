@@ -176,15 +176,18 @@ class SimulatedWorker:
         moved, commands = self.host.step_tasks()
         busy |= moved
         self._execute(commands)
+        stepped, now_s = busy, self._machine.clock()
         for id, driver in list(self._drivers.items()):
-            if driver.wakes_at <= self._machine.clock():
+            if driver.wakes_at <= now_s:
+                stepped = True
                 self._execute(self._guarded(id, driver.step))
-        self._execute(self.host.relieve())
+        if stepped:  # whatever else happens, nothing has moved and buffers have not grown
+            self._execute(self.host.relieve())
+            self._watch.worked(self.host)
         if not busy or self.host.backups.is_pressing:
             folded, commands = self.host.backups.tidy()
             busy |= folded
             self._execute(commands)
-        self._watch.worked(self.host)
         if busy:
             self.work_soon()
         elif self._drivers:
