@@ -26,7 +26,7 @@ test: .venv/dev.stamp ## run all tests (under six minutes on 4 cores)
 	$(PYTEST) -n $(CLUSTER_JOBS) -m cluster
 
 test-fast: .venv/dev.stamp ## run the tests that are not slow (under a minute)
-	$(PYTEST) -n $(CORES) -m "not slow and not cluster"
+	$(PYTEST) -n $(CORES) -m "not slow and not cluster" --hypothesis-profile fast
 
 soak: .venv/dev.stamp ## kill processes of a program over DStreams for five minutes (SOAK_S=3600: for an hour)
 	SOAK_S=$${SOAK_S:-300} SOAK_SEED=$${SOAK_SEED:-$$(date +%s)} $(BIN)/pytest -q -n 0 tests/cluster/test_soak.py

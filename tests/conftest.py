@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 # Tests share their cores: how long an example takes says nothing about the code.
 settings.register_profile("shared cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("shared cores"), max_examples=25)  # for `make test-fast`
 settings.load_profile("shared cores")
 
 _MEMORY = Path("/dev/shm")
