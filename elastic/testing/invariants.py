@@ -82,7 +82,7 @@ class Watch:
         safe = self._targets[consumer].tick if consumer in self._targets else self._stored[consumer]
         covered = buffer.covered
         early = np.flatnonzero(covered > safe)
-        if edge.narrow and isinstance(producer, SourceInstance):  # it began where its own log ends, whatever others need
+        if edge.narrow and isinstance(producer, SourceInstance):  # it began where its log ends, whatever others need
             early = early[(early >= producer.interval.low) & (early < producer.interval.high)]
         if len(early):
             group = int(early[0])
