@@ -15,6 +15,7 @@ from elastic.arguments import check_name
 from elastic.callables import add_query_room, caller
 from elastic.connectors.base import Sink, Source
 from elastic.errors import QueryError
+from elastic.graph import partitions_of
 from elastic.plan import OperatorPlan, Settings
 
 add_query_room(__file__)
@@ -196,7 +197,7 @@ class StreamGraph:
         groups = settings.key_groups
         if draft.kind is Kind.SOURCE:
             source: Source = draft.logic
-            parts = tuple(source.partitions(min(settings.partitions or workers, groups)))
+            parts = partitions_of(source, draft.name, min(settings.partitions or workers, groups))
             operators[draft.name] = OperatorPlan(
                 draft.name, "source", source, len(parts), partitions=parts, user_code=True
             )

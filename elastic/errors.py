@@ -82,6 +82,22 @@ class UserCodeError(UserError):
         return f"operator {self.operator!r} failed on {', '.join(where)}\n{self.trace.rstrip()}"
 
 
+class ConnectorError(UserError):
+    """A source or sink of the user's own raised, and not to say that it cannot be read or written.
+
+    Attributes:
+        connector: Which, such as ``source 'table'``.
+        trace: The user's part of the traceback; its last line names the exception.
+    """
+
+    def __init__(self, connector: str, trace: str) -> None:
+        super().__init__(connector, trace)  # all of them, so that it survives pickling
+        self.connector, self.trace = connector, trace
+
+    def __str__(self) -> str:
+        return f"the code of {self.connector} raised\n{self.trace.rstrip()}"
+
+
 class JobFailedError(UserError):
     """The job ended without having processed its input; what was committed before stays committed."""
 

@@ -14,12 +14,14 @@ from typing import Any, Literal
 
 from elastic.arguments import check_name
 from elastic.callables import caller, is_ours
+from elastic.connectors.base import Partition, Source
 from elastic.errors import QueryError
 from elastic.keys import even_intervals
 from elastic.operators.aggregates import Aggregate
 from elastic.operators.apply import Apply
 from elastic.operators.base import Operator
 from elastic.operators.event_clock import Timed, TimedInput
+from elastic.operators.failure import connector_error
 from elastic.operators.intake import Taking
 from elastic.operators.join import STREAM, TableJoin
 from elastic.operators.window_results import LATE
@@ -267,7 +269,7 @@ class Graph:
         if node.kind == "source":
             errors = settings.on_error.get(node.name)
             source = node.logic if errors is None else node.logic.with_errors(errors)
-            partitions = tuple(source.partitions(min(settings.partitions or instances, settings.key_groups)))
+            partitions = partitions_of(source, node.name, min(settings.partitions or instances, settings.key_groups))
             return replace(plan, logic=source, partitions=partitions, parallelism=min(instances, len(partitions)))
         if node.kind == "sink":
             return replace(plan, parallelism=instances if node.logic.parallel else 1)
@@ -281,6 +283,19 @@ class Graph:
             return replace(plan, logic=logic.make)
         emit_ticks = _emit_ticks(node, node.emit, settings.tick_ms)
         return replace(plan, logic=replace(logic, emit_ticks=emit_ticks).make, emit_ticks=emit_ticks)
+
+
+def partitions_of(source: Source, name: str, count: int) -> tuple[Partition, ...]:
+    """What a source of that name is cut into, so many parts at most.
+
+    Raises:
+        SourceError: There is nothing to read.
+        ConnectorError: Code of the user's raised.
+    """
+    try:
+        return tuple(source.partitions(count))
+    except Exception as error:
+        raise connector_error(error, f"source {name!r}") from error
 
 
 def _with_policies(edge: Edge, on_error: Mapping[str, OnError]) -> Edge:

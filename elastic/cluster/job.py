@@ -21,6 +21,7 @@ from elastic.cluster.remote import announce, withdraw
 from elastic.cluster.saved import Identity, SavedJob
 from elastic.connectors.base import Sink, SinkContext
 from elastic.errors import UserError
+from elastic.operators.failure import connector_error
 from elastic.plan import Plan
 from elastic.report import JobEvent, JobOutcome, Progress
 from elastic.wire.control import (
@@ -133,7 +134,10 @@ class LocalJob:
         for _ in range(0 if began else self._workers + self._spares):  # else the coordinator asks for them
             self._spawn_worker(self._next_number())
         for sink, context in self._sinks():
-            sink.prepare(context)
+            try:
+                sink.prepare(context)
+            except Exception as error:
+                raise connector_error(error, f"sink {context.operator!r}") from error
             self._prepared.append((sink, context))
 
     def _start_coordinator(self, takeover: dict[str, Any] | None = None) -> None:
@@ -334,4 +338,7 @@ class LocalJob:
                 shutil.rmtree(self._directory / folder, ignore_errors=True)
         withdraw(self._directory)
         for sink, context in self._prepared:
-            sink.finish(context)
+            try:
+                sink.finish(context)
+            except Exception as error:
+                raise connector_error(error, f"sink {context.operator!r}") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from elastic.batch import Batch, Column
+from elastic.errors import SourceError
 from elastic.keys import KeyInterval
 
 Position: TypeAlias = "int | list[int]"
@@ -145,11 +146,11 @@ class Reader(ABC):
 
     def recall(self, kept: bytes) -> Column | Chunk:
         """The same of a chunk from what the log kept of it; for a source that cannot be read again."""
-        raise NotImplementedError
+        raise SourceError(f"{type(self).__name__} gives chunks with kept, and has no recall(kept) to read them again")
 
     def seek(self, position: Position) -> None:
         """Go on reading from ``position``, which another reader of the partition may have given."""
-        raise NotImplementedError
+        raise SourceError(f"{type(self).__name__} has no seek(position), with which a reader goes on where one ended")
 
     def notices(self) -> Sequence[str]:
         """What the job's owner should know and was not told before: a lost connection, a truncated file."""

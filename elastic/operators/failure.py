@@ -8,12 +8,13 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from traceback import walk_tb
 from types import TracebackType
 from typing import Any, Literal
 
 from elastic.batch import Column, cut, rows
 from elastic.connectors.base import Chunk, Malformed
-from elastic.errors import UserCodeError, UserError
+from elastic.errors import ConnectorError, ElasticError, UserCodeError, UserError
 from elastic.ours import is_ours
 from elastic.plan import OnError
 from elastic.report import FailedRecords, added
@@ -68,6 +69,22 @@ def user_error(
     """The error that tells a user that their code raised ``error`` on ``record``; raise it ``from error``."""
     shown = None if key is _NO_KEY else shortened(key)
     return UserCodeError(operator, tick, shortened(record), shown, user_trace(error))
+
+
+def connector_error(error: Exception, connector: str) -> Exception:
+    """What tells of an error that a source or sink met: the user's lines if it is one of theirs, else itself.
+
+    Args:
+        error: It is the user's if it has passed through their code, and says nothing that we would know.
+        connector: Which, such as ``source 'table'``.
+    """
+    if isinstance(error, ElasticError) or not _has_users_frame(error):
+        return error
+    return ConnectorError(connector, user_trace(error))
+
+
+def _has_users_frame(error: Exception) -> bool:
+    return any(_whose(frame.f_code.co_filename) == "the user's" for frame, _ in walk_tb(error.__traceback__))
 
 
 class RowError(UserCodeError):

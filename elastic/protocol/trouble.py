@@ -13,7 +13,6 @@ class Failed:
     operator: str
     tick: int
     error: str
-    user: bool = True
 
 
 @dataclass(frozen=True, slots=True)

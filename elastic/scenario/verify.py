@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from elastic.connectors.base import Sink, SinkContext
-from elastic.operators.failure import user_trace
+from elastic.operators.failure import connector_error, user_trace
 from elastic.plan import Plan
 from elastic.report import JobOutcome, Verdict
 
@@ -32,7 +32,13 @@ class JobResult:
 
 def contents(plan: Plan, directory: Path) -> dict[str, Any]:
     """What each sink holds of this run, by name; None for one that cannot be read back."""
-    return {name: sink.contents(context_of(plan, name, directory)) for name, sink in sinks_of(plan).items()}
+    found = {}
+    for name, sink in sinks_of(plan).items():
+        try:
+            found[name] = sink.contents(context_of(plan, name, directory))
+        except Exception as error:
+            raise connector_error(error, f"sink {name!r}") from error
+    return found
 
 
 def verdict_of_check(check: Callable[[JobResult], Any], result: JobResult) -> Verdict:

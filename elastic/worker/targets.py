@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.keys import KeyInterval
+from elastic.operators.failure import connector_error, ending_error
 from elastic.protocol import Commit, Start
 from elastic.worker.watchdog import Watchdog
 
@@ -93,7 +94,9 @@ class TargetThread:
                 now_s = self._clock()
                 self._answer(Committed(id, through, rows, command.final, now_s, now_s - began_s))
         except Exception as error:  # noqa: BLE001 (whatever a target raises ends its instance, and is reported)
-            self._answer(TargetFailed(id, error))
+            self._answer(TargetFailed(id, connector_error(error, f"sink {self._start.operator!r}")))
+        except BaseException as error:  # noqa: BLE001 (code of the user's would end the process, and ends this thread)
+            self._answer(TargetFailed(id, ending_error(error)))
         finally:
             self._watchdog.forget(activity)
             if writer is not None:

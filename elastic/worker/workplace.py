@@ -13,6 +13,7 @@ from elastic.errors import FencedError, UserError
 from elastic.instance.host import Host
 from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
+from elastic.operators.failure import connector_error
 from elastic.protocol import (
     Close,
     Command,
@@ -151,8 +152,8 @@ class Workplace:
             self._activity.now = ("step", id, driver.instance.tau, began)
             try:
                 commands = driver.step()
-            except (UserError, FencedError) as error:
-                commands = self._fail(id, error)
+            except Exception as error:  # noqa: BLE001 (a bug of ours is raised again)
+                commands = self._fail(id, _met(driver.instance.operator, error))
             self._execute(commands)
             self._activity.now = None
             self._statistics.busy_s[id] += time.perf_counter() - began
@@ -225,8 +226,8 @@ class Workplace:
             return
         try:
             feeds = self._sources.feeds(start)
-        except (UserError, FencedError) as error:
-            self._execute(self._fail(start.instance, error))
+        except Exception as error:  # noqa: BLE001 (a bug of ours is raised again)
+            self._execute(self._fail(start.instance, _met(start.operator, error)))
             return
         base = max((feed.log.floor for feed in feeds), default=0)  # consumers are past it on all of them
         self._execute(self._host.source_opened(start, base))
@@ -286,4 +287,12 @@ class Workplace:
         found = self._host.instances.get(id)
         operator, tick = (found.operator, found.tau) if found is not None else ("", 0)
         text = "".join(traceback.format_exception(error))
-        return self._host.end(Failed(id, operator, tick, text, user=False))
+        return self._host.end(Failed(id, operator, tick, f"a bug in elastic; please report it\n{text}"))
+
+
+def _met(source: str, error: Exception) -> Exception:
+    """What is to be told of an error that a source met; one that is neither the user's nor foreseen is raised."""
+    told = connector_error(error, f"source {source!r}")
+    if not isinstance(told, UserError | FencedError):
+        raise error
+    return told

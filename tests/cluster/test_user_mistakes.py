@@ -8,10 +8,12 @@ import random
 import re
 import resource
 import sqlite3
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 
 from elastic import Operator, Query, Stream, sinks, sources
 from elastic.connectors.base import Sink
+from elastic.connectors.discard import DiscardSink
 from elastic.report import JobOutcome
 from tests.cluster.driving import drive, kill_owner, kinds
 
@@ -120,6 +123,78 @@ def test_a_value_that_cannot_be_serialised_is_told_with_its_operator_and_type(
     assert re.match(f"operator {where}", error)
     assert "cannot pickle '_thread.lock' object" in error
     assert "Traceback" not in error
+
+
+@dataclass(frozen=True)
+class Numbers(sources.Source, sources.Partition):
+    """Fails where it is told to: when it is opened, or after three numbers."""
+
+    fails_in: str
+    name: str = "numbers"
+
+    def partitions(self, count: int) -> Sequence[sources.Partition]:
+        return [self]
+
+    def open(self) -> sources.Reader:
+        return Counting(inverse(3) if self.fails_in == "open" else 0)
+
+
+class Counting(sources.Reader):
+    """Fails on 3."""
+
+    def __init__(self, at: float) -> None:
+        self.seek(int(at))
+
+    def seek(self, position: Any) -> None:
+        assert isinstance(position, int)
+        self.at = position
+
+    def read(self, limit_bytes: int, limit_records: int | None = None) -> sources.Chunk:
+        inverse(self.at)
+        self.at += 1
+        return sources.Chunk([self.at], self.at, 8, 1)
+
+    def reread(self, start: Any, end: Any) -> list[int]:
+        return list(range(start + 1, end + 1))
+
+
+@dataclass(frozen=True)
+class Target(DiscardSink):
+    """Fails when it is opened."""
+
+    def open(self, context: sinks.SinkContext, interval: Any, generation: int) -> sinks.Writer:
+        inverse(3)
+        return super().open(context, interval, generation)
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "connector"),
+    [
+        (Numbers("open"), DiscardSink(), "source 'numbers'"),
+        (Numbers("read"), DiscardSink(), "source 'numbers'"),
+        (sources.from_list([1]), Target(), "sink 'discard'"),
+    ],
+    ids=["a source when it is opened", "a source when it is read", "a sink"],
+)
+def test_what_code_of_a_users_source_or_sink_raises_is_no_bug_of_ours(
+    tmp_path: Path, source: sources.Source, sink: Sink, connector: str
+) -> None:
+    query = Query("mistaken")
+    query.source(source).sink(sink)
+
+    error = drive(query, tmp_path, workers=2, spares=0).error or ""
+
+    assert error.splitlines()[0] == f"the code of {connector} raised"
+    assert error.splitlines()[-1] == "ZeroDivisionError: division by zero"
+    assert "elastic/" not in error
+
+
+def test_a_function_that_a_sink_calls_cannot_end_the_process(tmp_path: Path) -> None:
+    error = failing(tmp_path, lambda s: s, sinks.call(lambda delivery: sys.exit(3)))
+
+    assert "operator 'call' failed after tick" in error
+    assert "code of yours ends the process" in error
+    assert error.splitlines()[-1] == "SystemExit: 3"
 
 
 def test_code_that_ends_its_process_again_and_again_ends_the_job(tmp_path: Path) -> None:
