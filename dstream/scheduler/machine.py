@@ -282,7 +282,8 @@ class Scheduler:
     def _of_state(self, worker: int, message: Kept | StateMissing) -> list[object]:
         """A version of state is somewhere, or is not where it was said to be."""
         if isinstance(message, Kept):
-            return self._guarding.kept(worker, message) + self._retention.advance()
+            actions = self._guarding.kept(worker, message)
+            return actions + self._retention.advance() if actions else []
         return self._restoring.missing(message)
 
     def _started(self, message: Started) -> list[object]:
