@@ -173,14 +173,14 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"its attribute {name}", part) for name, part in getattr(value, "__dict__", {}).items())
 
 
-def is_ours(function: Callable[..., Any] | None) -> bool:
+def is_built_in(function: Callable[..., Any] | None) -> bool:
     """Whether a function is one that ships with the package, and so depends on nothing but its row."""
     if isinstance(function, ColumnFunction):
         return all(
             _module(form) in _TRUSTED or _module(form).startswith("elastic.")
             for form in (function.row, function.column)
         )
-    return is_ours(function.function) if isinstance(function, Timestamps) else function is None
+    return is_built_in(function.function) if isinstance(function, Timestamps) else function is None
 
 
 def _module(form: Any) -> str:

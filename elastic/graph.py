@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any, Literal
 
 from elastic.arguments import check_name
-from elastic.callables import caller, is_ours
+from elastic.callables import caller, is_built_in
 from elastic.connectors.base import Partition, Source
 from elastic.errors import QueryError
 from elastic.keys import even_intervals
@@ -326,11 +326,11 @@ def _emit_ticks(node: Node, emit: str, tick_ms: int) -> int:
 
 def _runs_user_code(kind: str, logic: Any) -> bool:
     """Whether a keyed operator's own logic is the user's."""
-    return kind == "keyed" and not all(map(is_ours, getattr(logic, "functions", (logic,))))
+    return kind == "keyed" and not all(map(is_built_in, getattr(logic, "functions", (logic,))))
 
 
 def _calls_user_code(edge: Edge) -> bool:
     """Whether an edge's chain, which runs in its producer, calls a function of the user's."""
     if isinstance(edge.combine, Folding):
         return True
-    return not all(map(is_ours, (*(s.function for s in edge.steps), edge.key, edge.value)))
+    return not all(map(is_built_in, (*(s.function for s in edge.steps), edge.key, edge.value)))

@@ -15,7 +15,7 @@ import cloudpickle
 import pytest
 
 from elastic import query as query_module
-from elastic.callables import is_ours
+from elastic.callables import is_built_in
 from elastic.connectors.base import Partition, Reader, Sink, SinkContext, Source, Writer
 from elastic.errors import QueryError
 from elastic.functions import columnar, contains, equals, field, identity, length, lower, split, strip
@@ -430,12 +430,12 @@ def test_user_code_is_marked_in_the_operator_that_runs_it() -> None:
     [split(), split(","), contains("x"), field("a"), length(), lower(), strip(), equals(3), identity(), None],
 )
 def test_shipped_functions_are_no_user_code(function: Any) -> None:
-    assert is_ours(function)
+    assert is_built_in(function)
 
 
 @pytest.mark.parametrize("function", [parse, len, lambda row: row, columnar(lambda column: None)(parse)])
 def test_all_other_functions_are_user_code(function: Any) -> None:
-    assert not is_ours(function)
+    assert not is_built_in(function)
 
 
 def test_a_query_without_a_source_is_refused() -> None:
