@@ -16,7 +16,7 @@ from elastic.connectors.base import Chunk, LogEntry, Reader, SourceLog, read_aga
 from elastic.instance.ahead import Ahead, Held
 from elastic.instance.source import CHUNK_BYTES, SourceInstance
 from elastic.keys import KeyInterval
-from elastic.operators.failure import ENDINGS, ending_error
+from elastic.operators.failure import ending_error
 from elastic.plan import Plan
 from elastic.protocol import Command, Exhausted, Finish, Frozen, Noticed, Tell
 
@@ -186,7 +186,9 @@ class SourceDriver:
         """
         try:
             self._wake, commands = self._step(self._clock())
-        except ENDINGS as error:
+        except Exception:
+            raise
+        except BaseException as error:  # the user's code would end the process, or a task of its own
             raise ending_error(error) from error
         return commands
 

@@ -16,7 +16,7 @@ from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
 from elastic.instance.waiting import EarlyMessages, Silence
 from elastic.keys import KeyInterval
-from elastic.operators.failure import ENDINGS, ending_error
+from elastic.operators.failure import ending_error
 from elastic.plan import Plan
 from elastic.protocol import (
     Ack,
@@ -342,7 +342,9 @@ class Host:
             return moved, commands
         except UserError as error:
             return False, self.fail(id, error)
-        except ENDINGS as error:
+        except Exception:  # a bug of ours
+            raise
+        except BaseException as error:  # noqa: BLE001 (the user's code would end the process, or a task of its own)
             return False, self.fail(id, ending_error(error))
 
     def step_tasks(self) -> tuple[bool, list[Command]]:

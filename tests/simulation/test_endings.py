@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import sys
@@ -142,6 +143,22 @@ def test_code_that_would_end_its_process_ends_the_job_and_is_shown(place: str) -
     assert re.match(r"operator '(first|from_list)' failed after tick \d+: code of yours ends the process", lines[0])
     assert 'sys.exit("enough")' in (result.error or "")
     assert lines[-1] == "SystemExit: enough"
+
+
+def cancel(row: int) -> int:
+    if row == 77:
+        raise asyncio.CancelledError("enough")
+    return row
+
+
+def test_an_exception_that_is_none_to_python_ends_the_job_as_any_other_does() -> None:
+    query = Query("job")
+    query.source(sources.from_list(range(150), rate="200/s")).map(cancel).sink(sinks.discard())
+
+    result = simulate(query, 0, faults=0)
+
+    assert result.status == "failed"
+    assert (result.error or "").splitlines()[-1] == "asyncio.exceptions.CancelledError: enough"
 
 
 @pytest.mark.parametrize("kinds", [("crash at the end",), ("crash at the end", "break link", "hang")])
