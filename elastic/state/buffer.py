@@ -119,7 +119,7 @@ class BufferState:
 
     def acknowledge(self, interval: KeyInterval, tick: int) -> bool:
         """A stored checkpoint covers ``interval`` through ``tick``; trims, and tells whether the floor rose."""
-        acked = self.acked[interval.low : interval.high]
+        acked = self.acked[max(interval.low, self._span.low) : min(interval.high, self._span.high)]
         np.maximum(acked, tick, out=acked)
         floor = self._least_acked(self._span)
         if floor <= self.floor:

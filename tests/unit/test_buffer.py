@@ -128,7 +128,7 @@ def test_where_rows_keep_their_groups_only_the_producers_own_groups_count() -> N
     assert buffer.acknowledge(ALL, 2)
     assert buffer.acknowledge(KeyInterval(0, 2), 5)
 
-    assert (buffer.floor, buffer.covered.tolist()) == (5, [5, 5, 2, 2])
+    assert (buffer.floor, buffer.covered.tolist()) == (5, [5, 5, 0, 0]), "of the others nothing was ever here"
 
 
 def test_neighbours_that_were_joined_keep_what_one_of_them_still_needs() -> None:
