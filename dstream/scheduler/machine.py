@@ -51,6 +51,11 @@ STOPPED_BATCH = (
 class NoScaling:
     """Stages are not scaled one by one: every interval's tasks go to all workers that there are."""
 
+    @property
+    def aims(self) -> dict[str, int]:
+        """Nothing is on its way to another number of instances."""
+        return {}
+
     def refusal(self, operator: str, instances: int) -> str | None:
         """Why not."""
         return (

@@ -132,13 +132,18 @@ class Remote:
         """Bring an operator to so many instances, and wait until it has them.
 
         Raises:
-            UserError: That cannot be done, or it took too long.
+            UserError: That cannot be done, was called off, or took too long.
         """
         self._do(ScaleJob(operator, instances, self._hub.address))
-        return self._until(
-            lambda job: dict(job.operators).get(operator) == instances,
-            f"{operator} is not on {instances} instances",
-        )
+
+        def is_done(job: Inventory) -> bool:
+            present, aim = dict(job.operators).get(operator), dict(job.aims).get(operator)
+            if present != instances != aim:
+                why = "it was called off" if aim is None else f"somebody has asked for {aim} since"
+                raise UserError(f"{self._contact.name}: {operator} runs on {present}, not on {instances}: {why}")
+            return present == instances
+
+        return self._until(is_done, f"{operator} is not on {instances} instances")
 
     def drain(self, worker: int) -> Inventory:
         """Take a worker out of the job, and wait until it has ended.
@@ -183,10 +188,14 @@ class Remote:
         self._hub.send(COORDINATOR, question)
         until = time.monotonic() + ANSWER_S
         while (left := until - time.monotonic()) > 0:
-            self._hub.wait(left)
+            self._hub.wait(min(left, 0.5))
             for _, message in self._hub.receive():
                 if isinstance(message, answers):
                     return message  # type: ignore[return-value]
+            if read_contact(self._contact.directory) is None:
+                break
+        if read_contact(self._contact.directory) is None:
+            raise UserError(f"{self._contact.name} has ended meanwhile")
         raise UserError(f"{self._contact.name} (process {self._contact.pid}) does not answer for {ANSWER_S:g} s")
 
 

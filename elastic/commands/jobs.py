@@ -100,7 +100,9 @@ def _scale(options: argparse.Namespace) -> int:
 def _drain(options: argparse.Namespace) -> int:
     with Remote(find(options.job)) as remote:
         inventory = remote.drain(options.worker)
-    print(f"worker {options.worker} has left; {inventory.workers} workers are in use, {inventory.spares} are spares")
+    used = "1 worker is" if inventory.workers == 1 else f"{inventory.workers} workers are"
+    spares = "1 is a spare" if inventory.spares == 1 else f"{inventory.spares} are spares"
+    print(f"worker {options.worker} has left; {used} in use, {spares}")
     return DONE
 
 

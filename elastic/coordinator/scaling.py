@@ -63,6 +63,11 @@ class Scaling:
         self._warned: set[str] = set()
         self._low: Counter[str] = Counter()
 
+    @property
+    def aims(self) -> dict[str, int]:
+        """By operator, the number of instances that it is on its way to."""
+        return {operator: target.instances for operator, target in self.targets.items()}
+
     def refusal(self, operator: str, instances: int) -> str | None:
         """Why an operator cannot be brought to so many instances; None if it can."""
         plan = self._members.plan

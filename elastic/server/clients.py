@@ -106,8 +106,9 @@ class Clients:
             here = sorted(f"{r.operator}#{r.index}" for r in members.instances.values() if r.worker == worker)
             roster.append(WorkerState(worker, self._greeted[worker].pid, state, tuple(here)))
         return Inventory(
-            operators, len(members.live) - len(spares), len(spares), self._figures.records_in, tuple(roster)
-        )
+            operators, len(members.live) - len(spares), len(spares), self._figures.records_in, tuple(roster),
+            tuple(self._machine.scaling.aims.items()),
+        )  # fmt: skip
 
     def _answer(self, address: str, message: Answer | Inventory) -> None:
         if address:

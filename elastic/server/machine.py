@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
 from elastic.coordinator.events import EndJob, Event
@@ -13,7 +13,11 @@ from elastic.plan import Plan
 
 
 class RefusesScaling(Protocol):
-    """Who says whether an operator can be scaled."""
+    """Who says whether an operator can be scaled, and what is being done about it."""
+
+    @property
+    def aims(self) -> Mapping[str, int]:
+        """By operator, the number of instances that it is on its way to."""
 
     def refusal(self, operator: str, instances: int) -> str | None:
         """Why not; None if it can."""
@@ -39,7 +43,7 @@ class Machine(Protocol):
 
     @property
     def scaling(self) -> RefusesScaling:
-        """Who says whether an operator can be scaled."""
+        """Who says whether an operator can be scaled, and what is being done about it."""
 
     @property
     def draining(self) -> RefusesDraining:

@@ -219,13 +219,18 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What runs: (operator, instances), workers that hold some, those that stand by, and each of them."""
+    """What runs: (operator, instances), workers that hold some, those that stand by, and each of them.
+
+    Attributes:
+        aims: (operator, instances) of those that are on their way to another number.
+    """
 
     operators: tuple[tuple[str, int], ...]
     workers: int
     spares: int
     records_in: int
     roster: tuple[WorkerState, ...] = ()
+    aims: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
