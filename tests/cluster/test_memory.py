@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from elastic import Operator, Query, sinks, sources
 from elastic.batch import Batch
-from elastic.connectors.base import Sink, SinkContext, Writer
+from elastic.connectors.base import Rate, Sink, SinkContext, Writer
 from elastic.connectors.discard import DiscardSink
 from elastic.keys import KeyInterval
-from tests.cluster.driving import Breaker, drive, kill_owner, kinds
+from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -74,6 +77,29 @@ class _RareWriter(Writer):
         return self._through
 
 
+class Watch:
+    """Looks at a job again and again until it has read so many records; a breaker that breaks nothing.
+
+    Attributes:
+        grown_bytes: By process of the job, the coordinator's too: its largest resident set.
+        behind: By how many records the source was behind its rate at most.
+    """
+
+    def __init__(self, until_records: int, rate: Rate | None = None) -> None:
+        self._until, self._rate = until_records, rate
+        self.grown_bytes: Counter[int] = Counter()
+        self.behind = 0.0
+
+    def __call__(self, running: Running) -> bool:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it may have ended just now
+                self.grown_bytes[process.pid] = max(self.grown_bytes[process.pid], process.memory_info().rss)
+        read = running.progress.records_in
+        if self._rate is not None and read:
+            self.behind = max(self.behind, self._rate.due(running.progress.at_s) - read)
+        return read >= self._until
+
+
 def run(directory: Path, operator: Operator, sink: Sink, *breakers: Breaker, **settings: Any) -> Any:
     query = Query("memory")
     numbers = query.source(sources.generator(keys=5_000, count=RECORDS, rate="100k/s"))
@@ -114,22 +140,31 @@ def test_a_disk_that_is_full_ends_the_job_with_a_clear_error(tmp_path: Path) -> 
 
 
 def test_a_sink_that_does_not_return_for_seconds_holds_the_source_back_and_no_worker_grows(tmp_path: Path) -> None:
-    outcome = run(tmp_path, Padded(), StallingSink(), stall_after_ms=1000)
+    watch = Watch(RECORDS * 3 // 4)
+
+    outcome = run(tmp_path, Padded(), StallingSink(), watch, stall_after_ms=1000)
 
     assert outcome.status == "done", outcome.error
     assert outcome.records_out == RECORDS
     assert outcome.peak_memory_bytes.worker < MEMORY_BYTES
+    assert len(watch.grown_bytes) >= 4, "the coordinator, two workers, a spare"
+    assert max(watch.grown_bytes.values()) < MEMORY_BYTES
     assert outcome.stalls[0].operator == "stalling"
 
 
-def test_a_burst_of_ten_times_the_rate_is_taken_within_the_memory(tmp_path: Path) -> None:
+def test_a_burst_of_ten_times_the_rate_slows_the_source_and_is_taken_within_the_memory(tmp_path: Path) -> None:
     query = Query("burst")
-    rate = {"base": "20k/s", "peak": "200k/s", "every": "3s", "lasting": "1s"}
-    numbers = query.source(sources.generator(keys=5_000, count=RECORDS, rate=rate))
-    counted = numbers.key_by(lambda record: record["key"]).count(emit="tick")
-    counted.sink(sinks.discard(rate="60k/s"))
+    source = sources.generator(
+        keys=5_000, count=250_000, rate={"base": "20k/s", "peak": "200k/s", "every": "3s", "lasting": "1s"}
+    )
+    watch = Watch(200_000, source.rate)
+    numbers = query.source(source)
+    padded = numbers.key_by(lambda record: record["key"]).apply(Padded())
+    padded.sink(sinks.discard(rate="25k/s"))  # each of two writers
 
-    outcome = drive(query, tmp_path, workers=2, memory_bytes=MEMORY_BYTES)
+    outcome = drive(query, tmp_path, watch, workers=2, memory_bytes=MEMORY_BYTES)
 
     assert outcome.status == "done", outcome.error
-    assert outcome.peak_memory_bytes.worker < MEMORY_BYTES
+    assert watch.behind > 20_000, "what the sink does not take is not read"
+    assert 0 < outcome.peak_memory_bytes.worker < MEMORY_BYTES
+    assert max(watch.grown_bytes.values()) < MEMORY_BYTES
