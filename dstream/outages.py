@@ -133,8 +133,8 @@ def lacking(failed: Iterable[FailedOutput], outputs: int) -> str:
 
 
 def in_short(error: str) -> str:
-    """A user's error in one line: where it was raised, on what, and what it says."""
+    """A user's error in one line: what was raised, where, and on what."""
     first, *trace = error.splitlines()
     places = [found.groups() for line in trace if (found := re.match(r'  File "(.*)", line (\d+)', line))]
     place = f" ({places[-1][0].replace(chr(92), '/').rpartition('/')[2]}:{places[-1][1]})" if places else ""
-    return f"{first}: {trace[-1].strip()}{place}" if trace else first
+    return f"{trace[-1].strip()}{place}; {first}" if trace else first

@@ -18,6 +18,7 @@ from dstream.scheduler.progress import Interval
 from dstream.scheduler.recovery import Recovery, told
 from dstream.scheduler.restoring import Restoring
 from dstream.scheduler.retention import Retention
+from dstream.scheduler.stillness import Stillness
 from dstream.scheduler.succession import Succession
 from elastic.coordinator.ending import Ending
 from elastic.coordinator.events import (
@@ -39,7 +40,7 @@ from elastic.coordinator.memory import LOSSES, STATE, Facts
 from elastic.coordinator.placement import WAIT_FOR_SPARE_S
 from elastic.coordinator.workforce import Workforce
 from elastic.plan import Plan
-from elastic.protocol import Exhausted, Failed, Fenced, Finished, Frozen, Started
+from elastic.protocol import Exhausted, Failed, Fenced, Finished, Frozen, Noticed, Started, Stuck
 from elastic.report import FailedOutput
 
 STOPPED_BATCH = (
@@ -96,6 +97,7 @@ class Scheduler:
         self._orders = Orders(self._ledger)
         self._retention = Retention(self._ledger, self._placement, self._guarding)
         self._succession = Succession(self._ledger, self._ending, self._placement)
+        self._stillness = Stillness(self.members)
         self._bereft_s: float | None = None
         self._balanced_at = 0
         self._journalled: object = None
@@ -172,7 +174,7 @@ class Scheduler:
     def _clock_ticks(self, now_s: float) -> list[object]:
         """Time has passed: whatever was overlooked, or never answered, gets another look."""
         self._ledger.news.everything = True
-        actions = self._ending.out_of_patience(now_s) + self._succession.ask()
+        actions = self._ending.out_of_patience(now_s) + self._succession.ask() + self._stillness.judge(now_s)
         return actions + self._move("all workers were lost") if self._bereft_s is not None else actions
 
     def _remembered(self, actions: list[object]) -> list[object]:
@@ -277,11 +279,22 @@ class Scheduler:
                 return self._started(message)
             case Exhausted() | Frozen() | Finished():
                 return self._ending.heard(message)
-            case Failed():
-                return [EndJob("failed", message.error)] if message.instance in self.members.instances else []
+            case Noticed() | Stuck() | Failed() | Fenced():
+                return self._trouble(worker, message)
+        return []
+
+    def _trouble(self, worker: int, message: Noticed | Stuck | Failed | Fenced) -> list[object]:
+        """Something is wrong with an instance, or with all that its worker does."""
+        record = self.members.instances.get(message.instance)
+        match message:
+            case Stuck():
+                return self._stillness.heard(message, self._ledger.now_s)
             case Fenced():
-                current = self.members.instances.get(message.instance)
-                return [Record("fenced", worker=worker) if current is None else overtaken(current)]
+                return [Record("fenced", worker=worker) if record is None else overtaken(record)]
+            case Failed() if record is not None:
+                return [EndJob("failed", message.error)]
+            case Noticed() if record is not None:
+                return [Record("warning", record.operator, record.index, record.worker, message.text)]
         return []
 
     def _of_state(self, worker: int, message: Kept | StateMissing) -> list[object]:

@@ -139,8 +139,10 @@ class Workplace:
                     self._statistics.busy_s[id] += time.perf_counter() - began
                 if isinstance(instance, SinkInstance):
                     self._statistics.settle(instance, self._clock())
+            self._activity.now = ("step", 0, 0, time.perf_counter())
             moved, commands = host.step_tasks()
             self._execute(commands)
+            self._activity.now = None
             busy |= moved
             self._drain_local()
         return busy
