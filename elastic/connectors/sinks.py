@@ -69,6 +69,11 @@ def sqlite(
         raise QueryError(f"sqlite(table={table!r}): expected a name, and none of SQLite's or the sink's own")
     if os.fspath(path) in ("", ":memory:"):
         raise QueryError("sqlite(path): a database in memory would be gone with its worker; name a file")
+    if not isinstance(upsert, bool | str):
+        raise QueryError(
+            f"sqlite(upsert={upsert!r}): expected True, False or the name of one column; for a key of several columns, "
+            "make one of them in a step before"
+        )
     if isinstance(upsert, str) and names and upsert not in names:
         raise QueryError(f"sqlite(upsert={upsert!r}): expected one of the columns {', '.join(names)}")
     return SqliteSink(SqliteTable(_absolute(path), table, upsert, parse_duration_s(lock_timeout)), names)

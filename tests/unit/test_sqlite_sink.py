@@ -248,6 +248,7 @@ def test_names_may_contain_anything(path: Path, query: Any, written: Any) -> Non
         {"table": "t", "columns": []},
         {"table": "t", "columns": ["a", "A"]},
         {"table": "t", "columns": ["a"], "upsert": "b"},
+        {"table": "t", "columns": ["a", "b"], "upsert": ["a", "b"]},
     ],
 )
 def test_arguments_that_cannot_be_meant_are_refused_at_once(arguments: dict[str, Any]) -> None:
