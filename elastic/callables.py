@@ -18,7 +18,9 @@ from elastic.functions import ColumnFunction
 from elastic.operators.timestamps import Timestamps
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 (compared with code objects' names)
-_QUERY_FILES = {_PACKAGE + name for name in ("query.py", "graph.py", "arguments.py", "callables.py")}
+_QUERY_FILES = {
+    _PACKAGE + name for name in ("query.py", "graph.py", "arguments.py", "callables.py", f"connectors{os.sep}sinks.py")
+}
 _QUERY_FOLDERS = (f"{_PACKAGE}streams{os.sep}", f"{_PACKAGE}nodes{os.sep}")
 
 _TRUSTED = frozenset({"builtins", "operator", "_operator"})
@@ -105,9 +107,11 @@ def check_function(
         QueryError: Not callable, called with other arguments, a generator or coroutine function, or not to be shipped.
     """
     if not callable(function):
-        raise QueryError(
-            f"{caller()}: {call}() takes a function, not {shortened(function)} ({type(function).__name__})"
-        )
+        hint = ""
+        if isinstance(function, str) and called == "one row":
+            hint = f"; for the field of that name write field({function!r}), of elastic.functions"
+        given = f"{shortened(function)} ({type(function).__name__})"
+        raise QueryError(f"{caller()}: {call}() takes a function, not {given}{hint}")
     name = describe(function)
     if inspect.isfunction(function) and function.__module__ == ColumnFunction.__module__:
         raise QueryError(

@@ -129,7 +129,7 @@ def as_patterns(source: str, paths: PathLike | Iterable[PathLike], exclude: str 
     Raises:
         QueryError: There is no path among it.
     """
-    listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths or ())
     if not listed:
         raise QueryError(f"{source} needs at least one path or glob, such as 'logs/*.txt'")
     excluded = [exclude] if isinstance(exclude, str) else list(exclude)

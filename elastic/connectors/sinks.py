@@ -187,7 +187,7 @@ def call(
         QueryError: An argument is none of the above.
         UnitError: ``every`` is no duration.
     """
-    check_function("sinks.call", function, one_row=True)
+    check_function("sinks.call", function, called="a Delivery")
     if accepts is not None:
         check_function("sinks.call: accepts", accepts)
     return CallSink(function, 0 if every is None else _period_ms("call", every, "every"), parallel, accepts)

@@ -511,7 +511,10 @@ def test_what_is_no_method_is_an_attribute_error() -> None:
     ("build", "problem"),
     [
         (lambda s: s.map(3), "takes a function, not 3 (int)"),
-        (lambda s: s.key_by("user"), "takes a function, not 'user' (str)"),
+        (
+            lambda s: s.key_by("user"),
+            "takes a function, not 'user' (str); for the field of that name write field('user')",
+        ),
         (lambda s: s.map(pairs), "map(pairs) yields, but must return one value; flat_map takes"),
         (lambda s: s.key_by(pairs), "key_by(pairs) yields"),
         (lambda s: s.map(lambda: 1), "is called with one row"),
