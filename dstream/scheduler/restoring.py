@@ -29,7 +29,7 @@ class Restoring:
         at = held.done or 0
         copies = ledger.copies.where(partition, at)
         if at and not copies and not ledger.plan.has_disk:
-            return [self._lost(record)]
+            copies = tuple(ledger.members.live)  # one may have it whose word has not come yet
         place = Place(ledger.epoch, record.id, *partition, at, copies, holders(record), record.cause)
         return [Send(record.worker, place)]
 

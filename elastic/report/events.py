@@ -35,7 +35,8 @@ EVENT_KINDS: Mapping[EventKind, str] = MappingProxyType(
         "coordinator_recovered": "The coordinator was lost; another one has read its journal and goes on.",
         "job_resumed": "The job goes on from its job directory, after it was stopped or killed.",
         "fenced": "A worker that was taken for dead came back; its data and commits were refused and it was ended.",
-        "checkpoint_lost": "The copy of a checkpoint went with its holder; a full one was asked for at once.",
+        "checkpoint_lost": "The copy of a checkpoint went with its holder; a full one was asked for at once. "
+        "Under model: dstream, once for all copies of state that went with a worker; others keep some from then on.",
         "scaled_out": "An operator runs on more instances than before.",
         "scaled_in": "An operator runs on fewer instances than before.",
         "draining": "A worker is to go: what runs there and what is held there moves elsewhere.",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dstream.model import cut
 from dstream.plan import Kind
-from dstream.protocol import Advance, Committed, Guard, Kept, Place, Sealed, TaskDone
+from dstream.protocol import Advance, Committed, Guard, Kept, Place, Sealed, StateMissing, TaskDone
 from dstream.scheduler.copies import holders
 from dstream.scheduler.ledger import OPEN_AT_ONCE, Held
 from dstream.scheduler.machine import Scheduler
@@ -181,7 +181,10 @@ def test_state_that_nobody_has_ends_the_job_where_there_is_no_disk() -> None:
     scheduler.handle(WorkerLost(0, "was killed", 1.1), 1.1)
     for number in (2, 3):
         actions = scheduler.handle(WorkerJoined(number, f"w{number}"), 1.2)
+    asked = sent(actions, Place)
+    actions = scheduler.handle(Heard(asked[0][0], StateMissing(asked[0][1].instance, (2, 3))), 1.3)
 
+    assert {message.copies for _, message in asked} == {(2, 3)}
     assert {message.copies for _, message in sent(fine, Place)} == {(0,)}
     assert any(isinstance(a, Record) and a.kind == "warning" for a in fine)
     (end,) = [a for a in actions if isinstance(a, EndJob)][:1]
