@@ -110,12 +110,23 @@ class Chains:
         if since:
             following = min(since, key=lambda i: (since[i] or 0.0, i))
             return following, f"{name(record)} {_needs(wait, self.known.named(following))}"
+        for following in sorted(wait.on):
+            if self._is_held_up(following):  # it moved a moment ago, and cannot now
+                return following, f"{name(record)} {_needs(wait, self.known.named(following))}"
         on = ", ".join(map(self.known.named, wait.on)) or "nobody that is known"
         text = f"{_needs(wait, on)} for {self._lasted(record.id)}"
         if wait.on:
             text += ", which itself goes on" if len(wait.on) == 1 else ", which themselves go on"
         what: What = "cover" if wait.kind == "cover" else "credit" if wait.kind == "credit" else "input"
         return self._root(record.id, what, text)
+
+    def _is_held_up(self, instance: int) -> bool:
+        """Whether an instance's worker is busy with one thing, or says nothing."""
+        record = self.known.members.instances.get(instance)
+        if record is None:
+            return False
+        silent = self.known.silent_since(record.worker, self.now_s) is not None
+        return silent or self.known.busy(record.worker) is not None
 
     def _root(self, instance: int, what: What, detail: str, grace_s: float = 0.0) -> Root:
         since_s = self._since_s(instance)

@@ -98,8 +98,7 @@ class Workplace:
     def work(self) -> bool:
         """One slice of work; whether there is more to do at once."""
         self._drain_local()
-        while self._answers:
-            self._on_answer(self._answers.popleft())
+        self._take_answers()
         busy = self._step_instances()
         busy |= self._step_sources()
         self._execute(self._host.relieve())
@@ -108,12 +107,18 @@ class Workplace:
             self._nudge_at = now + NUDGE_S
             self._execute(self._host.nudge())
         if now >= self._report_due_s:
+            self._take_answers()  # a target that has answered while code was busy is not to be reported as slow
             self._report(now)
         if not busy or self._host.backups.is_pressing:
             folded, commands = self._host.backups.tidy()
             self._execute(commands)
             busy |= folded
         return busy or bool(self._local)
+
+    def _take_answers(self) -> None:
+        """What targets and disk have done meanwhile."""
+        while self._answers:
+            self._on_answer(self._answers.popleft())
 
     @property
     def idle_s(self) -> float:

@@ -247,6 +247,20 @@ def test_an_instance_that_is_found_to_wait_for_another_stall_is_not_said_to_go_o
     assert job.stalls[0].waiting == ("count#0 waits for tick 8 from from_list#1",)
 
 
+def test_who_waits_for_one_that_moved_a_moment_ago_is_told_of_the_code_that_holds_its_worker_up() -> None:
+    job = Job()
+    job.wait("discard#0", "input", "count#1")
+    job.passes(AFTER_S - 0.4)  # count#1 goes on all the time
+    stuck(job, "from_list#1", "step", "job.py, line 7, in parse: loop()")
+    job.silent = {job.worker("from_list#1")}
+
+    events = job.passes(1)
+
+    assert places(events) == ["stalled from_list#1"]
+    (stall,) = job.stalls
+    assert stall.waiting == ("discard#0 waits for tick 8 from count#1",)
+
+
 def test_a_worker_that_was_lost_is_recovered_from_and_not_told_as_a_stall() -> None:
     job = Job()
     job.passes(1)
