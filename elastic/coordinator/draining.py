@@ -97,7 +97,7 @@ class Draining:
     def _is_free(self, worker: int) -> bool:
         """Whether no checkpoint that somebody may need lies there."""
         held = any(self._members.needs(worker, record) for record in self._members.instances.values())
-        return not held and not any(worker in (*p.workers, p.at) for p in self._reconfigurer.running.values())
+        return not held and not any(worker in (*p.workers, p.at, p.second) for p in self._reconfigurer.running.values())
 
     def _hand_over(self, worker: int) -> list[object]:
         """Have other workers hold what this one holds; until they do, it does.
