@@ -73,7 +73,7 @@ class Bulletin:
         waiting = set(self._members.live)
         for worker in waiting:
             self._hub.send(str(worker), ReportNow())
-        while waiting and self._clock() < until and end.status != "failed":
+        while waiting and self._clock() < until and (end.status != "failed" or end.complete):
             self._hub.wait(0.05)
             for _, message in self._hub.receive(500):
                 if isinstance(message, WorkerReport):
