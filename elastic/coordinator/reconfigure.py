@@ -212,12 +212,10 @@ class Reconfigurer:
         for worker in [w for w in (procedure.at, procedure.second) if w is not None and not members.is_lost(w)]:
             actions += [Send(worker, Release(members.epoch, id, gone=True)) for id, _ in procedure.successors]
         for alive in [old for old in procedure.olds if not members.workers[old.worker].lost]:
-            actions += self._resume(alive) if procedure.joined else self.holders.hold_elsewhere(alive)
+            is_cut = not procedure.joined and alive.holder == procedure.at
+            gone = is_cut or members.is_lost(alive.holder)  # else whoever had the second copy may be the holder by now
+            actions += self.holders.hold_elsewhere(alive) if gone else self.hold_beside(alive)
         return actions
-
-    def _resume(self, record: InstanceRecord) -> list[object]:
-        """An instance that was aligned goes on backing up where it did, or elsewhere if that is gone."""
-        return self.holders.hold_elsewhere(record) if self._members.is_lost(record.holder) else self.hold_beside(record)
 
     def commit(self, procedure: Procedure, worker: int | None = None) -> list[object]:
         """Put the successors into the assignment, on ``worker`` or where they have restored, and tell everybody."""

@@ -393,12 +393,15 @@ def test_a_part_and_its_holder_that_are_lost_at_once_are_replaced_from_the_secon
     assert message.second in [w for w, m in sent(actions, Cut) if isinstance(m, Cut) and m.instance == found.id]
 
 
-def test_what_is_scaled_in_vain_goes_on_with_its_second_copy_which_nobody_drops() -> None:
+@pytest.mark.parametrize("victim", ["place", "holder"])
+def test_what_is_scaled_in_vain_goes_on_with_its_second_copy_which_nobody_drops(victim: str) -> None:
     coordinator, old, message = two_copies()
     second, place = old.second, coordinator.reconfigurer.running[message.reconfigure].places[message.parts[1][0]]
+    lost = place if victim == "place" else old.holder
     assert second is not None
+    assert lost is not None
 
-    actions = coordinator.handle(WorkerLost(place, "was killed", 1.2), 1.2)
+    actions = coordinator.handle(WorkerLost(lost, "was killed", 1.2), 1.2)
 
     assert (old.holder, old.protected) == (second, True)
     assert (second, Release(1, old.id)) not in sent(actions, Release)
