@@ -76,8 +76,6 @@ class Judge(Copies):
         return "no worker is left" in error and not self._present()
 
     def _is_state_lost(self) -> bool:
-        """Whether nobody has what some partition starts from, after as many losses in a row as there were copies."""
-        waiting = [h for h in self._ledger.of_kind(Kind.STATE) if not h.record.running and h.done]
+        """Whether more workers were lost in a row than there were copies: another may have been under way, unknown."""
         late = [at for at in self._lost_at if at > self._now - 2 * GRACE_S]
-        enough = len(late) > self._ledger.plan.settings.copies or len(self._present()) < 2
-        return enough and any(not self._having(h, h.done or 0) for h in waiting)
+        return len(late) > self._ledger.plan.settings.copies or len(self._present()) < 2

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dstream.model import cut
 from dstream.plan import Kind
 from dstream.protocol import Advance, Committed, Guard, Kept, Place, Sealed, StateMissing, TaskDone
-from dstream.scheduler.copies import holders
+from dstream.scheduler.copies import DISK, holders
 from dstream.scheduler.ledger import OPEN_AT_ONCE, Held
 from dstream.scheduler.machine import Scheduler
 from elastic import Query, sinks, sources
@@ -156,6 +156,18 @@ def test_a_checkpoint_is_told_of_once_it_is_wherever_it_should_be() -> None:
 
     assert [a.kind for a in [*early, *again] if isinstance(a, Told)] == []
     assert [a.body["bytes"] for a in actions if isinstance(a, Told)] == [8]
+
+
+def test_a_version_is_safe_only_once_all_state_has_it_in_every_place() -> None:
+    scheduler = deployed(2)
+    ledger = scheduler.ledger
+    for each in held(scheduler):
+        ledger.copies.kept((each.stage.id, each.partition), DISK, 10)
+
+    on_disk_alone = ledger.stored()
+    say_kept(scheduler, 10)
+
+    assert (on_disk_alone, ledger.stored()) == (set(), {10})
 
 
 def test_a_checkpoint_takes_from_when_it_is_cut_until_it_is_stored() -> None:
