@@ -21,17 +21,30 @@ settings.load_profile("shared cores")
 
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 2 << 30
+_made: list[str] = []
+"""Directories of ours."""
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
     """Temporary files of tests lie in memory, where the system has such a place and nobody has chosen another.
 
-    Processes are killed here, never the machine: waiting for a disk would show nothing, and be half of the time.
+    Processes are killed here, never the machine: waiting for a disk would show nothing, and be half of the time. The
+    directory's name is short, since there is a limit to the path of a socket.
     """
-    chosen = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    chosen = config.option.basetemp or any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
     if not chosen and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:
-        os.environ["TMPDIR"] = str(_MEMORY)
+        os.environ["TMPDIR"] = str(_MEMORY)  # of the processes that share the work too
         tempfile.tempdir = None  # asked for again
+        config.option.basetemp = tempfile.mkdtemp(prefix="t-")
+        _made.append(config.option.basetemp)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """What failed tests have left is there to be looked at."""
+    if exitstatus == 0:
+        for directory in _made:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.hookimpl(trylast=True)

@@ -100,10 +100,7 @@ class Draining:
         return not held and not any(worker in (*p.workers, p.at, p.second) for p in self._reconfigurer.running.values())
 
     def _hand_over(self, worker: int) -> list[object]:
-        """Have other workers hold what this one holds; until they do, it does.
-
-        Not before its first checkpoint is heard of: until then nobody here knows whether it may be asked for later.
-        """
+        """Have other workers hold what this one holds; until they do, it does."""
         actions: list[object] = []
         changing = [old for p in self._reconfigurer.running.values() for old in p.olds]
         for record in self._members.of_kind("keyed"):
@@ -111,7 +108,7 @@ class Draining:
                 continue
             if record.second == worker:
                 actions += self._reconfigurer.hold_beside(record)
-            if record.holder != worker or not record.protected:
+            if record.holder != worker:
                 continue
             if self._members.holder_for(record) is None:
                 self.lacks_worker = True

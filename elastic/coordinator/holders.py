@@ -70,9 +70,13 @@ class Holders:
         return [*self.hold(record), *orders]
 
     def hold(self, record: InstanceRecord) -> list[object]:
-        """The orders to the holders; the same again is harmless."""
+        """The orders to the holders; the same again is harmless.
+
+        Where one before them may have been sent a checkpoint that was not heard of yet, nothing here is not nothing.
+        """
+        fresh = record.fresh and record.former is None
         return [
-            Send(worker, Hold(self._members.epoch, record.id, record.fresh, record.term))
+            Send(worker, Hold(self._members.epoch, record.id, fresh, record.term))
             for worker in (record.holder, record.second)
             if worker is not None
         ]
@@ -125,7 +129,6 @@ class Holders:
 
     def hand_over(self, record: InstanceRecord) -> list[object]:
         """Have another worker hold an instance's checkpoints; until it has one, the holder before keeps its own."""
-        assert record.protected, "there is nothing to hand over"
         record.former = record.holder
         return self.hold_elsewhere(record)
 

@@ -87,7 +87,12 @@ class Recovery:
             if procedure.at != lost:
                 procedure.second = self._reconfigurer.beside(procedure)
             elif not self._reconfigurer.locate(procedure):
-                yield self.state_lost(procedure.old, cause)
+                old = procedure.old
+                if self._members.is_lost(old.worker) or not old.running:
+                    yield self.state_lost(old, cause)
+                else:  # it had restored its part before that was lost
+                    yield from self._reconfigurer.abort(procedure)
+                    continue
             yield from self._reconfigurer.cut(procedure)
 
     def _mend(self, lost: int, fewer: set[int], cause: str, now_s: float) -> Iterator[object]:
@@ -137,6 +142,9 @@ class Recovery:
             return again
         if procedure.joined or (procedure.scales and not self._members.workers[procedure.old.worker].lost):
             return self._reconfigurer.abort(procedure)
+        if procedure.old.fresh:  # as far as anybody has heard, there never was one
+            procedure.at, procedure.cut, procedure.at_hand = None, True, False
+            return []
         return [self.state_lost(procedure.old, procedure.cause)]
 
     def state_lost(self, record: InstanceRecord, cause: str) -> EndJob:

@@ -50,6 +50,7 @@ class SourceInstance:
         finished: The stream ended with τ.
         exhausted: There is nothing more to read, and the coordinator was told.
         failures: (tick, emitting group, found) of records that steps skipped or diverted, until somebody takes them.
+        untold: The first tick with records that nobody was told of yet; whoever tells sets it to None.
     """
 
     def __init__(self, plan: Plan, start: Start, base: int) -> None:
@@ -63,6 +64,7 @@ class SourceInstance:
         self._diverts = plan.operators[start.operator].logic.errors == "divert"
         self._load = GroupLoad(start.interval)
         self.failures: list[tuple[int, int, FailedRecords]] = []
+        self.untold: int | None = None
 
     @property
     def full(self) -> bool:
@@ -78,7 +80,8 @@ class SourceInstance:
     @property
     def floor(self) -> int:
         """The log is needed only past this tick: a successor counts again what nobody was told of."""
-        return min(self.outputs.floor, self.failures[0][0] - 1) if self.failures else self.outputs.floor
+        unsaid = [self.untold, *(tick for tick, *_ in self.failures[:1])]
+        return min([self.outputs.floor, *(tick - 1 for tick in unsaid if tick is not None)])
 
     @property
     def wanted(self) -> int | None:
@@ -97,6 +100,8 @@ class SourceInstance:
             UserCodeError: A function of a chain raised.
         """
         parts = [(interval, chunk.rows) for interval, chunk in read if len(chunk.rows)]
+        if parts and self.untold is None:
+            self.untold = tick
         outputs = [self._output(run) for run in _runs(parts)]
         outputs += diverted(self.operator, tick, read, self.outputs.failures, divert=self._diverts)
         commands: list[Command] = []

@@ -223,6 +223,7 @@ class SimulatedWorker:
                 for instance in self.host.instances.values():
                     if isinstance(instance, SourceInstance):
                         instance.failures.clear()  # told as well, so that the log may be trimmed past them
+                        instance.untold = None
             self._world.after(REPORT_S, self._report)
 
     # -- commands ------------------------------------------------------------------------------------------------------

@@ -116,5 +116,6 @@ def _failures(host: Host) -> Iterator[tuple[int, int, int, FailedRecords]]:
         if isinstance(instance, SourceInstance):
             yield from ((instance.id, *found) for found in instance.failures)
             instance.failures.clear()
+            instance.untold = None  # what was read is in the same report
         elif isinstance(instance, KeyedInstance):
             yield from ((instance.id, instance.tau, 0, found) for found in instance.outputs.failures.found())

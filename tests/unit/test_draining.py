@@ -87,18 +87,28 @@ def test_a_checkpoint_is_kept_until_another_worker_has_a_newer_one_and_then_the_
     assert not any(isinstance(a, EndJob | Record) for a in coordinator.handle(WorkerLost(0, "has exited", 1.5), 1.5))
 
 
-def test_a_holder_goes_on_until_the_first_checkpoint_that_it_has_is_heard_of() -> None:
-    """Were it replaced before, nobody would ask it for what it was sent meanwhile."""
-    coordinator = job(2)
-    (record,) = (r for r in count(coordinator) if r.holder == 0)
-
+def test_a_holder_whose_first_checkpoint_was_not_heard_of_yet_is_asked_before_it_counts_as_nothing() -> None:
+    coordinator = job(2, disk="off")
     moved(coordinator, 0)
+    other = next(r for r in count(coordinator) if r.former == 0)
+    holder = other.holder
+    assert other.fresh
+    assert holder is not None
 
-    assert record.holder == 0
-    actions = coordinator.handle(Heard(record.worker, Protected(record.id, 0)), 1.3)
-    assert record.holder not in (0, None)
-    assert record.former == 0
-    assert (record.holder, Hold(1, record.id, fresh=False, term=record.term)) in sent(actions, Hold)
+    ((_, cut),) = sent(coordinator.handle(WorkerLost(other.worker, "was killed", 1.3), 1.3), Cut)
+    assert isinstance(cut, Cut)
+    actions = coordinator.handle(Heard(holder, CutDone(cut.reconfigure, 0, lost=True)), 1.4)
+
+    assert sent(actions, Cut) == [(0, cut)]
+
+
+def test_a_new_holder_is_told_that_nothing_stands_for_tick_zero_only_where_there_is_none_before_it() -> None:
+    coordinator = job(2)
+    actions = moved(coordinator, 0)
+
+    other = next(r for r in count(coordinator) if r.former == 0)
+
+    assert (other.holder, Hold(1, other.id, fresh=False, term=other.term)) in sent(actions, Hold)
 
 
 def test_an_instance_that_dies_before_its_new_holder_has_anything_is_restored_from_the_one_before() -> None:

@@ -448,13 +448,17 @@ def test_a_source_stops_reading_while_its_buffer_is_full_and_time_goes_on() -> N
     assert len(sent(source.step(0.15), Deliver)[0].batch) > 0
 
 
-def test_the_log_is_trimmed_where_every_consumer_is_safe() -> None:
+def test_the_log_is_trimmed_where_every_consumer_is_safe_and_somebody_was_told_what_was_read() -> None:
+    """A successor replays the rest, and counts it; what it does not replay, it could not count."""
     source = Reading()
     source.step(0.05)
     source.instance.on_ack(Ack(0, SOURCE, ALL, 5))
 
     source.step(0.10)
+    assert source.store.floor == 4
 
+    source.instance.untold = None
+    source.step(0.15)
     assert source.store.floor == 5
 
 
