@@ -74,16 +74,13 @@ class Watch:
         producer = host.instances.get(ack.producer)
         if producer is None or isinstance(producer, SinkInstance):
             return
-        edge = self._plan.edges[ack.edge]
-        consumer = edge.consumer
+        consumer = self._plan.edges[ack.edge].consumer
         if consumer in self._unprotected:
             return
         buffer = producer.outputs.buffers[ack.edge]
         safe = self._targets[consumer].tick if consumer in self._targets else self._stored[consumer]
         covered = buffer.covered
         early = np.flatnonzero(covered > safe)
-        if edge.narrow and isinstance(producer, SourceInstance):  # it began where its log ends, whatever others need
-            early = early[(early >= producer.interval.low) & (early < producer.interval.high)]
         if len(early):
             group = int(early[0])
             raise InvariantError(
