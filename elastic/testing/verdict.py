@@ -122,6 +122,7 @@ class Copies:
         self._gone: set[tuple[str, int]] = set()
         self._losses = 0
         self._losses_at_once = 0  # since every instance could have lost two workers
+        self._was_whole = False  # there were enough workers then
         self._calm_since = -GRACE_S
         self._present_before: set[int] = set()
         self._has_second = plan.settings.copies > 1 and plan.settings.disk == "off"
@@ -174,8 +175,10 @@ class Copies:
         left = [[w for w in workers if w not in pair] for pair in combinations(workers, 2)]
         frail = next((r for r in needed for others in left if not self._is_among(others, r)), None)
         if frail is None and len(present) >= ENOUGH_WORKERS:
-            self._losses_at_once = 0
-        elif frail is not None and now - self._calm_since > GRACE_S:
+            self._losses_at_once, self._was_whole = 0, True
+        elif not self._losses_at_once and not any(not w.alive and not w.declared_lost for w in self._workers.values()):
+            self._was_whole &= len(present) >= ENOUGH_WORKERS
+        if frail is not None and now - self._calm_since > GRACE_S:
             raise InvariantError(f"{frail.operator}#{frail.index} would not survive the loss of some two workers")
 
     def _is_single(self, record: InstanceRecord) -> bool:
@@ -218,8 +221,7 @@ class Copies:
         if not named[1]:  # it began again from tick 0, since news of its checkpoint went with the worker that sent it
             return "was dropped through tick" in error and (operator, index) in self._gone
         records = [r for r in self._members.assignment(operator) if r.index == index]
-        were_enough = len(self._present()) + self._losses_at_once >= ENOUGH_WORKERS
-        if self._has_second and were_enough and self._losses_at_once < MAX_LOSSES:
+        if self._has_second and self._was_whole and self._losses_at_once < MAX_LOSSES:
             return False
         return any(stored.is_needed(r) and not self._has_copy(r) for r in records)
 
