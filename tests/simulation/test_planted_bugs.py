@@ -14,7 +14,7 @@ from elastic.coordinator import draining, holders, machine, memory, reconfigure,
 from elastic.instance import driver, host, inputs, keyed
 from elastic.operators import bound_states, custom, event_clock, timers, windowed, with_timers
 from elastic.plan import Edge
-from elastic.protocol import Close, Hold, Release, Retire, Send, Store, Stored, Stuck
+from elastic.protocol import Close, Hold, Retire, Send, Store, Stored, Stuck
 from elastic.state import backup, buffer, folding, routing
 from elastic.state.checkpoint import join_checkpoints, partition_checkpoint
 from elastic.testing import world
@@ -369,18 +369,6 @@ def take_over_with_one_copy(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reconfigure.Reconfigurer, "beside", lambda self, procedure: None)
 
 
-def forget_the_second_copy(patch: pytest.MonkeyPatch) -> None:
-    """Who was scaled in vain is backed up anew, elsewhere, and whoever had the second copy drops it."""
-    original = holders.Holders.hold_elsewhere
-
-    def hold_elsewhere(self: holders.Holders, record: Any) -> list[Any]:
-        before, record.second = record.second, None
-        release = [] if before is None else [Send(before, Release(self._members.epoch, record.id))]
-        return [*original(self, record), *release]
-
-    patch.setattr(holders.Holders, "hold_elsewhere", hold_elsewhere)
-
-
 def spill_the_wrong_way_round(patch: pytest.MonkeyPatch) -> None:
     """What comes back from the disk is in another order."""
     original = world.MemorySpill.put
@@ -442,7 +430,6 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (forget_the_watermark, CRASHES),
     (keep_closed_panes, CRASHES),
     (take_over_with_one_copy, PAIRS),
-    (forget_the_second_copy, PAIRS),
 ]
 """Each with the faults that concern it, so that it is found soon."""
 
