@@ -94,11 +94,11 @@ class TaskHost(Host):
                 return super()._route(sender, message)
         return []
 
-    def source_opened(self, start: Start, base: int) -> list[Command]:
-        """The log is open under the start's generation and begins after tick ``base``."""
+    def source_opened(self, start: Start, floors: Sequence[int]) -> list[Command]:
+        """The partitions' logs are open under the start's generation and begin after these ticks."""
         if start.instance not in self._starting:
             return [Close(start.instance)]
-        base = max(base, self._resume.get(start.instance, 0))
+        base = max(*floors, self._resume.get(start.instance, 0))
         return self._run(Receiver(self.stream_plan, start, base, self.blocks), 0)
 
     def sink_opened(self, start: Start, committed: Sequence[tuple[KeyInterval, int]]) -> list[Command]:

@@ -43,7 +43,7 @@ class Receiver(SourceInstance):
     """
 
     def __init__(self, plan: StreamPlan, start: Start, base: int, store: BlockStore) -> None:
-        super().__init__(plan, start, base)
+        super().__init__(plan, start, [base])
         self._plan, self._store = plan, store
         self.stage = next(s.id for s in plan.stages if s.operator == start.operator and s.kind is Kind.SOURCE)
         self.partition = start.index

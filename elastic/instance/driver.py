@@ -62,6 +62,10 @@ class PartitionFeed:
         if self.log.last is not None and self.log.last.finished:
             self.reader.finished = True  # a position need not tell: that of a connection that was closed does not
 
+    def entries(self, after_tick: int) -> list[LogEntry]:
+        """What is still logged after a tick, in order."""
+        return self.log.entries(max(after_tick, self.log.floor))
+
     def pad(self, tick: int, now_s: float, owed: int) -> None:
         """Close ticks through ``tick`` without rows, before the reader stands where the log ends."""
         last = self.log.last
@@ -150,7 +154,7 @@ class SourceDriver:
                 now = self._clock()
                 feed.pad(last, now, self._owed(n, now))
         entries = sorted(
-            ((entry.tick, n, entry) for n, feed in enumerate(self._feeds) for entry in feed.log.entries(base)),
+            ((entry.tick, n, entry) for n, feed in enumerate(self._feeds) for entry in feed.entries(base)),
             key=lambda item: item[:2],
         )
         for tick, group in groupby(entries, key=itemgetter(0)):

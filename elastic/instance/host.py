@@ -249,11 +249,11 @@ class Host:
         instance = KeyedInstance(self.plan, start, self.worker, checkpoint)
         return self._run(instance, len(instance.processor))
 
-    def source_opened(self, start: Start, base: int) -> list[Command]:
-        """The log is open under the start's generation and begins after tick ``base``."""
+    def source_opened(self, start: Start, floors: Sequence[int]) -> list[Command]:
+        """The partitions' logs are open under the start's generation and begin after these ticks."""
         if start.instance not in self._starting:
             return [Close(start.instance)]
-        return self._run(SourceInstance(self.plan, start, base), 0)
+        return self._run(SourceInstance(self.plan, start, floors), 0)
 
     def sink_opened(self, start: Start, committed: Sequence[tuple[KeyInterval, int]]) -> list[Command]:
         """The target is open under the start's generation and holds the interval through these ticks."""

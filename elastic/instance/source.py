@@ -46,16 +46,17 @@ class SourceInstance:
 
     Attributes:
         tau: Closed through it.
-        base: The tick after which it began to replay the log.
         finished: The stream ended with τ.
         exhausted: There is nothing more to read, and the coordinator was told.
         failures: (tick, emitting group, found) of records that steps skipped or diverted, until somebody takes them.
         untold: The first tick with records that nobody was told of yet; whoever tells sets it to None.
     """
 
-    def __init__(self, plan: Plan, start: Start, base: int) -> None:
+    def __init__(self, plan: Plan, start: Start, floors: Sequence[int]) -> None:
         self.id, self.operator, self.interval = start.instance, start.operator, start.interval
-        self.tau = base
+        # Consumers that hear every instance are past all floors. On a narrow edge those of one partition may be behind.
+        narrow = any(edge.narrow for edge in plan.outputs(start.operator))
+        self.tau = base = (min if narrow else max)(floors, default=0)
         self.outputs = Outputs(plan, start, base, {}, Failures(by_group=True))
         for buffer in self.outputs.buffers.values():
             buffer.acknowledge(KeyInterval(0, plan.settings.key_groups), base)

@@ -305,7 +305,7 @@ class SimulatedWorker:
             if start.interval.low <= interval.low < start.interval.high:
                 log = SimulatedLog(self._machine.logs[start.operator, n], start.generation)
                 feeds.append(PartitionFeed(interval, partition.open(), log))
-        commands = self.host.source_opened(start, max(feed.log.floor for feed in feeds))
+        commands = self.host.source_opened(start, [feed.log.floor for feed in feeds])
         instance = self.host.instances.get(id)
         if isinstance(instance, SourceInstance):
             finish = start.final or self._finishes.get(id)

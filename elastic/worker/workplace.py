@@ -236,8 +236,7 @@ class Workplace:
         except Exception as error:  # noqa: BLE001 (a bug of ours is raised again)
             self._execute(self._fail(start.instance, _met(start.operator, error)))
             return
-        base = max((feed.log.floor for feed in feeds), default=0)  # consumers are past it on all of them
-        self._execute(self._host.source_opened(start, base))
+        self._execute(self._host.source_opened(start, [feed.log.floor for feed in feeds]))
         if isinstance(instance := self._host.instances.get(start.instance), SourceInstance):
             self._sources.begin(start, instance, feeds)
 

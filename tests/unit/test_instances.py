@@ -301,7 +301,7 @@ class Reading:
         self.plan, self.store = plan(**settings), store or LogStore()
         self.now = 0.0
         log = SimulatedLog(self.store, generation)
-        self.instance = SourceInstance(self.plan, start("S", SOURCE), log.floor)
+        self.instance = SourceInstance(self.plan, start("S", SOURCE), [log.floor])
         feed = PartitionFeed(ALL, reader or self.plan.operators["S"].partitions[0].open(), log)
         self.driver = SourceDriver(self.plan, self.instance, [feed], lambda: EPOCH_S + self.now, lambda _: None)
         self.instance.on_subscribe(Subscribe(0, SOURCE, ME, 3, ALL, log.floor, 1, 1, 1 << 20))
