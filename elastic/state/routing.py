@@ -82,7 +82,7 @@ class RoutingState:
             Whether the consumer asked for ticks that were trimmed, and the differences found so far between what it
             saw of a predecessor and what was replayed here.
         """
-        others = [s for s in self if s.consumer != message.consumer and s.interval.overlaps(message.interval)]
+        others = self._rivals(message)
         if any(s.version > message.version for s in others):
             return False, []
         mine = self._subscriptions.get(message.consumer)
@@ -103,6 +103,10 @@ class RoutingState:
         for tick in self._replayed(subscription, closed):
             differences += self.compare(subscription, tick, self._buffer.at(tick))
         return False, differences
+
+    def _rivals(self, message: Subscribe) -> list[Subscription]:
+        """Other consumers' subscriptions to something that is asked for here."""
+        return [s for s in self if s.consumer != message.consumer and s.interval.overlaps(message.interval)]
 
     def _replayed(self, subscription: Subscription, closed: int) -> list[int]:
         """Ticks that the consumer remembers and that were replayed before it subscribed."""

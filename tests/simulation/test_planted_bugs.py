@@ -119,7 +119,7 @@ def lose_the_buffer(patch: pytest.MonkeyPatch) -> None:
 
 def answer_zombies(patch: pytest.MonkeyPatch) -> None:
     """Whoever subscribes is served, whatever has superseded it, and nobody is superseded."""
-    patch.setattr(routing, "_overlap", lambda a, b: False)
+    patch.setattr(routing.RoutingState, "_rivals", lambda self, message: [])
 
 
 def block_replays(patch: pytest.MonkeyPatch) -> None:
