@@ -8,9 +8,8 @@ PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 CORES  ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN    := .venv/bin
 
-# Tests are handed out one by one, the longest first. One with real processes waits half of its time.
-PYTEST       = $(BIN)/pytest --dist load --maxschedchunk 1
-CLUSTER_JOBS = $(shell expr $(CORES) + 1)
+# Tests are handed out one by one, the longest first.
+PYTEST  = $(BIN)/pytest --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast soak check format bench clean
@@ -23,7 +22,7 @@ run: .venv/run.stamp ## count the words of Python's standard library on 4 worker
 
 test: .venv/dev.stamp ## run all tests (under six minutes on 4 cores)
 	$(PYTEST) -n $(CORES) -m "not cluster"
-	$(PYTEST) -n $(CLUSTER_JOBS) -m cluster
+	$(PYTEST) -n $(CORES) -m cluster
 
 test-fast: .venv/dev.stamp ## run the tests that are not slow (under a minute)
 	$(PYTEST) -n $(CORES) -m "not slow and not cluster" --hypothesis-profile fast

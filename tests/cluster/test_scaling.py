@@ -237,7 +237,7 @@ def test_workers_are_added_drained_and_killed_from_other_commands_and_nothing_is
         return any(e.kind == "drained" and e.worker == 1000 for e in running.events)
 
     steps = add, drain_the_first, kill_any, drain_the_added, has_left
-    outcome = drive(chain(tmp_path, "500/s"), tmp_path, *steps, workers=2, checkpoint_ms=200)
+    outcome = drive(chain(tmp_path, "400/s"), tmp_path, *steps, workers=2, checkpoint_ms=200)
 
     assert outcome.status == "done", outcome.error
     assert chain_rows(tmp_path) == expected_chain()
@@ -281,7 +281,7 @@ def test_a_worker_that_was_added_ends_with_the_job(tmp_path: Path) -> None:
     def is_there(running: Running) -> bool:
         return any(e.worker == 1000 for e in running.events)
 
-    outcome = drive(chain(tmp_path, "1k/s"), tmp_path, add, is_there)
+    outcome = drive(chain(tmp_path, "500/s"), tmp_path, add, is_there)
 
     assert outcome.status == "done", outcome.error
     printed, _ = added[0].communicate(timeout=10)
