@@ -36,10 +36,13 @@ def test_the_events_of_a_recovery_come_in_order_and_name_who_is_concerned(outcom
 
 @pytest.mark.slow
 def test_the_times_of_events_never_go_back_by_more_than_what_is_found_out_late(outcome: JobOutcome) -> None:
-    """That lag is back under its bound is known a second after it happened; its event has the time when it did."""
+    """That lag is back under its bound is known a second after it happened; its event has the time when it did.
+
+    That a worker is killed, and that it has died of it, comes by two ways, and each has its own time.
+    """
     times = [e.at_s for e in outcome.events if e.kind != "caught_up"]
 
-    assert times == sorted(times)
+    assert all(later >= earlier - 0.01 for earlier, later in pairwise(times))
     assert all(-5.0 < at_s <= outcome.wall_s + 1.0 for at_s in times)
 
 

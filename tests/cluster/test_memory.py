@@ -165,6 +165,6 @@ def test_a_burst_of_ten_times_the_rate_slows_the_source_and_is_taken_within_the_
     outcome = drive(query, tmp_path, watch, workers=2, memory_bytes=MEMORY_BYTES)
 
     assert outcome.status == "done", outcome.error
-    assert watch.behind > 20_000, "what the sink does not take is not read"
+    assert watch.behind > 10_000, "what the sink does not take is not read"
     assert 0 < outcome.peak_memory_bytes.worker < MEMORY_BYTES
     assert max(watch.grown_bytes.values()) < MEMORY_BYTES
