@@ -142,7 +142,8 @@ class Coordinator:
             idle = not (self._workforce.spawning or self.scaling.busy or self.reconfigurer.running)
             actions += self.draining.surplus(-self._lacking if idle else 0, now_s)
             actions += self.draining.progress(now_s)
-            actions += self._refill("a spare came into use")
+            if self._settled or self.scaling.lacks_worker or self.draining.lacks_worker:
+                actions += self._refill("a spare came into use")
         if not self.members.live and self.deployed and not self._workforce.spawning:
             actions.append(EndJob("failed", "no worker is left"))
         return actions
@@ -195,6 +196,11 @@ class Coordinator:
         if (self.scaling.lacks_worker or self.draining.lacks_worker) and not self._workforce.spawning:
             lacking = max(1, lacking)
         return self._workforce.spawn(lacking, cause)
+
+    @property
+    def _settled(self) -> bool:
+        """Whether nothing is being moved or restored: a process that starts meanwhile would take a core of that."""
+        return not self.reconfigurer.running and all(i.running for i in self.members.instances.values())
 
     @property
     def _lacking(self) -> int:

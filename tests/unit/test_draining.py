@@ -64,7 +64,13 @@ def test_what_runs_on_the_worker_moves_to_one_spare_and_the_counter_only_once_it
     assert retired == {r.id for r in before if r.operator != "count"}
     assert len(sent(actions, Cut)) == 1
     assert not any(isinstance(a, EndWorker) for a in actions)
-    assert sum(isinstance(a, SpawnWorker) for a in actions) == 1, "the job keeps as many workers as it wants"
+    assert not any(isinstance(a, SpawnWorker) for a in actions), "a process that starts takes a core of what restores"
+
+
+def test_the_job_keeps_as_many_workers_as_it_wants_once_all_has_moved() -> None:
+    coordinator = protected()
+
+    assert sum(isinstance(a, SpawnWorker) for a in moved(coordinator, 0)) == 1
 
 
 def test_a_checkpoint_is_kept_until_another_worker_has_a_newer_one_and_then_the_worker_ends() -> None:
