@@ -19,6 +19,7 @@ import cloudpickle
 from elastic.cluster.local import LocalProcesses
 from elastic.cluster.remote import announce, withdraw
 from elastic.cluster.saved import Identity, SavedJob
+from elastic.cluster.wishes import Wishes
 from elastic.connectors.base import Sink, SinkContext
 from elastic.errors import UserError
 from elastic.operators.failure import connector_error
@@ -100,6 +101,9 @@ class LocalJob:
         self._owners: dict[tuple[str, int], int] = {}
         self._progress = Progress()
         self._events: tuple[JobEvent, ...] = ()
+        self._own_events: tuple[JobEvent, ...] = ()  # those of the command itself
+        self._heard_s = 0.0
+        self._wishes = Wishes()
         self._outcome: JobOutcome | None = None
 
     @property
@@ -191,12 +195,30 @@ class LocalJob:
         while True:
             self._hub.wait(max(0.0, until - time.monotonic()))
             self._on_exits()
-            if self._progress.finished:
+            if not self._progress.finished:
+                for _, message in self._hub.receive():
+                    self._on_message(message)
+            now = time.monotonic()
+            self._say_again(now)
+            if self._progress.finished or now >= until:
                 return self._progress
-            for _, message in self._hub.receive():
-                self._on_message(message)
-            if self._progress.finished or time.monotonic() >= until:
-                return self._progress
+
+    def _say_again(self, now_s: float) -> None:
+        """What no coordinator has heard is said again; the user is told if that takes long, or if the job has ended."""
+        assert self._hub is not None
+        texts = list(self._wishes.undone(now_s) if self._progress.finished else self._wishes.late(now_s))
+        at_s = self._progress.at_s + (now_s - self._heard_s if self._heard_s else 0.0)
+        told = tuple(JobEvent(at_s, "warning", cause=text) for text in texts)
+        self._own_events += told
+        self._events += told
+        self._progress = replace(self._progress, events=self._progress.events + told)
+        for wish in self._wishes.again(now_s):
+            self._hub.send(COORDINATOR, wish)
+
+    def _ask(self, wish: object) -> None:
+        """A coordinator will act upon it once, be it the next one."""
+        assert self._hub is not None
+        self._hub.send(COORDINATOR, self._wishes.ask(wish, time.monotonic()))
 
     def _on_message(self, message: object) -> None:
         match message:
@@ -206,10 +228,16 @@ class LocalJob:
                 self._progress = replace(progress, events=self._progress.events + progress.events)
                 self._owners = {(operator, index): worker for operator, index, worker in message.owners}
                 self._plan = replace(self._plan, epoch_s=message.epoch_s)
+                self._heard_s = time.monotonic()
+                if self._wishes.heard(message.heard):
+                    self._ask(JoinJob())
                 if message.outcome is not None:
                     self._outcome = pickle.loads(message.outcome)  # noqa: S301 (as above)
             case SpawnRequest():
-                self._spawn_worker(self._next_number() if message.worker is None else message.worker)
+                if message.worker is None:
+                    self._spawn_worker(self._next_number())
+                elif self._wishes.numbered_worker():
+                    self._spawn_worker(message.worker)
             case EndRequest():
                 self.kill(message.worker, note=False)
 
@@ -228,7 +256,7 @@ class LocalJob:
             if exited.name in self._names:
                 number = self._names[exited.name]
                 self._alive.pop(number, None)
-                self._hub.send(COORDINATOR, WorkerExited(number, exited.reason, time.monotonic()))
+                self._ask(WorkerExited(number, exited.reason, time.monotonic()))
             elif exited.name == COORDINATOR and self._outcome is None:
                 self._replace_coordinator(exited.reason)
 
@@ -242,6 +270,9 @@ class LocalJob:
             return
         self._takeovers.append(now)
         self._start_coordinator({"alive": self._alive, "resumed": False, "cause": f"the coordinator was {reason}"})
+        assert self._hub is not None
+        for wish in self._wishes.again(now, replaced=True):
+            self._hub.send(COORDINATOR, wish)
 
     def _fail(self, error: str) -> None:
         """The job has ended here, since there is no coordinator that could say so."""
@@ -271,10 +302,10 @@ class LocalJob:
         assert self._hub is not None
         if f"worker-{worker}" not in self._names:  # somebody else's child; that can be asked to die, not to stop
             if number == signal.SIGKILL and kind is not None:
-                self._hub.send(COORDINATOR, KillWorker(worker))
+                self._ask(KillWorker(worker))
             return
         if kind is not None:
-            self._hub.send(COORDINATOR, Note(kind, worker, number.name))
+            self._ask(Note(kind, worker, number.name, time.monotonic()))
         self._processes.signal(f"worker-{worker}", number)
 
     def kill_coordinator(self) -> None:
@@ -284,25 +315,21 @@ class LocalJob:
 
     def scale(self, operator: str, instances: int) -> None:
         """The operator has been asked onto so many instances; a warning follows if that cannot be."""
-        assert self._hub is not None
-        self._hub.send(COORDINATOR, ScaleJob(operator, instances))
+        self._ask(ScaleJob(operator, instances))
 
     def drain(self, worker: int) -> None:
         """The worker has been asked to leave; a warning follows if it cannot."""
-        assert self._hub is not None
-        self._hub.send(COORDINATOR, DrainWorker(worker))
+        self._ask(DrainWorker(worker))
 
     def join(self) -> None:
         """A worker is being added, beyond those that the job keeps; it is started once it has its number."""
-        assert self._hub is not None
-        self._hub.send(COORDINATOR, JoinJob())
+        self._ask(JoinJob())
 
     # -- ending --------------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Sources have been told to end; what is complete is committed, within a second."""
-        assert self._hub is not None
-        self._hub.send(COORDINATOR, StopJob())
+        self._ask(StopJob())
 
     def abort(self) -> None:
         """All processes of the job have been ended at once."""
@@ -312,7 +339,7 @@ class LocalJob:
     def outcome(self) -> JobOutcome:
         """How the job ended; only after a ``Progress`` that is finished, or after ``abort``."""
         if self._outcome is not None:
-            return self._outcome
+            return replace(self._outcome, events=(*self._outcome.events, *self._own_events))
         seen = self._progress
         return JobOutcome(
             "interrupted",

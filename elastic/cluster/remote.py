@@ -21,6 +21,7 @@ from elastic.wire.control import (
     Inventory,
     JoinJob,
     KillWorker,
+    Numbered,
     ScaleJob,
     codec,
 )
@@ -32,7 +33,12 @@ CONTACT = "contact.json"
 JOBS = Path(".elastic")
 """Job directories lie here, below the working directory."""
 
+AGAIN_S = 0.5
+"""A question without an answer is asked again: the coordinator that it went to may have been killed."""
+
 ANSWER_S = 5.0
+"""Who does not answer for so long is not there; where something is to be done, ``SETTLE_S`` is waited."""
+
 SETTLE_S = 60.0
 
 
@@ -115,6 +121,7 @@ class Remote:
         own = Path(contact.coordinator.removeprefix("ipc://")).with_name(f"client-{os.getpid()}")
         self._hub = Hub(own.name, f"ipc://{own}", codec())
         self._hub.connect(COORDINATOR, contact.coordinator)
+        self._number = time.monotonic_ns()  # whoever had this address before has asked with lower ones
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +131,10 @@ class Remote:
 
     def inventory(self) -> Inventory:
         """What runs there now."""
-        answer = self._ask(Inquire(self._hub.address), (Inventory,))
+        return self._inventory(ANSWER_S)
+
+    def _inventory(self, within_s: float) -> Inventory:
+        answer = self._ask(Inquire(self._hub.address), within_s)
         assert isinstance(answer, Inventory)
         return answer
 
@@ -152,9 +162,7 @@ class Remote:
             UserError: That cannot be done, or it took too long.
         """
         self._do(DrainWorker(worker, self._hub.address))
-        return self._until(
-            lambda job: worker not in {w.worker for w in job.roster}, f"something still depends on worker {worker}"
-        )
+        return self._until(lambda job: worker not in _numbers(job), f"something still depends on worker {worker}")
 
     def kill(self, worker: int | None) -> int:
         """SIGKILL has been sent to a worker, or to that of the first keyed instance; its number.
@@ -162,14 +170,23 @@ class Remote:
         Raises:
             UserError: There is no such worker.
         """
-        return self._do(KillWorker(worker, self._hub.address)).worker
+        job = self.inventory()
+        victim = job.first if worker is None else worker
+        if victim is None:
+            raise UserError(f"{self._contact.name}: there is no worker")
+        try:
+            return self._do(KillWorker(victim, self._hub.address)).worker
+        except UserError:
+            if victim not in _numbers(job) or victim in _numbers(self.inventory()):
+                raise
+            return victim  # it was killed, and the coordinator that had it killed was gone before it could say so
 
     def join(self) -> int:
         """A number for a worker that is to be added to the job."""
         return self._do(JoinJob(self._hub.address)).worker
 
     def _do(self, wish: object) -> Answer:
-        answer = self._ask(wish, (Answer,))
+        answer = self._ask(wish, SETTLE_S)
         assert isinstance(answer, Answer)
         if answer.problem:
             raise UserError(f"{self._contact.name}: {answer.problem}")
@@ -177,26 +194,33 @@ class Remote:
 
     def _until(self, is_done: Callable[[Inventory], bool], otherwise: str) -> Inventory:
         until = time.monotonic() + SETTLE_S
-        while time.monotonic() < until:
-            inventory = self.inventory()
+        while (left := until - time.monotonic()) > 0:
+            inventory = self._inventory(max(left, ANSWER_S))
             if is_done(inventory):
                 return inventory
             self._hub.wait(0.1)
         raise UserError(f"{self._contact.name}: {otherwise} after {SETTLE_S:g} s")
 
-    def _ask(self, question: object, answers: tuple[type, ...]) -> Answer | Inventory:
-        self._hub.send(COORDINATOR, question)
-        until = time.monotonic() + ANSWER_S
+    def _ask(self, question: object, within_s: float) -> Answer | Inventory:
+        """The answer, of whichever coordinator is there to give it."""
+        self._number += 1
+        until = time.monotonic() + within_s
         while (left := until - time.monotonic()) > 0:
-            self._hub.wait(min(left, 0.5))
-            for _, message in self._hub.receive():
-                if isinstance(message, answers):
-                    return message  # type: ignore[return-value]
+            self._hub.send(COORDINATOR, Numbered(self._number, question))
+            again = time.monotonic() + min(left, AGAIN_S)
+            while (wait_s := again - time.monotonic()) > 0:
+                self._hub.wait(wait_s)
+                for _, message in self._hub.receive():
+                    if message.number == self._number:
+                        answer: Answer | Inventory = message.message
+                        return answer
             if read_contact(self._contact.directory) is None:
-                break
-        if read_contact(self._contact.directory) is None:
-            raise UserError(f"{self._contact.name} has ended meanwhile")
-        raise UserError(f"{self._contact.name} (process {self._contact.pid}) does not answer for {ANSWER_S:g} s")
+                raise UserError(f"{self._contact.name} has ended meanwhile")
+        raise UserError(f"{self._contact.name} (process {self._contact.pid}) does not answer for {within_s:g} s")
+
+
+def _numbers(job: Inventory) -> set[int]:
+    return {w.worker for w in job.roster}
 
 
 def become_worker(contact: Contact, number: int) -> NoReturn:

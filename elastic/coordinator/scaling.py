@@ -88,7 +88,7 @@ class Scaling:
         if instances > most:
             return f"{operator!r} can have at most {most} instances, one for each key group"
         spares = len(self._members.spares)
-        if instances - now > spares:
+        if instances - now > spares and self.aims.get(operator) != instances:  # else it is on its way there
             return (
                 f"{operator!r} has {now} instances, and {instances} would need {instances - now} spares; "
                 f"there {'is' if spares == 1 else 'are'} {spares}: run with more spares, or add a worker"
@@ -99,6 +99,8 @@ class Scaling:
         """Aim at so many instances from now on; a warning if that cannot be."""
         if (problem := self.refusal(operator, instances)) is not None:
             return [Record("warning", operator, cause=f"not scaled: {problem}")]
+        if self.aims.get(operator) == instances:
+            return []
         before = len(self._members.assignment(operator))
         self.targets.pop(operator, None)
         actions = self._call_off(operator) if instances == before else []

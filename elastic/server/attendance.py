@@ -47,7 +47,11 @@ class Attendance:
 
     def greet(self, hello: Hello) -> None:
         """A worker is up; one that has joined before greets a new coordinator, and has all it needs."""
+        if self.greeted.get(hello.worker) == hello:
+            return  # it says so again as long as it has nothing to do
         if hello.worker in self._members.workers:
+            if hello.worker in self.greeted:
+                self.greeted[hello.worker] = hello
             return
         self.greeted[hello.worker] = hello
         self._hub.connect(str(hello.worker), hello.address)

@@ -10,7 +10,7 @@ from elastic.coordinator.events import EndJob
 from elastic.coordinator.membership import Membership
 from elastic.report import JobOutcome, Progress
 from elastic.server.figures import Figures
-from elastic.server.journal import FIGURES, JournalFile
+from elastic.server.journal import FIGURES, HEARD, JournalFile
 from elastic.wire.control import COMMAND, ReportNow, Shutdown, StatusReport, WorkerReport, codec
 from elastic.wire.sockets import Hub
 
@@ -29,6 +29,9 @@ class Bulletin:
 
     Args:
         clock: Unix time, seconds.
+
+    Attributes:
+        heard: The number of the last of the command's messages that was acted upon.
     """
 
     def __init__(
@@ -38,11 +41,18 @@ class Bulletin:
         self._kept_events = 0
         self._saved_at = 0.0
         self._outcome: bytes | None = None
+        self.heard = 0
 
     def recall(self) -> None:
         """Go on with the figures and events of the coordinator before this one."""
         self._figures.recall(self._journal.newest(FIGURES), self._journal.events())
         self._kept_events = len(self._figures.events)
+        self.heard = self._journal.newest(HEARD) or 0
+
+    def hear(self, number: int) -> None:
+        """What the command asked for under this number has been done; it is told so, by whoever coordinates then."""
+        self.heard = number
+        self._journal.keep(HEARD, number)
 
     def keep_events(self) -> None:
         """What has happened survives this process."""
@@ -91,7 +101,7 @@ class Bulletin:
 
     def _say(self, progress: Progress, owners: tuple[tuple[str, int, int], ...], outcome: bytes | None) -> None:
         epoch_s = self._members.plan.epoch_s
-        self._hub.send(COMMAND, StatusReport(epoch_s, pickle.dumps(progress), owners, outcome))
+        self._hub.send(COMMAND, StatusReport(epoch_s, pickle.dumps(progress), owners, outcome, self.heard))
 
 
 def refuse(address: str, command: str, error: str) -> None:

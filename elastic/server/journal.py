@@ -20,7 +20,7 @@ VERSION = 2
 JOURNAL = "journal.sqlite"
 """Its name in the job directory."""
 
-FACTS, FIGURES, CLOCK, ENDED = "facts", "figures", "clock", "ended"
+FACTS, FIGURES, CLOCK, ENDED, HEARD = "facts", "figures", "clock", "ended", "heard"
 """Names under which is kept what another coordinator, or another run, needs."""
 
 

@@ -36,7 +36,7 @@ from elastic.server.attendance import EXIT_NEWS_S, Attendance
 from elastic.server.bulletin import Bulletin, refuse
 from elastic.server.clients import Clients
 from elastic.server.figures import Figures
-from elastic.server.journal import CLOCK, ENDED, FACTS, JOURNAL, JournalError, JournalFile
+from elastic.server.journal import CLOCK, ENDED, FACTS, HEARD, JOURNAL, JournalError, JournalFile
 from elastic.server.latency import LatencyTracker
 from elastic.server.loads import Loads
 from elastic.server.machine import MakeMachine
@@ -53,6 +53,7 @@ from elastic.wire.control import (
     JoinJob,
     KillWorker,
     Note,
+    Numbered,
     Ready,
     Refused,
     ScaleJob,
@@ -113,6 +114,8 @@ class Server:
         self._clock = JobClock(self._journal.newest(CLOCK) if same_clock else None)
         self._journal.keep(CLOCK, self._clock.offset_s)
         self._journal.keep(ENDED, None)
+        if not same_clock:
+            self._journal.keep(HEARD, 0)
         self._hub = Hub("coordinator", address, codec(messages))
         self._hub.connect(COMMAND, command)
         if facts is not None:
@@ -200,6 +203,8 @@ class Server:
     def _on_message(self, sender: str, message: object) -> None:
         now = self._clock()
         match message:
+            case Numbered():
+                self._on_numbered(sender, message, now)
             case Hello():
                 self._attendance.greet(message)
             case Ready():
@@ -217,11 +222,20 @@ class Server:
             case ScaleJob() | Inquire() | DrainWorker() | KillWorker() | JoinJob():
                 self._clients.on_question(message, now)
             case Note():
-                self._figures.record(Record(message.kind, worker=message.worker, cause=message.cause), now)
+                at_s = self._clock.at(message.monotonic_s)
+                self._figures.record(Record(message.kind, worker=message.worker, cause=message.cause, at_s=at_s), now)
             case Shutdown():
                 pass
             case _ if (worker := sender.partition(" ")[0]).isdigit():
                 self._on_news(int(worker), message, now)
+
+    def _on_numbered(self, sender: str, numbered: Numbered, now_s: float) -> None:
+        """The command's messages are heard each once and in order, whichever coordinator they reach."""
+        if sender != COMMAND:
+            self._clients.on_question(numbered.message, now_s, numbered.number)
+        elif numbered.number == self._bulletin.heard + 1:
+            self._on_message(sender, numbered.message)
+            self._bulletin.hear(numbered.number)
 
     def _on_report(self, report: WorkerReport) -> None:
         if report.worker in self._unaccounted:

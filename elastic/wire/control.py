@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from elastic.protocol import MESSAGES
 from elastic.report import FailedRecords
@@ -16,6 +17,17 @@ COMMAND = "command"
 
 FIRST_EXTRA = 1000
 """Workers that were added to a running job are numbered from here; the job's own from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """A message that is sent again until it is heard, and heard once.
+
+    The command numbers what it wants from 1 on; what others ask has numbers of their own, and so have the answers.
+    """
+
+    number: int
+    message: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +186,9 @@ class DrainWorker:
 
 @dataclass(frozen=True, slots=True)
 class KillWorker:
-    """A worker is to die as by SIGKILL, or any with keyed state if none is named; ``reply`` as in ``ScaleJob``."""
+    """A worker is to die as by SIGKILL; ``reply`` as in ``ScaleJob``."""
 
-    worker: int | None
+    worker: int
     reply: str = ""
 
 
@@ -223,6 +235,7 @@ class Inventory:
 
     Attributes:
         aims: (operator, instances) of those that are on their way to another number.
+        first: The worker of the first keyed instance, or any if there is none.
     """
 
     operators: tuple[tuple[str, int], ...]
@@ -231,30 +244,37 @@ class Inventory:
     records_in: int
     roster: tuple[WorkerState, ...] = ()
     aims: tuple[tuple[str, int], ...] = ()
+    first: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that the command did to the job, for the event log."""
+    """Something that the command did to the job, for the event log, by the machine's monotonic clock."""
 
     kind: str
     worker: int
     cause: str
+    monotonic_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The coordinator's word to the command: pickled ``Progress``, owners of instances, and the outcome at the end."""
+    """The coordinator's word to the command: pickled ``Progress``, owners of instances, and the outcome at the end.
+
+    Attributes:
+        heard: The number of the last of the command's messages that a coordinator has acted upon.
+    """
 
     epoch_s: float
     progress: bytes
     owners: tuple[tuple[str, int, int], ...]
     outcome: bytes | None
+    heard: int = 0
 
 
 CONTROL: tuple[type, ...] = (
-    Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, ReportNow, WorkerExited,
-    SpawnRequest, EndRequest, StopJob, ScaleJob, DrainWorker, KillWorker, Die, JoinJob, Answer, Inquire,
+    Numbered, Hello, Setup, Ready, Refused, Crashed, Begin, Shutdown, InstanceStats, WorkerReport, ReportNow,
+    WorkerExited, SpawnRequest, EndRequest, StopJob, ScaleJob, DrainWorker, KillWorker, Die, JoinJob, Answer, Inquire,
     WorkerState, Inventory, Note, StatusReport,
 )  # fmt: skip
 

@@ -98,18 +98,20 @@ class Worker:
         self._place: Workplace | None = None
         self._peers: set[int] = set()
         self._running = True
-        self._leaves = False
+        self._leaves = self._asked_to_leave = False
 
     def run(self) -> None:
         """Work until told to shut down."""
         try:
             while self._running:
                 busy = self._place is not None and self._place.work()
-                if self._leaves:
-                    self._leaves = False
-                    self._hub.send(COORDINATOR, DrainWorker(self.id))
+                if self._leaves and not self._asked_to_leave:
+                    self._ask_to_leave()
                 self._hub.wait(0.0 if busy else UNBEGUN_S if self._place is None else self._place.idle_s)
-                for sender, message in self._hub.receive(256):
+                received = self._hub.receive(256)
+                if not received and self._place is None:
+                    self._hub.send(COORDINATOR, self._hello)  # who heard it first may be gone
+                for sender, message in received:
                     self._on_message(sender, message)
         except Exception as error:  # the worker's one guard: a bug of ours ends the job aloud instead of looping
             self._hub.send(COORDINATOR, Crashed(self.id, "".join(traceback.format_exception(error))))
@@ -124,6 +126,10 @@ class Worker:
         """Ask to be drained, and go on until then. May be called from a signal handler."""
         self._leaves = True
         self._hub.wake()
+
+    def _ask_to_leave(self) -> None:
+        self._asked_to_leave = True
+        self._hub.send(COORDINATOR, DrainWorker(self.id))
 
     def _on_message(self, sender: str, message: object) -> None:
         match message:
@@ -144,6 +150,8 @@ class Worker:
                 self._hub.send(COORDINATOR, self._hello)
                 if self._place is not None:
                     self._place.handle(-1, message)
+                if self._asked_to_leave:
+                    self._ask_to_leave()  # who was asked is gone
             case _ if self._place is not None:
                 self._place.handle(int(sender) if sender.isdigit() else -1, message)
 

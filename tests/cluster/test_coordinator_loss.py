@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 
 import pytest
 
 from elastic.cluster import job
+from elastic.cluster.remote import Remote, find
+from elastic.wire.control import FIRST_EXTRA
 from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
 from tests.cluster.jobs import chain, chain_rows, expected_chain
 
@@ -100,15 +103,77 @@ def test_a_recovery_is_in_the_report_though_the_coordinator_is_killed_right_afte
     assert len(placed) == len(set(placed)), "each once"
 
 
-def test_a_coordinator_that_does_not_stay_up_ends_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_coordinator_that_does_not_stay_up_ends_the_job_and_who_asked_it_for_something_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(job, "MAX_TAKEOVERS", 1)
 
-    outcome = drive(
-        chain(tmp_path), tmp_path, kill_coordinator(after_records=500), kill_coordinator(after="coordinator_recovered")
-    )
+    def strike(running: Running) -> bool:
+        if not running.saw("coordinator_recovered"):
+            return False
+        running.job.kill_coordinator()
+        running.job.drain(1)
+        return True
+
+    outcome = drive(chain(tmp_path), tmp_path, kill_coordinator(after_records=500), strike)
 
     assert outcome.status == "failed"
     assert "the coordinator was killed by SIGKILL, 2 times in 60 s" in str(outcome.error)
+    (warning,) = [e.cause for e in outcome.events if e.kind == "warning"]
+    assert str(warning).startswith("draining worker 1 was not done: the job ended ")
+
+
+@pytest.mark.parametrize("dead", [True, False], ids=["of a dead one", "of one that is about to die"])
+def test_what_is_asked_of_a_coordinator_that_is_killed_is_done_by_the_next_one(tmp_path: Path, *, dead: bool) -> None:
+    def ask(running: Running) -> bool:
+        victim = running.job.owner_of("chain", 2)
+        if running.progress.records_in < 1_000 or victim is None:
+            return False
+        if dead:
+            running.job.kill_coordinator()
+        running.job.scale("chain", 4)
+        running.job.drain(victim)
+        running.job.join()
+        if not dead:
+            running.job.kill_coordinator()
+        return True
+
+    def see(running: Running) -> bool:
+        return all(running.saw(kind) for kind in ("scaled_out", "drained", "spare_started"))
+
+    outcome = drive(chain(tmp_path, "1500/s"), tmp_path, ask, see, spares=2, checkpoint_ms=200)
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+    assert [(s.operator, s.before, s.after) for s in outcome.scale_outs] == [("chain", 3, 4)]
+    assert kinds(outcome).count("drained") == kinds(outcome).count("coordinator_recovered") == 1
+    added = [e.worker for e in outcome.events if e.kind == "spare_started" and (e.worker or 0) >= FIRST_EXTRA]
+    assert len(added) == 1, "once, however often it was asked for"
+    assert "warning" not in kinds(outcome)
+
+
+def test_another_command_is_answered_by_the_next_coordinator(tmp_path: Path) -> None:
+    answers: list[int] = []
+
+    def ask() -> None:
+        with Remote(find(str(tmp_path / "job"))) as remote:
+            answers.append(dict(remote.scale("chain", 4).operators)["chain"])
+
+    asking = threading.Thread(target=ask)
+
+    def strike(running: Running) -> bool:
+        if running.progress.records_in < 1_000:
+            return False
+        running.job.kill_coordinator()
+        asking.start()
+        return True
+
+    outcome = drive(
+        chain(tmp_path, "1500/s"), tmp_path, strike, lambda _: not asking.is_alive(), spares=1, checkpoint_ms=200
+    )
+
+    assert answers == [4], "asked while nobody was there to answer"
+    assert (outcome.status, chain_rows(tmp_path)) == ("done", expected_chain())
 
 
 def scale(operator: str, instances: int, *, after_records: int) -> Breaker:

@@ -63,3 +63,26 @@ def test_a_worker_that_has_joined_is_not_set_up_again(
     who.greet(Hello(4, "ipc://nowhere/4", 0))
 
     assert hub.sent == []
+
+
+def test_a_worker_that_says_hello_again_since_it_waits_is_not_set_up_twice(
+    attendance: tuple[Attendance, FakeHub, Membership],
+) -> None:
+    who, hub, _ = attendance
+
+    for _ in range(3):
+        who.greet(Hello(4, "ipc://nowhere/4", 77))
+
+    assert hub.sent == [("4", SETUP)]
+
+
+def test_the_process_of_a_worker_that_was_taken_over_is_known_once_it_says_hello(
+    attendance: tuple[Attendance, FakeHub, Membership],
+) -> None:
+    who, _, members = attendance
+    members.workers[4] = Worker(4, "ipc://nowhere/4")
+    who.adopt(4, "ipc://nowhere/4")
+
+    who.greet(Hello(4, "ipc://nowhere/4", 77))
+
+    assert who.greeted[4].pid == 77

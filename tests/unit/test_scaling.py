@@ -96,6 +96,14 @@ def test_what_cannot_be_scaled_is_refused_with_the_reason(operator: str, instanc
     assert problem in str(warning.cause)
 
 
+def test_what_is_on_its_way_may_be_asked_for_again() -> None:
+    coordinator = job(spares=1)
+    cut(coordinator)
+
+    assert coordinator.scaling.refusal("count", 3) is None, "though the spare is taken by now"
+    assert coordinator.handle(ScaleRequested("count", 3), 2.0) == []
+
+
 def test_a_job_that_is_still_being_started_is_not_scaled() -> None:
     query = Query("job")
     query.source(sources.from_list([1])).key_by().count().sink(sinks.discard())
