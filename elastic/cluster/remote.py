@@ -161,7 +161,7 @@ class Remote:
         Raises:
             UserError: That cannot be done, or it took too long.
         """
-        self._do(DrainWorker(worker, self._hub.address))
+        self._be_rid_of(worker, DrainWorker(worker, self._hub.address), self.inventory())
         return self._until(lambda job: worker not in _numbers(job), f"something still depends on worker {worker}")
 
     def kill(self, worker: int | None) -> int:
@@ -174,12 +174,16 @@ class Remote:
         victim = job.first if worker is None else worker
         if victim is None:
             raise UserError(f"{self._contact.name}: there is no worker")
+        self._be_rid_of(victim, KillWorker(victim, self._hub.address), job)
+        return victim
+
+    def _be_rid_of(self, worker: int, wish: object, before: Inventory) -> None:
+        """Ask for it, unless it has been done: by a coordinator that was gone before it could say so."""
         try:
-            return self._do(KillWorker(victim, self._hub.address)).worker
+            self._do(wish)
         except UserError:
-            if victim not in _numbers(job) or victim in _numbers(self.inventory()):
+            if worker not in _numbers(before) or worker in _numbers(self.inventory()):
                 raise
-            return victim  # it was killed, and the coordinator that had it killed was gone before it could say so
 
     def join(self) -> int:
         """A number for a worker that is to be added to the job."""
