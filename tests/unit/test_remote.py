@@ -32,7 +32,8 @@ def remote(directory: Path, *answers: Inventory) -> Remote:
     """Connected to a job that says, one after the other, how it is scaled."""
     made = Remote.__new__(Remote)
     left = list(answers)
-    known: dict[str, Any] = {"_number": 0, "_contact": Contact("job", directory, os.getpid(), "ipc://job"), "_hub": Hub()}
+    contact = Contact("job", directory, os.getpid(), "ipc://job")
+    known: dict[str, Any] = {"_number": 0, "_contact": contact, "_hub": Hub()}
     if answers:
         known |= {"_do": lambda wish: None, "_inventory": lambda within_s: left.pop(0)}
     made.__dict__.update(known)
