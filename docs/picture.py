@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from elastic.dashboard.live import EVENTS, screen
+from elastic.dashboard.live import EVENTS, Screen
 from elastic.report import JobEvent, Progress
 from elastic.scenario.assemble import run_of_scenario
 from elastic.scenario.load import load_scenario
@@ -19,7 +19,7 @@ from elastic.scenario.runner import execute, prepare
 ROOT = Path(__file__).parents[1]
 SCENARIO = Path("scenarios/word_count_kill.yaml")
 PICTURE = ROOT / "docs" / "terminal.svg"
-COLUMNS = 100
+COLUMNS, LINES = 100, 30
 AFTERWARDS_S = 0.5
 """So long after it has caught up, the lag shown is that of a healthy job again."""
 
@@ -28,7 +28,7 @@ class Photographer:
     """Looks on as the live screen does, and keeps the screen of one moment. Satisfies the runner's ``Watcher``."""
 
     def __init__(self, name: str) -> None:
-        self.console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+        self.console = Console(record=True, width=COLUMNS, height=LINES, file=io.StringIO(), force_terminal=True)
         self._name, self._events = name, list[JobEvent]()
         self._caught_up_s: float | None = None
         self.taken = False
@@ -40,7 +40,7 @@ class Photographer:
             self._caught_up_s = progress.at_s
         if not self.taken and self._caught_up_s is not None and progress.at_s >= self._caught_up_s + AFTERWARDS_S:
             self.taken = True
-            self.console.print(screen(self._name, "", progress, self._events[-EVENTS:]))
+            self.console.print(Screen(self._name, "", progress, self._events[-EVENTS:]))
 
     def note(self, text: str) -> None:
         """Not in the picture."""

@@ -196,6 +196,11 @@ def format_count(count: float) -> str:
     return _digits(count)
 
 
+def counted(count: int, noun: str) -> str:
+    """A count in a sentence, with its noun in the number that it takes: ``1 record``, ``58,599 records``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def _digits(value: float) -> str:
     """Three significant digits, without zeros that say nothing."""
     decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0

@@ -13,6 +13,7 @@ from dstream.scheduler.ledger import Held, Ledger
 from elastic.coordinator.events import Record, Told
 from elastic.coordinator.membership import InstanceRecord
 from elastic.protocol import Send
+from elastic.units import counted
 
 
 class Guarding:
@@ -34,7 +35,7 @@ class Guarding:
             if self._choose(record) and not members.is_lost(record.worker):
                 orders.append(Send(record.worker, Guard(self._ledger.epoch, record.id, holders(record))))
         events = [
-            Record("checkpoint_lost", worker=worker, cause=f"it kept copies of state of {n} {_partitions(n)}")
+            Record("checkpoint_lost", worker=worker, cause=f"it kept copies of state of {counted(n, 'partition')}")
             for worker, n in sorted(lost.items())
         ]
         return [*events, *self._unprotected(), *orders]
@@ -111,7 +112,3 @@ class Guarding:
         places = wanted(held.record, has_disk=ledger.plan.has_disk)
         needless = ledger.copies.needless(partition, ledger.restarts_at(held.stage.id), places)
         return [Send(w, Unguard(ledger.epoch, *partition)) for w in needless if not ledger.members.is_lost(w)]
-
-
-def _partitions(count: int) -> str:
-    return "partition" if count == 1 else "partitions"

@@ -42,6 +42,7 @@ from elastic.coordinator.workforce import Workforce
 from elastic.plan import Plan
 from elastic.protocol import Exhausted, Failed, Fenced, Finished, Frozen, Noticed, Started, Stuck
 from elastic.report import FailedOutput
+from elastic.units import counted
 
 STOPPED_BATCH = (
     "the job cannot be resumed: it is a batch, and what it had read when it was stopped is committed as all there was; "
@@ -311,7 +312,7 @@ class Scheduler:
         record.running, record.start_tick = True, message.tick
         actions: list[object] = []
         if record.cause:
-            text = f"{message.keys} keys at tick {message.tick}"
+            text = f"{counted(message.keys, 'key')} at tick {message.tick}"
             actions.append(Record("restored", record.operator, record.index, record.worker, text))
         actions += self._ending.told(record)
         held = self._ledger.held_by(record.id)

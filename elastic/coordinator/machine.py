@@ -57,6 +57,7 @@ from elastic.protocol import (
     Stuck,
     Trimmed,
 )
+from elastic.units import counted
 
 
 class Coordinator:
@@ -259,7 +260,7 @@ class Coordinator:
             return []
         if isinstance(message, Noticed):
             return [Record("warning", record.operator, record.index, record.worker, message.text)]
-        text = f"{message.replayed} records up to tick {message.tick}"
+        text = f"{counted(message.replayed, 'record')} up to tick {message.tick}"
         return [Record("replayed", record.operator, record.index, record.worker, text)]
 
     def _started(self, message: Started, now_s: float) -> list[object]:

@@ -27,6 +27,7 @@ from elastic.coordinator.orders import Orders
 from elastic.coordinator.procedure import Procedure
 from elastic.keys import KeyInterval
 from elastic.protocol import Cut, CutDone, Hold, Release, Retire, Send, Started
+from elastic.units import counted
 
 
 class Reconfigurer:
@@ -308,7 +309,7 @@ class Reconfigurer:
 
 def restored(record: InstanceRecord, message: Started) -> Record:
     """The event that an instance which replaces a lost one has its state."""
-    text = f"{message.keys} keys at tick {message.tick}"
+    text = f"{counted(message.keys, 'key')} at tick {message.tick}"
     return Record("restored", record.operator, record.index, record.worker, text)
 
 

@@ -23,6 +23,7 @@ from elastic.coordinator.procedure import Procedure
 from elastic.coordinator.reconfigure import Reconfigurer
 from elastic.keys import KeyInterval
 from elastic.policies import OperatorLoad
+from elastic.units import counted, format_duration
 
 HOPELESS_SHARE = 0.9
 """Where a cut in two leaves one part with so much of the load, no cut helps."""
@@ -222,7 +223,7 @@ class Scaling:
             return []
         took_s = now_s - target.since_s
         body = {"operator": operator, "from": target.before, "to": target.instances}
-        text = f"{target.before} to {target.instances} instances in {took_s:.2f} s"
+        text = f"{target.before} to {counted(target.instances, 'instance')} in {format_duration(took_s)}"
         return [
             Journal("scaled", {**body, "since_s": target.since_s, "took_s": took_s}),
             Record("scaled_out" if target.instances > target.before else "scaled_in", operator, cause=text),

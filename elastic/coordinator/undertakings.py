@@ -18,7 +18,7 @@ from elastic.coordinator.procedure import Procedure
 from elastic.coordinator.reconfigure import Reconfigurer
 from elastic.coordinator.scaling import Scaling
 from elastic.coordinator.standings import Whereabouts, name
-from elastic.units import format_count, format_duration
+from elastic.units import counted, format_count, format_duration
 
 TELL_S, TELL_LATEST_S = 1.0, 30.0
 """Events about what is under way come after one second, then ever more rarely, and at least so often."""
@@ -53,7 +53,7 @@ class Undertaking:
         """How far it is, in words."""
         keys = f", {format_count(self.keys_restored)} of {format_count(self.keys)} keys" if self.keys else ""
         ticks = f", {self.ticks_replayed} of {self.ticks} ticks replayed" if self.ticks else ""
-        return f"{self.restored} of {self.instances} instances restored{keys}{ticks}"
+        return f"{self.restored} of {counted(self.instances, 'instance')} restored{keys}{ticks}"
 
     @property
     def is_done(self) -> bool:
@@ -165,7 +165,8 @@ class Undertakings:
             if not procedure.scales:
                 return f"{name(procedure.old)} waits for a worker to run on"
             places = [w for id, w in procedure.places.items() if id not in procedure.restored]
-            return f"parts of {name(procedure.old)} are being restored on workers {', '.join(map(str, places))}"
+            workers = f"worker{'s' if len(places) > 1 else ''} {', '.join(map(str, places))}"
+            return f"parts of {name(procedure.old)} are being restored on {workers}"
         for record in records:
             if not record.running:
                 asked = record.worker if record.part_at is None else record.part_at

@@ -46,8 +46,13 @@ class Workforce:
         return [
             Journal("worker", {"id": event.worker, "address": event.address}),
             *(Send(w, peers) for w in self._members.live),
-            Record("spare_started" if deployed else "joined", worker=event.worker),
+            Record("spare_started" if deployed and not self._is_of_the_first(event) else "joined", worker=event.worker),
         ]
+
+    def _is_of_the_first(self, event: WorkerJoined) -> bool:
+        """Whether a worker that has joined is one of those that the job began with; the job may have begun before."""
+        own = [w for w in self._members.workers.values() if not w.extra]
+        return not event.extra and len(own) <= self.wanted + self.spares
 
     def lose(self, event: WorkerLost) -> list[object]:
         """A worker that had joined is gone for good; nothing if that is known."""

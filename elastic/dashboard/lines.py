@@ -27,7 +27,7 @@ class LineProgress:
                 self.note(str(event))
         if progress.at_s >= self._next_s and not progress.finished:
             self._next_s = progress.at_s + EVERY_S
-            self.note(status_line(progress))
+            self.note(status_line(progress) if progress.at_s > 0 else "starting")
 
     def note(self, text: str) -> None:
         """The text on a line of its own, seen at once."""
@@ -52,15 +52,17 @@ class NoProgress:
 
 
 def status_line(progress: Progress) -> str:
-    """How the job does, in one line of fixed order, from the time to checkpoints, and failed records if any."""
+    """How the job does, in one line of fixed order, and behind it what not every job has."""
     done = "" if progress.done is None else f" ({progress.done:.0%})"
     stalled = f"  STALLED {len(progress.stalls)}" if progress.stalls else ""
     failures = sum(f.skipped + f.diverted for f in progress.failures)
     failed = f"  failed records {format_count(failures)}" if failures else ""
+    took = "" if progress.interval is None else format_duration(progress.interval.processing_ms / 1000)
+    interval = f"  processing {took}" if took else ""
     return (
         f"{progress.at_s:.1f}s  records {format_count(progress.records_in)}{done}  "
         f"{format_count(progress.records_per_s)} records/s  lag {format_duration(progress.lag_s)}  "
-        f"workers {workers(progress)}  checkpoints {progress.checkpoints}{failed}{stalled}"
+        f"workers {workers(progress)}  checkpoints {progress.checkpoints}{interval}{failed}{stalled}"
     )
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -19,7 +22,11 @@ from elastic.units import format_count, format_duration, format_size
 
 REDRAW_S = 0.1
 EVENTS = 10
-"""One recovery has about ten; with them the screen is still below 24 lines."""
+"""One recovery has about ten; with them and a few operators the screen is still below 24 lines."""
+
+BAR_COLUMNS = 60
+FIGURES_COLUMNS = 72
+"""A terminal with fewer shows the figures in two rows."""
 
 
 class LiveProgress:
@@ -46,7 +53,7 @@ class LiveProgress:
         now = time.monotonic()
         if now - self._drawn_at >= REDRAW_S or progress.events or progress.finished:
             self._drawn_at = now
-            self._live.update(screen(self._name, self._note, progress, list(self._events)), refresh=True)
+            self._live.update(Screen(self._name, self._note, progress, tuple(self._events)), refresh=True)
 
     def note(self, text: str) -> None:
         """The text stays above the screen; the newest one is also its status."""
@@ -58,26 +65,53 @@ class LiveProgress:
         self._live.stop()
 
 
-def screen(name: str, note: str, progress: Progress, events: list[JobEvent]) -> RenderableType:
-    """The whole screen: is it healthy, what does it do, where is it slow, what happened last."""
-    parts: list[RenderableType] = [_headline(name, note, progress)]
-    if progress.done is not None:
-        parts.append(ProgressBar(total=1.0, completed=progress.done, width=60))
-    parts.append(_figures(progress))
-    if progress.operators:
-        parts.append(_operators(progress))
-    parts += [Text.assemble(("failed records  ", "yellow"), failed_line(f)) for f in progress.failures]
-    for stall in progress.stalls:
-        where = f"{stall.operator}#{stall.instance} on worker {stall.worker}"
-        parts.append(Text(f"stalled: {where} {stall.detail}", "bold red"))
-        parts += [
-            Text(f"  {line}", "red", overflow="ellipsis", no_wrap=True) for line in (*stall.lines, *stall.waiting)
-        ]
-    parts += [Text(f"under way: {text}", "yellow") for text in progress.under_way]
-    if events:
-        parts.append(Text("last events", "bold"))
-        parts += [Text(f"  {event}", event_style(event), overflow="ellipsis", no_wrap=True) for event in events]
-    return Group(*parts)
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """The whole screen: is it healthy, what does it do, where is it slow, what happened last.
+
+    It fits into any terminal, since one that scrolls cannot be redrawn: the oldest events give way first.
+    """
+
+    name: str
+    note: str
+    progress: Progress
+    events: Sequence[JobEvent]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Line by line."""
+        room = max(options.size.height - 1, 1)
+        lines = console.render_lines(Group(*self._state(options.max_width)), options, pad=False)[:room]
+        if self.events and room - len(lines) > 1:
+            last = self.events[-(room - len(lines) - 1) :]
+            texts = [Text(f"  {event}", event_style(event), overflow="ellipsis", no_wrap=True) for event in last]
+            lines += console.render_lines(Group(Text("last events", "bold"), *texts), options, pad=False)
+        for line in lines:
+            yield from line
+            yield Segment.line()
+
+    def _state(self, columns: int) -> Iterator[RenderableType]:
+        """All but the events."""
+        progress = self.progress
+        yield _headline(self.name, self.note, progress)
+        if progress.done is not None:
+            yield _bar(progress.done)
+        yield from _figures(progress, 6 if columns >= FIGURES_COLUMNS else 3)
+        if progress.operators:
+            yield _operators(progress)
+        yield from (Text.assemble(("failed records  ", "yellow"), failed_line(f)) for f in progress.failures)
+        for stall in progress.stalls:
+            where = f"{stall.operator}#{stall.instance} on worker {stall.worker}"
+            yield Text(f"stalled: {where} {stall.detail}", "bold red")
+            for line in (*stall.lines, *stall.waiting):
+                yield Text(f"  {line}", "red", overflow="ellipsis", no_wrap=True)
+        yield from (Text(f"under way: {text}", "yellow") for text in progress.under_way)
+
+
+def _bar(done: float) -> RenderableType:
+    """What was read of the input; in a table, since a bar alone does not end its line."""
+    row = Table.grid()
+    row.add_row(ProgressBar(total=1.0, completed=done, width=BAR_COLUMNS))
+    return row
 
 
 def _headline(name: str, note: str, progress: Progress) -> Text:
@@ -87,7 +121,8 @@ def _headline(name: str, note: str, progress: Progress) -> Text:
     return line
 
 
-def _figures(progress: Progress) -> Table:
+def _figures(progress: Progress, at_once: int) -> Iterator[Table]:
+    """The figures of the whole job, so many beside one another."""
     age = progress.checkpoint_age_s
     figures = {
         "records": format_count(progress.records_in),
@@ -97,11 +132,19 @@ def _figures(progress: Progress) -> Table:
         "checkpoints": f"{progress.checkpoints}" + ("" if age is None else f", {format_duration(age)} old"),
         "memory": format_size(progress.memory_bytes),
     }
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for title in figures:
-        table.add_column(title, min_width=9, no_wrap=True)
-    table.add_row(*figures.values())
-    return table
+    if (last := progress.interval) is not None:
+        figures |= {
+            "interval": f"{last.interval}",
+            "processing": format_duration(last.processing_ms / 1000),
+            "scheduling delay": format_duration(last.scheduling_delay_ms / 1000),
+        }
+    titles = list(figures)
+    for i in range(0, len(titles), at_once):
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for title in titles[i : i + at_once]:
+            table.add_column(title, min_width=9, no_wrap=True)
+        table.add_row(*(figures[title] for title in titles[i : i + at_once]))
+        yield table
 
 
 def _operators(progress: Progress) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -10,16 +11,33 @@ from rich.text import Text
 
 from elastic.dashboard.lines import QUIET, event_style, failed_line
 from elastic.report import Intervals, Report
-from elastic.units import format_count, format_duration, format_size
+from elastic.units import counted, format_count, format_duration, format_size
 
-MOST_EVENTS = 20
+FIRST_EVENTS, LAST_EVENTS = 14, 6
+"""Of more events than these together the middle is left out: a job's story has its point at the end."""
 
 
 def print_summary(report: Report, stream: TextIO) -> None:
-    """The summary has been written to the stream: in colour on a terminal, without a control character elsewhere."""
+    """The summary has been written to the stream: in colour on a terminal, without a control character elsewhere.
+
+    A terminal gets lines that it has room for; a log gets them whole.
+    """
     console = Console(file=stream, highlight=False, soft_wrap=True)
     for line in summary(report):
-        console.print(line)
+        console.print(_folded(line, console) if console.is_terminal else line)
+
+
+def _folded(line: Text, console: Console) -> Text:
+    """The line, going on below where its text begins, behind its titles, if it is too long."""
+    titles = re.match(r"(?:\s{2,}\S+)*\s{2,}", line.plain)
+    begins = titles.end() if titles else 0
+    if line.cell_len <= console.width or begins > console.width // 2:
+        return line
+    head, text = line.divide([begins])
+    lines = text.wrap(console, console.width - begins)
+    for each in lines:
+        each.rstrip()
+    return head + Text("\n" + " " * begins).join(lines)
 
 
 def summary(report: Report) -> Iterator[Text]:
@@ -59,7 +77,7 @@ def _headline(report: Report) -> Text:
 
 def _figures(report: Report) -> Iterator[tuple[str, str]]:
     yield "records", f"{report.records_in:,} in, {report.records_out:,} out, {format_size(report.bytes_in)} read"
-    yield "throughput", f"{format_count(report.records_per_s)} records/s, {report.mb_per_s:.1f} MB/s"
+    yield "throughput", f"{format_count(report.records_per_s)} records/s, {format_size(report.mb_per_s * 1e6)}/s"
     latency = report.latency_ms
     shown = [(n, v) for n in ("p50", "p95", "p99", "max") if (v := getattr(latency, n)) is not None]
     if shown:
@@ -88,9 +106,9 @@ def _intervals(intervals: Intervals) -> str:
     total, work = intervals.total_delay_ms, intervals.processing_ms
     shown = [(n, v) for n in ("p50", "p99", "max") if (v := getattr(total, n)) is not None]
     delays = ", ".join(f"{name} {format_duration(ms / 1000)}" for name, ms in shown)
-    again = f", {intervals.recomputed} done again" if intervals.recomputed else ""
+    again = f", {intervals.recomputed:,} done again" if intervals.recomputed else ""
     processing = "" if work.p50 is None else f"; processing p50 {format_duration(work.p50 / 1000)}"
-    return f"{intervals.count}, total delay {delays}{processing}; {intervals.tasks} tasks{again}"
+    return f"{intervals.count:,}, total delay {delays}{processing}; {counted(intervals.tasks, 'task')}{again}"
 
 
 def _operators(report: Report) -> Iterator[Text]:
@@ -110,13 +128,15 @@ def _happened(report: Report) -> Iterator[Text]:
     for r in report.recoveries:
         steps = [("detected", r.detected_s), ("restored", r.restored_s), ("caught up", r.caught_up_s)]
         times = ", ".join(f"{what} {'never' if s is None else 'after ' + format_duration(s)}" for what, s in steps)
-        replayed = f"{format_count(r.replayed_records)} records replayed, {format_count(r.state_keys)} keys restored"
+        replayed = f"{counted(r.replayed_records, 'record')} replayed, {counted(r.state_keys, 'key')} restored"
         yield Text.assemble(("  recovery    ", "dim"), f"{r.cause}: {times}; {replayed}")
     events = [e for e in report.events if e.kind not in QUIET]
-    for event in events[:MOST_EVENTS]:
-        yield Text.assemble(("  event       ", "dim"), (str(event), event_style(event)))
-    if len(events) > MOST_EVENTS:
-        yield Text(f"  … and {len(events) - MOST_EVENTS} more events; --json FILE writes all of them", "dim")
+    left_out = len(events) - FIRST_EVENTS - LAST_EVENTS
+    for i, event in enumerate(events):
+        if i == FIRST_EVENTS and left_out > 0:
+            yield Text(f"  …           {counted(left_out, 'more event')}; --json FILE writes all of them", "dim")
+        if i < FIRST_EVENTS or i >= FIRST_EVENTS + left_out:
+            yield Text.assemble(("  event       ", "dim"), (str(event), event_style(event)))
 
 
 def _count(rows: int | None) -> str:

@@ -5,7 +5,15 @@ Everything here is a value: the runtime fills it, the display and ``Report.write
 
 from elastic.report.document import SCHEMA, Expectation, Report, Verdict, report_of, usable_cores
 from elastic.report.events import EVENT_KINDS, EventKind, JobEvent
-from elastic.report.figures import Checkpoints, Durations, Intervals, OperatorReport, PeakMemory, Percentiles
+from elastic.report.figures import (
+    Checkpoints,
+    Durations,
+    Intervals,
+    IntervalTimes,
+    OperatorReport,
+    PeakMemory,
+    Percentiles,
+)
 from elastic.report.incidents import FailedOutput, FailedRecords, Recovery, ScaleOut, Stall, added
 from elastic.report.outcome import Failure, JobOutcome, Progress, Status
 
@@ -19,6 +27,7 @@ __all__ = [
     "FailedOutput",
     "FailedRecords",
     "Failure",
+    "IntervalTimes",
     "Intervals",
     "JobEvent",
     "JobOutcome",

@@ -14,7 +14,7 @@ EventKind: TypeAlias = Literal[
     "fenced", "checkpoint_lost", "scaled_out", "scaled_in", "draining", "drained",
     "nondeterminism", "source_finished",
     "stopping", "finished", "aborted", "warning", "stalled", "moving", "recovering", "overdue",
-]  # fmt: skip  # fmt: skip
+]  # fmt: skip
 
 
 EVENT_KINDS: Mapping[EventKind, str] = MappingProxyType(

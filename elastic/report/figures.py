@@ -58,6 +58,15 @@ class OperatorReport:
 
 
 @dataclass(frozen=True, slots=True)
+class IntervalTimes:
+    """One interval that is complete, counted from 1: how long its first task waited, and from then on its last took."""
+
+    interval: int
+    scheduling_delay_ms: float
+    processing_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Intervals:
     """The intervals of a job of the D-Streams model that are complete; of another model none.
 

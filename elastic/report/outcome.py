@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from elastic.report.events import JobEvent
-from elastic.report.figures import Checkpoints, Intervals, OperatorReport, PeakMemory, Percentiles
+from elastic.report.figures import Checkpoints, Intervals, IntervalTimes, OperatorReport, PeakMemory, Percentiles
 from elastic.report.incidents import FailedRecords, Recovery, ScaleOut, Stall
 
 Status: TypeAlias = Literal["done", "failed", "interrupted"]
@@ -32,6 +32,7 @@ class Progress:
         finished: The job has ended; ask for its outcome.
         stalls: Those that last.
         under_way: How far each recovery, and each scaling, is, in words.
+        interval: The last complete interval; None under a model that has none, and before the first.
     """
 
     at_s: float = 0.0
@@ -52,6 +53,7 @@ class Progress:
     finished: bool = False
     stalls: tuple[Stall, ...] = ()
     under_way: tuple[str, ...] = ()
+    interval: IntervalTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)

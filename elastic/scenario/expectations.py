@@ -9,7 +9,7 @@ from elastic.plan import Plan
 from elastic.report import Expectation, JobOutcome, Verdict
 from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Expect, Fault
-from elastic.units import RateUnit, format_count, format_duration, format_size
+from elastic.units import RateUnit, counted, format_count, format_duration, format_size
 
 
 def judge(
@@ -39,7 +39,7 @@ def _result(expect: Expect, outcome: JobOutcome, verdict: Verdict) -> Iterator[E
         ("duplicated", expect.duplicated, verdict.duplicated),
     ):
         if limit is not None:
-            detail = unknown if found is None else f"{found} rows, at most {limit} expected"
+            detail = unknown if found is None else f"{counted(found, 'row')}, at most {limit:,} expected"
             yield Expectation(name, found is not None and found <= limit, detail)
 
 
@@ -57,7 +57,7 @@ def _recovery(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
             yield Expectation("recovery", worst <= limit, detail)
     if expect.recoveries is not None:
         found = sum(r.restored_s is not None for r in outcome.recoveries)
-        detail = f"{found} failures recovered from, at least {expect.recoveries} expected"
+        detail = f"{counted(found, 'failure')} recovered from, at least {expect.recoveries} expected"
         yield Expectation("recoveries", found >= expect.recoveries, detail)
 
 
@@ -83,7 +83,7 @@ def check_expectations(expect: Expect, plan: Plan) -> None:
 def _instances(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
     found = {operator.name: operator.instances for operator in outcome.operators}
     for name, wanted in (expect.instances or {}).items():
-        detail = f"{name} has {found.get(name, 'no')} instances, {wanted} expected"
+        detail = f"{name} has {counted(found.get(name, 0), 'instance')}, {wanted} expected"
         yield Expectation("instances", found.get(name) == wanted, detail)
 
 
@@ -91,7 +91,8 @@ def _failed(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
     found = {failed.where: failed.skipped + failed.diverted for failed in outcome.failures}
     for name, wanted in (expect.failed or {}).items():
         count = found.get(name, 0)
-        yield Expectation("failed", count == wanted, f"{name} failed on {count} records, {wanted} expected")
+        detail = f"{name} failed on {counted(count, 'record')}, {wanted:,} expected"
+        yield Expectation("failed", count == wanted, detail)
 
 
 def _speed(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
@@ -120,7 +121,7 @@ def _speed(expect: Expect, outcome: JobOutcome) -> Iterator[Expectation]:
 
 def _unfired(faults: Sequence[Fault], outcome: JobOutcome) -> Iterator[Expectation]:
     for fault in faults:
-        ended = f"the job ended after {format_duration(outcome.wall_s)} and {outcome.records_in} records"
+        ended = f"the job ended after {format_duration(outcome.wall_s)} and {counted(outcome.records_in, 'record')}"
         yield Expectation("fault", met=False, detail=f"never fired: {fault}; {ended}")
 
 

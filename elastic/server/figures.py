@@ -31,6 +31,7 @@ from elastic.server.intervals import IntervalFigures
 from elastic.server.latency import LatencyTracker
 from elastic.server.recoveries import Recoveries
 from elastic.server.work import Work
+from elastic.units import counted, format_duration
 from elastic.wire.control import WorkerReport
 
 _OF_THIS_PROCESS = {
@@ -222,7 +223,7 @@ class Figures:
         while self.latency.peaks:
             at_s, before_s, after_s = self.latency.peaks.popleft()
             for recovery in self.recoveries.advanced(at_s, before_s, after_s):
-                text = f"lag under {recovery.bound_s * 1000:.0f} ms again after {recovery.cause}"
+                text = f"lag under {format_duration(recovery.bound_s)} again after {recovery.cause}"
                 events.append(Record("caught_up", cause=text, at_s=recovery.caught_up_s))
         return events
 
@@ -262,6 +263,7 @@ class Figures:
             finished=finished,
             stalls=self._stalls[1],
             under_way=self._under_way,
+            interval=self.intervals.last,
         )
 
     def outcome(self, end: EndJob, now_s: float) -> JobOutcome:
@@ -271,8 +273,8 @@ class Figures:
             self.oversight.stalls.finish(now_s)
         end_s = max(self._last_commit_s, self.epoch_s) if end.status == "done" else now_s
         if repaired := self.work.repaired:
-            were = "record was" if repaired == 1 else "records were"
-            text = f"{repaired} {were} malformed and repaired, as the source's errors policy says"
+            were = "was" if repaired == 1 else "were"
+            text = f"{counted(repaired, 'record')} {were} malformed and repaired, as the source's errors policy says"
             self.events.append(JobEvent(now_s - self.epoch_s, "warning", cause=text))
         return JobOutcome(
             status=end.status,

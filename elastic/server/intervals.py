@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from elastic.report import FailedOutput, FailedRecords, Intervals, added
+from elastic.report import FailedOutput, FailedRecords, Intervals, IntervalTimes, added
 from elastic.server.latency import LatencyHistogram
 
 
@@ -15,14 +15,15 @@ class IntervalFigures:
     """Counts and times of all intervals so far.
 
     Attributes:
+        last: The newest of them.
         failed: Outputs that were given up.
         records_failed: Those that were skipped or diverted, by operator or step.
     """
 
+    last: IntervalTimes | None = None
     failed: tuple[FailedOutput, ...] = ()
     records_failed: tuple[FailedRecords, ...] = ()
 
-    _last: int = 0
     _counts: Intervals = field(default_factory=Intervals)
     _scheduling: LatencyHistogram = field(default_factory=LatencyHistogram)
     _processing: LatencyHistogram = field(default_factory=LatencyHistogram)
@@ -30,9 +31,9 @@ class IntervalFigures:
 
     def add(self, told: Mapping[str, Any]) -> list[FailedRecords]:
         """One more is complete; one that was told before is not. What it skips or diverts where nothing was before."""
-        if told["interval"] <= self._last:
+        if self.last is not None and told["interval"] <= self.last.interval:
             return []
-        self._last = int(told["interval"])
+        self.last = IntervalTimes(int(told["interval"]), told["scheduling_delay_ms"], told["processing_ms"])
         so_far = self._counts
         self._counts = Intervals(
             count=so_far.count + 1,

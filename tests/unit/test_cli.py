@@ -221,7 +221,7 @@ def test_the_summary_shows_figures_where_there_are_any(start: Start, capsys: pyt
 
     out = capsys.readouterr().out
     assert "  records     2,000,000 in, 10 out, 7.63MiB read\n" in out
-    assert "  throughput  1M records/s, 4.0 MB/s\n" in out
+    assert "  throughput  1M records/s, 3.81MiB/s\n" in out
     assert "  latency     p50 1ms, p95 2ms, p99 3ms, max 4.5ms\n" in out
     assert (
         "  intervals   9, total delay p50 40ms, p99 60ms, max 70ms; processing p50 30ms; 90 tasks, 7 done again\n"

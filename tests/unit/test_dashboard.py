@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,9 +11,20 @@ from rich.console import Console
 
 from elastic.dashboard import launch
 from elastic.dashboard.lines import LineProgress, status_line
-from elastic.dashboard.live import LiveProgress, screen
+from elastic.dashboard.live import LiveProgress, Screen
+from elastic.dashboard.summary import print_summary
 from elastic.errors import JobFailedError, NondeterminismError, QueryError, StateLostError
-from elastic.report import FailedRecords, Failure, JobEvent, JobOutcome, OperatorReport, Progress
+from elastic.report import (
+    Expectation,
+    FailedRecords,
+    Failure,
+    IntervalTimes,
+    JobEvent,
+    JobOutcome,
+    OperatorReport,
+    Progress,
+    report_of,
+)
 from elastic.scenario import runner
 from tests.unit.scenario_fakes import Start, count_query
 
@@ -44,6 +56,12 @@ def test_a_status_line_has_fixed_fields_in_a_fixed_order() -> None:
     )
 
 
+def test_a_status_line_tells_how_long_the_last_interval_took() -> None:
+    progress = replace(PROGRESS, interval=IntervalTimes(41, 2.0, 38.0))
+
+    assert status_line(progress).endswith("checkpoints 12  processing 38ms")
+
+
 FAILED = (
     FailedRecords("map(parse)", 0, 1200, "ValueError: no"),
     FailedRecords("sums", 2, 1, "KeyError: 'a' (job.py:3)"),
@@ -55,7 +73,7 @@ def test_failed_records_are_shown_while_the_job_runs() -> None:
 
     assert status_line(progress).endswith("checkpoints 12  failed records 1.2k")
     console = Console(file=io.StringIO(), width=100)
-    console.print(screen("job", "", progress, []))
+    console.print(Screen("job", "", progress, []))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert (
         "failed records  map(parse): 1,200 diverted\n" in "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
@@ -72,7 +90,7 @@ def test_lines_come_every_two_seconds_and_once_for_each_event() -> None:
     lines.progress(Progress(at_s=9.0, finished=True))
 
     starts = [line.split("  ")[0] for line in stream.getvalue().splitlines()]
-    assert starts == ["job: 0.0s", "job: 3.10s caught up (count#0, worker 5): worker 1 died", "job: 2.0s"]
+    assert starts == ["job: starting", "job: 3.10s caught up (count#0, worker 5): worker 1 died", "job: 2.0s"]
 
 
 def test_events_of_every_healthy_run_get_no_line() -> None:
@@ -85,7 +103,7 @@ def test_events_of_every_healthy_run_get_no_line() -> None:
 
 def test_the_screen_tells_health_work_operators_and_last_events() -> None:
     console = Console(file=io.StringIO(), width=100)
-    console.print(screen("word-count", "", PROGRESS, [CAUGHT_UP]))
+    console.print(Screen("word-count", "", PROGRESS, [CAUGHT_UP]))
     text = console.file.getvalue()  # type: ignore[attr-defined]
 
     for shown in (
@@ -102,6 +120,34 @@ def test_the_screen_tells_health_work_operators_and_last_events() -> None:
         assert shown in text
 
 
+@pytest.mark.parametrize(("columns", "lines"), [(120, 40), (80, 24), (60, 20), (40, 12), (20, 5), (80, 2)])
+def test_a_screen_fits_into_its_terminal_and_the_newest_events_stay(columns: int, lines: int) -> None:
+    operators = tuple(OperatorReport(f"operator-{n}", 4, 1000, 0.1) for n in range(5))
+    progress = replace(PROGRESS, operators=operators, interval=IntervalTimes(41, 2.0, 38.0))
+    events = [JobEvent(float(n), "restored", "count", n, 5, "12 keys at tick 200") for n in range(10)]
+    console = Console(file=io.StringIO(), width=columns, height=lines)
+
+    console.print(Screen("job", "", progress, events))
+
+    shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(shown) < lines
+    assert max(len(line) for line in shown) <= columns
+    if lines >= 20:
+        assert shown[-1].startswith("  9.00s restored (count#9")
+
+
+def test_a_screen_has_the_bar_the_figures_and_the_operators_on_lines_of_their_own() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    progress = replace(PROGRESS, interval=IntervalTimes(41, 2.0, 38.0))
+
+    console.print(Screen("job", "", progress, []))
+
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert set(lines[1]) <= set("━╸╺")
+    assert [line.split("  ")[0] for line in lines[2:]] == ["records", "1.23M", "interval", "41", "operator", "count"]
+    assert "38ms" in lines[5]
+
+
 def test_a_screen_leaves_the_terminal_as_it_was() -> None:
     terminal = Terminal()
     live = LiveProgress(terminal, "job")
@@ -113,6 +159,25 @@ def test_a_screen_leaves_the_terminal_as_it_was() -> None:
     text = terminal.getvalue()
     assert "\x1b[?25l" in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+def test_a_summary_on_a_terminal_folds_its_lines_and_one_in_a_log_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    events = tuple(JobEvent(n, "restored", "count", n, 5, "12 keys at tick 200") for n in range(30))
+    expectation = Expectation("result", met=True, detail="equal to a clean run over the same input log")
+    report = report_of(JobOutcome("done", events=events), scenario="job", model="elastic", expectations=[expectation])
+    terminal, log = Terminal(), io.StringIO()
+
+    for stream in (terminal, log):
+        print_summary(report, stream)
+
+    assert "  met      result      equal to a clean run over the same input log\n" in log.getvalue()
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert "  event       0.00s restored (count#0,\n              worker 5): 12 keys at tick\n" in plain
+    assert max(map(len, plain.splitlines())) <= 40
+    assert "13.00s" in plain
+    assert "…           10 more events" in plain
+    assert "29.00s" in plain
 
 
 def test_a_terminal_gets_a_screen_and_a_pipe_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:

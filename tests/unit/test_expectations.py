@@ -56,7 +56,7 @@ def test_the_result_of_a_failed_job_is_not_known() -> None:
     [
         ({"recovery": "5s"}, ("recovery", True, "caught up after 1.5s, at most 5s expected")),
         ({"recovery": "1s"}, ("recovery", False, "caught up after 1.5s, at most 1s expected")),
-        ({"recoveries": 2}, ("recoveries", False, "1 failures recovered from, at least 2 expected")),
+        ({"recoveries": 2}, ("recoveries", False, "1 failure recovered from, at least 2 expected")),
         ({"throughput": "100/s"}, ("throughput", True, "100 records/s, at least 100 records/s expected")),
         ({"throughput": "6MiB/s"}, ("throughput", False, "5MiB/s, at least 6MiB/s expected")),
         ({"latency_p50": "10ms"}, ("latency_p50", False, "12ms, at most 10ms expected")),
@@ -100,7 +100,7 @@ def test_a_fault_that_never_fired_is_an_expectation_not_met() -> None:
     (found,) = judge(Expect(), OUTCOME, Verdict(), [fault])
 
     assert (found.name, found.met) == ("fault", False)
-    assert found.detail == "never fired: kill worker 1 at 30 s; the job ended after 10s and 1000 records"
+    assert found.detail == "never fired: kill worker 1 at 30s; the job ended after 10s and 1,000 records"
 
 
 def test_instances_of_an_operator_that_there_is_not_are_refused_before_the_run() -> None:

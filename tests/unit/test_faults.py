@@ -65,9 +65,9 @@ def test_workers_join_and_are_drained_by_number_or_by_what_they_hold() -> None:
 
     assert target.actions == ["join", "drain 3", "drain 1"]
     assert [str(each) for each in planned] == [
-        "join at 1 s",
-        "drain the owner of count#0 at 1 s",
-        "drain worker 1 at 2 s",
+        "join at 1s",
+        "drain the owner of count#0 at 1s",
+        "drain worker 1 at 2s",
     ]
 
 
@@ -97,7 +97,7 @@ def test_a_fault_waits_while_nobody_holds_its_target() -> None:
     faults, target = FaultPlan([fault(at="1s", kill={"owner_of": "count"})]), job()
 
     faults.fire(Progress(at_s=1.0), target)
-    assert [str(f) for f in faults.unfired] == ["kill the owner of count#0 at 1 s"]
+    assert [str(f) for f in faults.unfired] == ["kill the owner of count#0 at 1s"]
 
     target.owners["count", 0] = 4
     faults.fire(Progress(at_s=1.2), target)

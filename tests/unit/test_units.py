@@ -9,6 +9,7 @@ import pytest
 from elastic.errors import UserError
 from elastic.units import (
     UnitError,
+    counted,
     format_count,
     format_duration,
     format_size,
@@ -112,3 +113,7 @@ def test_a_duration_is_shown_with_three_digits(seconds: float, text: str) -> Non
 def test_sizes_and_counts_are_shown_in_the_largest_unit_that_fits() -> None:
     assert [format_size(n) for n in (0, 512, 1536, 64 << 20)] == ["0B", "512B", "1.5KiB", "64MiB"]
     assert [format_count(n) for n in (0, 950, 12_345, 4_560_000)] == ["0", "950", "12.3k", "4.56M"]
+
+
+def test_a_count_in_a_sentence_has_its_noun_in_the_number_that_it_takes() -> None:
+    assert [counted(n, "record") for n in (0, 1, 2, 58_599)] == ["0 records", "1 record", "2 records", "58,599 records"]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self, TypeAlias, get_args
 from pydantic import Field, model_validator
 
 from elastic.scenario.models.values import Count, DurationS, Section
+from elastic.units import counted, format_duration
 
 
 class Target(Section):
@@ -87,7 +88,8 @@ class Fault(Section):
         return self.kill or self.pause or self.resume or self.drain
 
     def __str__(self) -> str:
-        when = f"at {self.at:g} s" if self.at is not None else f"after {self.after} records"
+        after = counted(self.after or 0, "record")
+        when = f"after {after}" if self.at is None else f"at {format_duration(self.at)}"
         if self.scale is not None:
             return f"scale {self.scale.operator} to {self.scale.to} {when}"
         if self.join:
