@@ -16,6 +16,9 @@ from elastic.units import counted, format_count, format_duration, format_size
 FIRST_EVENTS, LAST_EVENTS = 14, 6
 """Of more events than these together the middle is left out: a job's story has its point at the end."""
 
+LEAST_COLUMNS = 16
+"""A terminal that has fewer behind a line's titles folds the line itself."""
+
 
 def print_summary(report: Report, stream: TextIO) -> None:
     """The summary has been written to the stream: in colour on a terminal, without a control character elsewhere.
@@ -31,7 +34,7 @@ def _folded(line: Text, console: Console) -> Text:
     """The line, going on below where its text begins, behind its titles, if it is too long."""
     titles = re.match(r"(?:\s{2,}\S+)*\s{2,}", line.plain)
     begins = titles.end() if titles else 0
-    if line.cell_len <= console.width or begins > console.width // 2:
+    if line.cell_len <= console.width or console.width - begins < LEAST_COLUMNS:
         return line
     head, text = line.divide([begins])
     lines = text.wrap(console, console.width - begins)
