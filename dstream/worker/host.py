@@ -101,11 +101,11 @@ class TaskHost(Host):
         base = max(*floors, self._resume.get(start.instance, 0))
         return self._run(Receiver(self.stream_plan, start, base, self.blocks), 0)
 
-    def sink_opened(self, start: Start, committed: Sequence[tuple[KeyInterval, int]]) -> list[Command]:
-        """The target is open under the start's generation and holds the interval through these ticks."""
+    def sink_opened(self, start: Start, committed: Sequence[tuple[KeyInterval, int]], rows: int = 0) -> list[Command]:
+        """The target is open under the start's generation and holds the interval through these ticks: ``rows`` rows."""
         if start.instance not in self._starting:
             return [Close(start.instance)]
-        return self._run(IntervalSink(self.stream_plan, start, self.worker, committed), 0)
+        return self._run(IntervalSink(self.stream_plan, start, self.worker, committed, rows=rows), 0)
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

@@ -78,11 +78,11 @@ class IntervalSink(SinkInstance):
     """
 
     def __init__(
-        self, plan: StreamPlan, start: Start, worker: int, committed: Sequence[tuple[KeyInterval, int]]
+        self, plan: StreamPlan, start: Start, worker: int, committed: Sequence[tuple[KeyInterval, int]], rows: int = 0
     ) -> None:
         at = min(tick for _, tick in committed)
         self._blocks = [BlockInput(edge, at) for edge in range(_inputs(plan, start.operator))]
-        super().__init__(plan, start, worker, committed, self._blocks)
+        super().__init__(plan, start, worker, committed, self._blocks, rows)
         self.partition = start.index
         self.given = plan.whole_intervals(at)
         self._unanswered: deque[tuple[int, int]] = deque()  # (interval, its last tick)

@@ -44,6 +44,7 @@ from elastic.wire.control import (
 )
 from elastic.wire.sockets import Hub, ipc_address
 from elastic.worker.checkpoint_files import CHECKPOINTS
+from elastic.worker.tallies import TALLIES
 
 PRELOAD = (
     "elastic.worker.shell",
@@ -74,7 +75,7 @@ class LocalJob:
     COORDINATOR_ENTRY = "elastic.server.shell:main"
     WORKER_ENTRY = "elastic.worker.shell:main"
     PRELOAD: tuple[str, ...] = PRELOAD
-    STATE: tuple[str, ...] = (CHECKPOINTS,)
+    STATE: tuple[str, ...] = (CHECKPOINTS, TALLIES)
     """Folders of the job directory that are needed only as long as the job is not done."""
 
     def __init__(
@@ -130,6 +131,7 @@ class LocalJob:
         job = self._directory / "job.pickle"
         job.write_bytes(cloudpickle.dumps((self._plan, setup, self._workers, self._spares)))
         began = self._saved is not None and self._saved.began
+        shutil.rmtree(self._directory / TALLIES, ignore_errors=True)  # a run counts its own rows
         if self._saved is None:
             Identity.of(self._plan, keep_log=self._keep_log).write(self._directory)
         self._start_coordinator({"alive": {}, "resumed": True, "cause": ""} if began else None)

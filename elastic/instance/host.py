@@ -255,11 +255,11 @@ class Host:
             return [Close(start.instance)]
         return self._run(SourceInstance(self.plan, start, floors), 0)
 
-    def sink_opened(self, start: Start, committed: Sequence[tuple[KeyInterval, int]]) -> list[Command]:
-        """The target is open under the start's generation and holds the interval through these ticks."""
+    def sink_opened(self, start: Start, committed: Sequence[tuple[KeyInterval, int]], rows: int = 0) -> list[Command]:
+        """The target is open under the start's generation and holds the interval through these ticks: ``rows`` rows."""
         if start.instance not in self._starting:
             return [Close(start.instance)]
-        return self._run(SinkInstance(self.plan, start, self.worker, committed), 0)
+        return self._run(SinkInstance(self.plan, start, self.worker, committed, rows=rows), 0)
 
     def persisted(self, instance: int, term: int, tick: int) -> list[Command]:
         """A checkpoint that is held here lies on the disk."""

@@ -43,6 +43,7 @@ class SinkInstance:
     Attributes:
         tau: Taken through it; what lies between ``committed`` and τ is pending.
         committed: The target holds everything through this tick.
+        rows_committed: So many rows of this run, those of its predecessors among them.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class SinkInstance:
         worker: int,
         committed: Sequence[tuple[KeyInterval, int]],
         inputs: Sequence[Input] | None = None,
+        rows: int = 0,
     ) -> None:
         self.id, self.operator, self.interval = start.instance, start.operator, start.interval
         self.committed = self.tau = min(tick for _, tick in committed)
@@ -76,7 +78,7 @@ class SinkInstance:
         self._replaying = bool(start.cause)
         self._replayed = 0
         self.records_in = 0
-        self.rows_committed = 0
+        self.rows_committed = rows
 
     def on_view(self, view: View) -> list[Command]:
         """The producers of an input are these from now on."""
@@ -164,7 +166,7 @@ class SinkInstance:
 
     def account(self) -> list[Command]:
         """What a new coordinator may not have heard."""
-        return [Tell(Finished(self.id, self.committed))] if self.finished else []
+        return [Tell(Finished(self.id, self.committed, self.rows_committed))] if self.finished else []
 
     def on_committed(self, through: int, rows: int, *, final: bool) -> list[Command]:
         """The target holds everything through this tick; ``rows`` is what the last commit wrote."""
@@ -177,7 +179,7 @@ class SinkInstance:
         commands: list[Command] = [c for i in self.inputs for c in i.credits()]
         if final:
             self.finished = True
-            commands.append(Tell(Finished(self.id, through)))
+            commands.append(Tell(Finished(self.id, through, self.rows_committed)))
         if final or (advanced and through - self._acked >= self._idle_ticks // 20):
             commands += self._ack()
         return commands + self._commit()

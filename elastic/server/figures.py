@@ -11,7 +11,7 @@ from elastic.coordinator.events import EndJob, Journal, Record, Told
 from elastic.coordinator.membership import Membership
 from elastic.coordinator.oversight import Oversight
 from elastic.plan import Plan
-from elastic.protocol import CaughtUp, Started
+from elastic.protocol import CaughtUp, Finished, Started
 from elastic.report import (
     EventKind,
     FailedOutput,
@@ -183,6 +183,11 @@ class Figures:
         """An instance has replayed its input."""
         self.recoveries.replayed(self._causes.get(message.instance, ""), message.replayed)
 
+    def finished(self, message: Finished, now_s: float) -> None:
+        """A sink instance has committed its last row."""
+        if (place := self._indices.get(message.instance)) is not None:
+            self.work.finished(message, place, now_s)
+
     def report(self, report: WorkerReport) -> None:
         """Take a worker's report in; after one that comes late from a dead worker, nobody waits for another."""
         known = self.members.workers.get(report.worker)
@@ -191,7 +196,7 @@ class Figures:
             self._reported_s[report.worker] = report.at_s
         self.footprint.add(report, alive=alive)
         self.checkpoints.add(report)
-        self.work.add(report, self.epoch_s)
+        self.work.add(report, self.epoch_s, self._indices)
         for read in self.intake.add(report, self._indices):
             self.latency.read(*read)
         for instance, tick, at_s in report.settles:

@@ -31,7 +31,7 @@ from elastic.coordinator.memory import STATE
 from elastic.errors import UserError
 from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
-from elastic.protocol import CaughtUp, Rejoin, Running, Send, Started, Stuck
+from elastic.protocol import CaughtUp, Finished, Rejoin, Running, Send, Started, Stuck
 from elastic.server.attendance import EXIT_NEWS_S, Attendance
 from elastic.server.bulletin import Bulletin, refuse
 from elastic.server.clients import Clients
@@ -251,6 +251,8 @@ class Server:
                 self._figures.started(message, now_s)
             case CaughtUp():
                 self._figures.caught_up(message)
+            case Finished():
+                self._figures.finished(message, now_s)
             case Running():
                 self._unaccounted.discard(worker)
         self._handle(Heard(worker, message))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from elastic.coordinator.membership import Membership
+from elastic.protocol import Finished
 from elastic.report import OperatorReport
 from elastic.wire.control import WorkerReport
 
@@ -15,9 +16,15 @@ REPORTED_S = 0.2
 
 @dataclass(slots=True)
 class _Counters:
-    """One instance's newest counters since ``since_s``, Unix time; kept after it is gone."""
+    """One instance's newest counters since ``since_s``, Unix time; kept after it is gone.
+
+    Attributes:
+        place: Which of its operator's instances it is; a successor has that of its predecessor.
+        rows_out: Of a sink: what it and those before it in its place have committed.
+    """
 
     operator: str
+    place: int | None = None
     records_in: int = 0
     rows_out: int = 0
     busy_s: float = 0.0
@@ -32,12 +39,13 @@ class Work:
     _instances: dict[int, _Counters] = field(default_factory=dict)
     _told_s: float = 0.0
 
-    def add(self, report: WorkerReport, epoch_s: float) -> None:
-        """Take a worker's report in; nothing has run since before ``epoch_s``."""
+    def add(self, report: WorkerReport, epoch_s: float, places: Mapping[int, tuple[str, int]]) -> None:
+        """Take a worker's report in; nothing has run since before ``epoch_s``. ``places``: operator and index by id."""
         for stats in report.instances:
             begun = _Counters(stats.operator, since_s=max(epoch_s, report.at_s - REPORTED_S))
             counters = self._instances.setdefault(stats.instance, begun)
-            counters.records_in, counters.rows_out = stats.records_in, stats.rows_out
+            counters.place = places.get(stats.instance, (stats.operator, counters.place))[1]
+            counters.records_in, counters.rows_out = stats.records_in, max(counters.rows_out, stats.rows_out)
             counters.busy_s, counters.repaired = stats.busy_s + stats.target_s, stats.repaired
 
     def told(self, instances: Iterable[tuple[int, str, int, float]], epoch_s: float, now_s: float) -> None:
@@ -51,10 +59,20 @@ class Work:
             counters.records_in, counters.busy_s = records_in, busy_s
         self._told_s = now_s
 
+    def finished(self, message: Finished, place: tuple[str, int], now_s: float) -> None:
+        """A sink instance has said what it has committed in all; it may not live to report it."""
+        counters = self._instances.setdefault(message.instance, _Counters(place[0], since_s=now_s))
+        counters.place, counters.rows_out = place[1], max(counters.rows_out, message.rows)
+
     @property
     def rows_out(self) -> int:
         """Rows that sinks have committed."""
-        return sum(c.rows_out for c in self._instances.values())
+        most: dict[tuple[str, int], int] = {}
+        for counters in self._instances.values():
+            if counters.place is not None:  # else it is told again soon
+                place = counters.operator, counters.place
+                most[place] = max(most.get(place, 0), counters.rows_out)
+        return sum(most.values())
 
     @property
     def repaired(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,15 +12,17 @@ from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.keys import KeyInterval
 from elastic.operators.failure import connector_error, ending_error
 from elastic.protocol import Commit, Start
+from elastic.worker.tallies import TALLIES, Tally
 from elastic.worker.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The target is open, and holds these intervals through these ticks."""
+    """The target is open, and holds these intervals through these ticks: ``rows`` of them, as far as is known."""
 
     start: Start
     committed: list[tuple[KeyInterval, int]]
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,6 @@ class TargetThread:
         self._watchdog = watchdog
         self._sink, self._context, self._start, self._answer, self._clock = sink, context, start, answer, clock
         self._work: queue.SimpleQueue[Commit | None] = queue.SimpleQueue()
-        self._handed: deque[tuple[int, int]] = deque()  # (tick, rows) that the writer has and has not committed
         self._thread = threading.Thread(target=self._run, name=f"sink-{start.operator}-{start.index}", daemon=True)
         self._thread.start()
 
@@ -76,21 +76,22 @@ class TargetThread:
     def _run(self) -> None:
         id = self._start.instance
         writer: Writer | None = None
+        tally: Tally | None = None
         activity = self._watchdog.activity()
         try:
             activity.now = ("open", id, 0, time.perf_counter())
             writer = self._sink.open(self._context, self._start.interval, self._start.generation)
-            self._answer(Opened(self._start, writer.committed()))
+            committed = writer.committed()
+            tally = self._tally(min(tick for _, tick in committed))
+            self._answer(Opened(self._start, committed, tally.rows))
             activity.now = None
             while (command := self._work.get()) is not None:
-                self._handed.extend((tick, len(batch)) for tick, batch in command.ticks)
+                tally.hand((tick, len(batch)) for tick, batch in command.ticks)
                 began_s = self._clock()
                 activity.now = ("commit", id, command.through, time.perf_counter())
                 through = writer.commit(command.ticks, command.through, final=command.final)
                 activity.now = None
-                rows = 0
-                while self._handed and self._handed[0][0] <= through:
-                    rows += self._handed.popleft()[1]
+                rows = tally.settle(through)
                 now_s = self._clock()
                 self._answer(Committed(id, through, rows, command.final, now_s, now_s - began_s))
         except Exception as error:  # noqa: BLE001 (whatever a target raises ends its instance, and is reported)
@@ -99,5 +100,11 @@ class TargetThread:
             self._answer(TargetFailed(id, ending_error(error)))
         finally:
             self._watchdog.forget(activity)
+            if tally is not None:
+                tally.close()
             if writer is not None:
                 writer.close()
+
+    def _tally(self, through: int) -> Tally:
+        start = self._start
+        return Tally(self._context.directory / TALLIES, start.operator, start.index, start.generation, through)

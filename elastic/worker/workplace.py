@@ -262,7 +262,7 @@ class Workplace:
     def _on_answer(self, answer: TargetAnswer | DiskAnswer) -> None:
         match answer:
             case Opened():
-                self._execute(self._host.sink_opened(answer.start, answer.committed))
+                self._execute(self._host.sink_opened(answer.start, answer.committed, answer.rows))
             case Committed():
                 self._on_committed(answer)
             case TargetFailed():

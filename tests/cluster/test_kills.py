@@ -51,6 +51,18 @@ def test_the_result_is_exact_after_a_second_kill_while_the_first_recovers(tmp_pa
     assert kinds(outcome).count("detected") == 2
 
 
+def test_rows_are_counted_once_and_all_of_them_though_the_sinks_worker_is_killed_twice(tmp_path: Path) -> None:
+    outcome = drive(
+        chain(tmp_path), tmp_path,
+        kill_owner("json_lines", 0, after_records=1_500), kill_owner("json_lines", 0, after_records=3_500),
+        checkpoint_ms=200,
+    )  # fmt: skip
+
+    assert outcome.status == "done", outcome.error
+    assert outcome.records_out == len(expected_chain()) == 6_000
+    assert kinds(outcome).count("detected") == 2
+
+
 def test_a_kill_before_the_first_checkpoint_starts_again_from_tick_zero(tmp_path: Path) -> None:
     outcome = drive(word_count(tmp_path), tmp_path, kill_owner("count", 1, after_records=6_000), checkpoint_ms=60_000)
 

@@ -268,7 +268,7 @@ def test_a_sink_is_finished_when_the_final_tick_is_in_its_target() -> None:
 
     told = sink.instance.on_committed(4, 1, final=True)
 
-    assert sent(told, Finished) == [Finished(ME, 4)]
+    assert sent(told, Finished) == [Finished(ME, 4, 1)]
 
 
 def test_a_sink_restored_after_the_end_finishes_again() -> None:

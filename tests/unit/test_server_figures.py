@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from elastic.protocol import Finished
 from elastic.report import PeakMemory
 from elastic.server.checkpoints import CheckpointFigures
 from elastic.server.footprint import Footprint
@@ -76,10 +77,22 @@ def test_checkpoints_are_as_old_as_the_oldest_of_those_that_are_asked_for() -> N
     assert (found.oldest_s([1, 2]), found.oldest_s([1]), found.oldest_s([9])) == (3.0, 5.0, None)
 
 
+def test_rows_of_a_sink_count_once_whoever_of_those_in_its_place_has_told_of_them() -> None:
+    work, places = Work(), {1: ("out", 0), 2: ("out", 1), 7: ("out", 0)}
+    work.add(
+        report(instances=(InstanceStats(1, "out", 0, 40, 0.1, 0), InstanceStats(2, "out", 0, 5, 0.1, 0))), 0.0, places
+    )
+    work.add(report(instances=(InstanceStats(7, "out", 0, 43, 0.1, 0),)), 0.0, places)
+    work.finished(Finished(2, 90, 8), ("out", 1), 1.0)
+
+    assert work.rows_out == 51, "43 in the first place, since 40 of them are its predecessor's, and 8 in the second"
+
+
 def test_what_an_instance_has_done_stays_counted_when_it_is_gone() -> None:
     work = Work()
-    work.add(report(instances=(InstanceStats(1, "lines", 40, 0, 0.2, 3),)), epoch_s=0.0)
-    work.add(report(at_s=2.0, instances=(InstanceStats(7, "lines", 2, 9, 0.5, 0, 0.5),)), epoch_s=0.0)
+    places = {1: ("lines", 0), 7: ("lines", 1)}
+    work.add(report(instances=(InstanceStats(1, "lines", 40, 0, 0.2, 3),)), 0.0, places)
+    work.add(report(at_s=2.0, instances=(InstanceStats(7, "lines", 2, 9, 0.5, 0, 0.5),)), 0.0, places)
     work.told([(8, "words", 11, 0.25)], 0.0, 2.0)
 
     assert (work.rows_out, work.repaired) == (9, 3)
