@@ -65,6 +65,18 @@ def environment() -> dict[str, str]:
     return _MEMORY | os.environ | _ENVIRONMENT | {"PYTHONPATH": path}
 
 
+def start_parent(control: int, log: int) -> subprocess.Popen[bytes]:
+    """Start the parent of a job's processes, with the file ``control`` as its input, and ``log`` for what it prints."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "elastic.cluster.parent"],
+        stdin=control,
+        stdout=log,
+        stderr=log,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
 class LocalProcesses:
     """A job's processes. Belongs to one thread of the command; nothing of them outlives ``close``, or the command.
 
@@ -89,14 +101,7 @@ class LocalProcesses:
         ours, theirs = socket.socketpair()
         self._channel = Channel(ours)
         with theirs, (logs / "parent.log").open("ab") as log:
-            self._parent = subprocess.Popen(
-                [sys.executable, "-P", "-m", "elastic.cluster.parent"],
-                stdin=theirs.fileno(),
-                stdout=log,
-                stderr=log,
-                env=environment(),
-                start_new_session=True,
-            )
+            self._parent = start_parent(theirs.fileno(), log.fileno())
         self._channel.send(asdict(Configuration(str(self.directory), list(preload), fork)))
 
     @property

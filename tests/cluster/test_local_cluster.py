@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from elastic.cluster.local import Exited, LocalProcesses
+from elastic.cluster import local
+from elastic.cluster.local import Exited, LocalProcesses, start_parent
 from elastic.errors import ElasticError
 
 pytestmark = pytest.mark.cluster
@@ -70,6 +71,12 @@ except KeyboardInterrupt:
     print("interrupted", flush=True)
     time.sleep(600)
 """
+
+
+@pytest.fixture(autouse=True)
+def _own_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parent is started as it is outside of tests."""
+    monkeypatch.setattr(local, "start_parent", start_parent)
 
 
 @pytest.fixture
