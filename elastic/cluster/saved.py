@@ -12,7 +12,7 @@ import cloudpickle
 
 from elastic.errors import UserError
 from elastic.plan import OperatorPlan, Plan
-from elastic.server.journal import ENDED, FACTS, JOURNAL, JournalFile
+from elastic.server.journal import ENDED, FACTS, JOURNAL, JournalReader
 from elastic.wire.control import FIRST_EXTRA
 
 IDENTITY = "job.identity"
@@ -103,7 +103,7 @@ class SavedJob:
                 f"{str(directory / IDENTITY)!r} cannot be read ({error}): resume the job with the code and the release "
                 "that it was begun with, or run it without --resume"
             ) from None
-        journal = JournalFile(directory / JOURNAL)
+        journal = JournalReader(directory / JOURNAL)
         facts, ended = journal.newest(FACTS), journal.newest(ENDED)
         journal.close()
         if ended == "done":

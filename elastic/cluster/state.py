@@ -14,7 +14,7 @@ from elastic.coordinator.memory import Facts
 from elastic.errors import UserError
 from elastic.keys import KeyInterval
 from elastic.operators.snapshot import thaw
-from elastic.server.journal import FACTS, JOURNAL, JournalFile
+from elastic.server.journal import FACTS, JOURNAL, JournalReader
 from elastic.state.checkpoint import Checkpoint
 from elastic.state.folding import folded
 from elastic.state.processing import StateTable, cut_table, dict_keys
@@ -73,7 +73,7 @@ def read_state(job: str, operator: str | None = None) -> list[InstanceState]:
         UserError: There is no such job, or no such operator, or it keeps nothing on the disk.
     """
     directory = _directory(job)
-    journal = JournalFile(directory / JOURNAL)
+    journal = JournalReader(directory / JOURNAL)
     facts = journal.newest(FACTS)
     journal.close()
     states: list[InstanceState] = []
