@@ -75,10 +75,20 @@ class _Cut(NamedTuple):
 
 
 def _split(column: pa.Array, cut: Callable[[Bytes, Offsets], _Cut]) -> pa.Array:
-    """Cut the column block by block and join the blocks to a list array."""
+    """Cut the column, block by block if it is long, into a list array."""
     data, offsets = _spans(column)
+    found = cut(data, offsets) if len(data) <= _BLOCK_BYTES else _in_blocks(data, offsets, cut)
+    values = pa.Array.from_buffers(
+        column.type, len(found.words) - 1, [None, pa.py_buffer(found.words), pa.py_buffer(found.data)]
+    )
+    return pa.Array.from_buffers(
+        pa.list_(column.type), len(column), [None, pa.py_buffer(found.rows)], children=[values]
+    )
+
+
+def _in_blocks(data: Bytes, offsets: Offsets, cut: Callable[[Bytes, Offsets], _Cut]) -> _Cut:
     starts = np.searchsorted(offsets, np.arange(0, len(data), _BLOCK_BYTES))
-    borders = np.unique(np.append(starts, (0, len(column)))).tolist()
+    borders = np.unique(np.append(starts, (0, len(offsets) - 1))).tolist()
     cuts = [_Cut(data[:0], np.zeros(1, offsets.dtype), np.zeros(1, np.int32))]
     words_before = bytes_before = 0
     for low, high in pairwise(borders):
@@ -87,13 +97,7 @@ def _split(column: pa.Array, cut: Callable[[Bytes, Offsets], _Cut]) -> pa.Array:
         cuts.append(_Cut(block.data, block.words[1:] + bytes_before, block.rows[1:] + words_before))
         bytes_before += len(block.data)
         words_before += len(block.words) - 1
-    joined = _Cut(*map(np.concatenate, zip(*cuts, strict=True)))
-    values = pa.Array.from_buffers(
-        column.type, words_before, [None, pa.py_buffer(joined.words), pa.py_buffer(joined.data)]
-    )
-    return pa.Array.from_buffers(
-        pa.list_(column.type), len(column), [None, pa.py_buffer(joined.rows)], children=[values]
-    )
+    return _Cut(*map(np.concatenate, zip(*cuts, strict=True)))
 
 
 def _cut_words(data: Bytes, offsets: Offsets) -> _Cut:

@@ -256,6 +256,12 @@ class Sink(ABC):
     A worker that holds one and is taken for hung is ended before the target is opened elsewhere, instead of being left
     to find out that it was replaced.
     """
+    waits: bool = True
+    """Whether a writer may have to wait: for a disk that is to have written, for another process, to keep a rate.
+
+    Writers of a sink that never does are called in the worker's own thread, which spares it a switch of threads for
+    each commit.
+    """
     checks: bool = False
     """Whether ``check`` can be asked which rows the target can hold."""
 

@@ -37,6 +37,11 @@ class DiscardSink(Sink):
     rate: Rate | None = None
     name = "discard"
 
+    @property
+    def waits(self) -> bool:  # type: ignore[override]
+        """Only to keep its rate."""
+        return self.rate is not None
+
     def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
         return DiscardWriter(self, context, interval, generation)
 

@@ -42,7 +42,7 @@ from elastic.worker.disk import DiskFailed, DiskThread, Loaded, Persisted
 from elastic.worker.sources import Sources
 from elastic.worker.spill import SpillFiles
 from elastic.worker.statistics import Statistics
-from elastic.worker.targets import Committed, Opened, TargetFailed, TargetThread
+from elastic.worker.targets import Committed, Opened, PromptTarget, TargetFailed, TargetThread
 from elastic.worker.watchdog import Watchdog
 
 TargetAnswer: TypeAlias = Opened | Committed | TargetFailed
@@ -77,7 +77,7 @@ class Workplace:
         self._watchdog, self._activity = watchdog, watchdog.activity()
         self._statistics = Statistics(host.worker)
         self._sources = Sources(host.plan, directory / "log", clock, self._statistics, keep_log=keep_log)
-        self._targets: dict[int, TargetThread] = {}
+        self._targets: dict[int, TargetThread | PromptTarget] = {}
         self._answers: deque[TargetAnswer | DiskAnswer] = deque()
         self._local: deque[object] = deque()
         self._reported_s = self._nudge_at = 0.0
@@ -113,7 +113,7 @@ class Workplace:
             folded, commands = self._host.backups.tidy()
             self._execute(commands)
             busy |= folded
-        return busy or bool(self._local)
+        return busy or bool(self._local) or bool(self._answers)
 
     def _take_answers(self) -> None:
         """What targets and disk have done meanwhile."""
@@ -240,12 +240,14 @@ class Workplace:
         if isinstance(instance := self._host.instances.get(start.instance), SourceInstance):
             self._sources.begin(start, instance, feeds)
 
-    def _target(self, start: Start) -> TargetThread:
+    def _target(self, start: Start) -> TargetThread | PromptTarget:
         plan = self._host.plan
         context = SinkContext(
             plan.run_id, plan.name, start.operator, plan.settings.key_groups, plan.settings.tick_ms, self._directory
         )
         sink = plan.operators[start.operator].logic
+        if not sink.waits:
+            return PromptTarget(sink, context, start, self._answers.append, self._clock)
         return TargetThread(sink, context, start, self._answer, self._clock, self._watchdog)
 
     def _close(self, id: int) -> None:
