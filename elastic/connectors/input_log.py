@@ -1,5 +1,8 @@
 """The input log: what each source partition read in each tick, so that exactly the same can be read again.
 
+An entry says of a long position only what has changed since the one before it; the first of a segment has it whole, so
+that every segment can be read by itself.
+
 Each partition has a folder of its own, with segments that are named after the lowest tick they can hold. The last entry
 of a full segment says that the log goes on in another. A new generation takes over the newest segment, and follows such
 an entry if there is one: so it meets an older writer, wherever that is, in a file whose order decides between them.
@@ -13,8 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from elastic.connectors.base import LogEntry
+from elastic.connectors.base import LogEntry, Position
 from elastic.connectors.fenced_file import FencedFile, read_entries
+from elastic.connectors.positions import restored, stored
 from elastic.errors import SinkError
 
 SEGMENT_ENTRIES = 16_384
@@ -22,6 +26,9 @@ SEGMENT_ENTRIES = 16_384
 
 SEGMENT_BYTES = 32 << 20
 """A segment that keeps records ends after so much: what a successor reads into memory at once."""
+
+SEGMENT_NUMBERS = 2_000_000
+"""A segment of long positions ends after so many numbers: 16 MB when they are in memory, whole."""
 
 _GOES_ON = None
 _FINISHED, _FINAL = 1, 2
@@ -93,12 +100,12 @@ class InputLog:
         last = self.last
         if last is not None and (entry.tick <= last.tick or entry.start != last.end):
             raise ValueError(f"{entry} does not follow {last}")
-        if self._entries >= self._segment_entries or self._file.size_bytes >= SEGMENT_BYTES:
+        full = self._entries >= self._segment_entries or self._numbers >= SEGMENT_NUMBERS
+        if full or self._file.size_bytes >= SEGMENT_BYTES:
             self._go_on()
-        flags = _FINISHED * entry.finished | _FINAL * entry.final
-        self._file.append((*entry[:6], flags, *_rest(entry)))
-        self._entries += 1
-        self.last = entry
+        before = self.last.end if self.last is not None and self._entries else None
+        self._file.append(_row(entry, before))
+        self._note_one(entry)
 
     def entries(self, after_tick: int) -> list[LogEntry]:
         """All entries above a tick, in order; read from the files.
@@ -150,10 +157,18 @@ class InputLog:
             if not entries:  # it was trimmed after it had been listed, and opening it has made it again
                 self._path(segment).unlink(missing_ok=True)
             segment = newest if newest > segment else entries[-1].tick + 1
-        self._file, self._entries = file, len(entries)
+        self._file, self._entries, self._numbers = file, 0, 0
+        for entry in entries:
+            self._note_one(entry)
         file.recovered = []
         if not entries and (before := _segments(self._folder)[:-1]):
             self._note(read_entries(self._path(before[-1])))
+
+    def _note_one(self, entry: LogEntry) -> None:
+        """An entry is in the segment that is written."""
+        self._entries += 1
+        self._numbers += len(entry.end) if isinstance(entry.end, list) else 1
+        self.last = entry
 
     def _note(self, rows: list[Any]) -> list[LogEntry]:
         """The entries of a segment, of which the last and the floor are remembered."""
@@ -168,16 +183,22 @@ class InputLog:
         self._file.append(_GOES_ON)
         file = FencedFile(self._path(self.last.tick + 1), self._generation, sync=self._sync)
         self._file.close()
-        self._file, self._entries = file, 0
+        self._file, self._entries, self._numbers = file, 0, 0
         file.append(self.floor)
 
 
-def _rest(entry: LogEntry) -> Sequence[Any]:
-    """What most entries have nothing of, without what is empty at its end."""
-    rest: list[Any] = [list(entry.cuts), list(entry.kept), entry.owed, *entry.read]
-    while rest and not rest[-1]:
+def _row(entry: LogEntry, before: Position | None) -> Sequence[Any]:
+    """An entry as it is written, where ``before`` is the end of the one before it in the segment."""
+    positions = []
+    for position in (entry.start, *entry.cuts, entry.end):
+        positions.append(stored(position, before))
+        before = position
+    start, *cuts, end = positions
+    flags = _FINISHED * entry.finished | _FINAL * entry.final
+    rest: list[Any] = [cuts, list(entry.kept), entry.owed, *entry.read]
+    while rest and not rest[-1]:  # most entries have nothing of these
         rest.pop()
-    return rest
+    return entry.tick, start, end, *entry[3:6], flags, *rest
 
 
 def read_log(directory: Path, operator: str, partition: int) -> list[LogEntry]:
@@ -209,14 +230,24 @@ def _read(folder: Path, segments: Iterable[int]) -> list[LogEntry]:
 
 def _entries(rows: Iterable[Any]) -> list[LogEntry]:
     """The entries among what was appended, which beside them is floors (numbers) and an announcement."""
-    return [_entry(*row) for row in rows if isinstance(row, list)]
+    found: list[LogEntry] = []
+    for row in rows:
+        if isinstance(row, list):
+            found.append(_entry(found[-1].end if found else None, *row))
+    return found
 
 
 def _entry(
+    before: Position | None,
     tick: int, start: Any, end: Any, records: int, size_bytes: int, read_time_s: float, flags: int,
     cuts: Sequence[Any] = (), kept: Sequence[bytes] = (), owed: int = 0, all_records: int = 0, all_bytes: int = 0,
 ) -> LogEntry:  # fmt: skip
+    positions: list[Position] = []
+    for found in (start, *cuts, end):
+        before = restored(found, before)
+        positions.append(before)
     return LogEntry(
-        tick, start, end, records, size_bytes, read_time_s, bool(flags & _FINISHED), bool(flags & _FINAL),
-        tuple(cuts), tuple(kept), owed, (all_records, all_bytes),
+        tick, positions[0], positions[-1], records, size_bytes, read_time_s,
+        bool(flags & _FINISHED), bool(flags & _FINAL),
+        tuple(positions[1:-1]), tuple(kept), owed, (all_records, all_bytes),
     )  # fmt: skip
