@@ -76,6 +76,7 @@ class Ledger:
         guarded: Counts changes of who is to keep copies.
         cut_s: When versions were cut that are not yet wherever they should be; by the task after which they were.
         unheard: Workers whose account a new scheduler waits for.
+        moved_s: When a task was last done, or a partition began; Unix time.
         now_s: Unix time, in seconds, of the event that is being handled.
     """
 
@@ -92,7 +93,7 @@ class Ledger:
         self.cut_s: dict[Name, float] = {}
         self.unheard: set[int] = set()
         self.deployed = self.announced = self.disturbed = False
-        self.now_s = 0.0
+        self.now_s = self.moved_s = 0.0
         self._noted = 0  # intervals through this one are closed somewhere
 
     @property

@@ -37,10 +37,12 @@ from elastic.coordinator.events import (
 )
 from elastic.coordinator.judgement import overtaken
 from elastic.coordinator.memory import LOSSES, STATE, Facts
+from elastic.coordinator.oversight import Oversight
 from elastic.coordinator.placement import WAIT_FOR_SPARE_S
+from elastic.coordinator.standings import Whereabouts
 from elastic.coordinator.workforce import Workforce
 from elastic.plan import Plan
-from elastic.protocol import Exhausted, Failed, Fenced, Finished, Frozen, Noticed, Started, Stuck
+from elastic.protocol import Exhausted, Failed, Fenced, Finished, Frozen, Noticed, Standings, Started, Stuck
 from elastic.report import FailedOutput
 from elastic.units import counted
 
@@ -87,23 +89,24 @@ class Scheduler:
     def __init__(self, plan: StreamPlan, workers: int, spares: int, facts: Facts | None = None) -> None:
         self._ledger = Ledger(plan)
         self.members = self._ledger.members
-        self.scaling, self.draining, self.oversight = NoScaling(), NoDraining(), None
+        self.scaling, self.draining = NoScaling(), NoDraining()
         self.ended: EndJob | None = None
         self._force = Workforce(self.members, workers, spares)
-        self._ending = Ending(self.members)
+        self.ending = Ending(self.members)
         self._guarding = Guarding(self._ledger)
         self._restoring = Restoring(self._ledger)
-        self._placement = Placement(self._ledger, self._ending, self._guarding, self._restoring)
+        self._placement = Placement(self._ledger, self.ending, self._guarding, self._restoring)
         self._recovery = Recovery(self._ledger, self._placement)
         self._orders = Orders(self._ledger)
         self._retention = Retention(self._ledger, self._placement, self._guarding)
-        self._succession = Succession(self._ledger, self._ending, self._placement)
-        self._stillness = Stillness(self.members)
+        self._succession = Succession(self._ledger, self.ending, self._placement)
+        whereabouts = Whereabouts(self.members)
+        self.oversight = Oversight(whereabouts, Stillness(self._ledger, whereabouts))
         self._bereft_s: float | None = None
         self._balanced_at = 0
         self._journalled: object = None
         if facts is not None:
-            recall(self._ledger, self._ending, facts)
+            recall(self._ledger, self.ending, facts)
 
     @property
     def ledger(self) -> Ledger:
@@ -141,7 +144,7 @@ class Scheduler:
             case Heard():
                 actions = self._heard(event.worker, event.message)
             case StopRequested():
-                actions = self._ending.stop(now_s, deployed=self._ledger.deployed)
+                actions = self.ending.stop(now_s, deployed=self._ledger.deployed)
             case Recovered():
                 actions = self._recovered(event)
             case ClockTick():
@@ -175,16 +178,17 @@ class Scheduler:
     def _clock_ticks(self, now_s: float) -> list[object]:
         """Time has passed: whatever was overlooked, or never answered, gets another look."""
         self._ledger.news.everything = True
-        actions = self._ending.out_of_patience(now_s) + self._succession.ask() + self._stillness.judge(now_s)
+        actions = self.ending.out_of_patience(now_s) + self._succession.ask()
+        actions += [] if self.ending.stopping else self.oversight.judge(now_s)
         return actions + self._move("all workers were lost") if self._bereft_s is not None else actions
 
     def _remembered(self, actions: list[object]) -> list[object]:
         """What was decided is journalled before it is carried out."""
-        mark = mark_of(self._ledger, self._ending)
+        mark = mark_of(self._ledger, self.ending)
         if mark == self._journalled:
             return actions
         self._journalled = mark
-        return [Journal(STATE, facts_of(self._ledger, self._ending)), *actions]
+        return [Journal(STATE, facts_of(self._ledger, self.ending)), *actions]
 
     def _recovered(self, event: Recovered) -> list[object]:
         """Go on where the scheduler before this one was; then replace who was lost meanwhile."""
@@ -279,17 +283,17 @@ class Scheduler:
             case Started():
                 return self._started(message)
             case Exhausted() | Frozen() | Finished():
-                return self._ending.heard(message)
-            case Noticed() | Stuck() | Failed() | Fenced():
+                return self.ending.heard(message)
+            case Standings() | Stuck():
+                self.oversight.heard(worker, message, self._ledger.now_s)
+            case Noticed() | Failed() | Fenced():
                 return self._trouble(worker, message)
         return []
 
-    def _trouble(self, worker: int, message: Noticed | Stuck | Failed | Fenced) -> list[object]:
+    def _trouble(self, worker: int, message: Noticed | Failed | Fenced) -> list[object]:
         """Something is wrong with an instance, or with all that its worker does."""
         record = self.members.instances.get(message.instance)
         match message:
-            case Stuck():
-                return self._stillness.heard(message, self._ledger.now_s)
             case Fenced():
                 return [Record("fenced", worker=worker) if record is None else overtaken(record)]
             case Failed() if record is not None:
@@ -310,17 +314,18 @@ class Scheduler:
         if record is None:
             return []
         record.running, record.start_tick = True, message.tick
+        self._ledger.moved_s = self._ledger.now_s
         actions: list[object] = []
         if record.cause:
             text = f"{counted(message.keys, 'key')} at tick {message.tick}"
             actions.append(Record("restored", record.operator, record.index, record.worker, text))
-        actions += self._ending.told(record)
+        actions += self.ending.told(record)
         held = self._ledger.held_by(record.id)
         if held is not None and held.done is None:
             self._ledger.reached(held, self._ledger.plan.whole_intervals(message.tick))
         finish = self._ledger.finish
         if held is not None and held.stage.kind is Kind.SINK and finish is not None and message.tick >= finish[0]:
-            actions += self._ending.heard(
+            actions += self.ending.heard(
                 Finished(record.id, message.tick)
             )  # its target has everything: nothing is left
         if not self._ledger.announced and all(i.running for i in self.members.instances.values()):
@@ -330,6 +335,7 @@ class Scheduler:
 
     def _task_done(self, message: TaskDone, worker: int) -> None:
         ledger = self._ledger
+        ledger.moved_s = ledger.now_s
         name = Name(message.stage, message.interval, message.partition)
         if message.instance:
             held = ledger.held.get((message.stage, message.partition))
@@ -351,7 +357,7 @@ class Scheduler:
     def _balanced(self) -> list[object]:
         """Whenever an interval has become safe, while the job runs: see to it that all workers have their share."""
         safe = self._ledger.progress.safe
-        if safe == self._balanced_at or self._ledger.finish is not None or self._ending.stopping:
+        if safe == self._balanced_at or self._ledger.finish is not None or self.ending.stopping:
             return []
         self._balanced_at = safe
         return self._placement.balance(self._force.wanted)

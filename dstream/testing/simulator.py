@@ -25,13 +25,14 @@ from dstream.testing.judge import Judge
 from dstream.versions import PartitionId, Version, Versions
 from dstream.worker.archive import Archive
 from dstream.worker.host import TaskHost
+from dstream.worker.receiver import Receiver
 from elastic.batch import Batch
 from elastic.connectors.discard import DiscardSink
 from elastic.connectors.from_list import from_list
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.coordinator.memory import Facts
-from elastic.instance.host import Host
+from elastic.instance.host import AnyInstance, Host
 from elastic.plan import Plan, Settings
 from elastic.protocol import Command
 from elastic.query import Query
@@ -153,6 +154,10 @@ class StreamSimulation(Simulation):
     def can_be_resumed(self) -> bool:
         """Whether state is on disk."""
         return self.plan.durable
+
+    def runs_user_code(self, instance: AnyInstance) -> bool:
+        """What follows a source is done where that is read."""
+        return isinstance(instance, Receiver)
 
     def _make_copies(self) -> Copies:
         return Judge(self, self.workers)

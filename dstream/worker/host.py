@@ -36,7 +36,7 @@ from dstream.worker.receiver import Receiver
 from dstream.worker.sink import IntervalSink
 from dstream.worker.tasks import Block, Gathering, Tasks
 from elastic.errors import UserError
-from elastic.instance.host import Host
+from elastic.instance.host import Begins, Host, unwatched
 from elastic.keys import KeyInterval
 from elastic.operators.failure import ENDINGS, ending_error
 from elastic.protocol import Close, Command, Finish, Send, Start, Started, Tell
@@ -259,19 +259,19 @@ class TaskHost(Host):
 
     # -- tasks: computing ----------------------------------------------------------------------------------------------
 
-    def step_tasks(self) -> tuple[bool, list[Command]]:
+    def step_tasks(self, begins: Begins = unwatched) -> tuple[bool, list[Command]]:
         """Compute the next task, in order of intervals; news of state that was kept meanwhile."""
         commands: list[Command] = [Tell(news) for news in self._archive.news()]
         commands += self._sinks_taken()
         gathering = self._tasks.next(self._sink_at, self.keeping.restoring)
         if gathering is None:
             return bool(commands), commands
-        began = self._clock()
+        began, task = self._clock(), gathering.task
+        begins(task.instance or (self.stream_plan.stages[task.stage].operator, task.partition), task.after)
         try:
             commands += self._compute(gathering, began)
         except (UserError, *ENDINGS) as raised:
             error = raised if isinstance(raised, UserError) else ending_error(raised)
-            task = gathering.task
             channel = self._tasks.spoilt(task)
             failed = TaskFailed(task.stage, task.interval, task.partition, task.attempt, str(error), channel)
             commands.append(Tell(failed))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from elastic.coordinator.membership import InstanceRecord
 from elastic.coordinator.standings import Whereabouts, in_words, name
 from elastic.protocol import Stuck, Wait
+from elastic.report import Stall
 from elastic.units import format_duration
 
 What: TypeAlias = Literal[
@@ -64,14 +66,14 @@ class Chains:
         known, id = self.known, record.id
         if (stuck := known.stuck(id)) is not None:
             detail = in_words(stuck, self.now_s)
-            return Root(id, _where(stuck), detail, stuck.since_s, self.now_s, stuck.lines, stuck.tick)
+            return Root(id, where(stuck), detail, stuck.since_s, self.now_s, stuck.lines, stuck.tick)
         if (busy := known.busy(record.worker)) is not None:
             return (
                 busy.instance,
                 f"{name(record)} waits for its worker, which is busy with {known.named(busy.instance)}",
             )
         if (silent_s := known.silent_since(record.worker, self.now_s)) is not None:
-            return self._silent(record.worker, silent_s)
+            return silent_root(self.known, self._suspect(record.worker), record.worker, silent_s, self.now_s)
         wait = known.wait(id)
         if wait is None:
             return self._root(id, "system", f"could go on after tick {known.tau(id)}, and does not")
@@ -91,18 +93,12 @@ class Chains:
             case _:
                 return self._neighbours(record, wait)
 
-    def _silent(self, worker: int, since_s: float) -> Root:
-        """The root where nobody on a worker can say anything: an operator with user code, if there is one."""
+    def _suspect(self, worker: int) -> int:
+        """Who is named where nobody on a worker can say anything: an operator with user code, if there is one."""
         operators = self.known.members.plan.operators
         here = [i for i in self.known.members.instances.values() if i.worker == worker]
         suspects = [i for i in here if operators[i.operator].user_code and operators[i.operator].kind == "keyed"]
-        first = min(i.id for i in suspects or here)
-        silence = f"worker {worker} has said nothing for {format_duration(self.now_s - since_s)}"
-        if (held := self.known.held(worker)) is not None:
-            text = f"{silence}, since a call that holds Python's interpreter does not return"
-            return Root(first, "code" if held.user else "system", text, since_s, self.now_s, held.lines)
-        text = f"{silence}, though it answers heartbeats: it may be stopped, or short of memory"
-        return Root(first, "worker", text, since_s, since_s + self.known.after_s + 3 * GRACE_S)
+        return min(i.id for i in suspects or here)
 
     def _neighbours(self, record: InstanceRecord, wait: Wait) -> Root | tuple[int, str]:
         """The one among those waited for that has stood still longest; the instance itself, if they all go on."""
@@ -140,6 +136,49 @@ class Chains:
         return format_duration(self.now_s - self._since_s(instance))
 
 
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """Finds the roots of all chains: the elastic model's ``Finder``; its keys are ids of instances."""
+
+    whereabouts: Whereabouts
+
+    def is_due(self, key: Hashable, now_s: float) -> bool:
+        """Whether an instance has stood still for as long as a stall takes."""
+        assert isinstance(key, int)
+        since_s = self.whereabouts.still_since(key, now_s)
+        return since_s is not None and now_s - since_s >= self.whereabouts.after_s
+
+    def found(self, now_s: float) -> Mapping[Hashable, Stall]:
+        """Every root that is to be told, with those that wait for it."""
+        chains = Chains(self.whereabouts, now_s)
+        roots: dict[int, Root] = {}
+        waiting: dict[int, list[str]] = {}
+        for id in self.whereabouts.members.instances:
+            if self.is_due(id, now_s):
+                path, root = chains.follow(id)
+                roots[root.instance] = root
+                waiting.setdefault(root.instance, []).extend(path[:1])
+        return {id: self._stall(r, waiting[id]) for id, r in roots.items() if now_s >= r.told_at_s}
+
+    def _stall(self, root: Root, waiting: list[str]) -> Stall:
+        record = self.whereabouts.members.instances[root.instance]
+        tick = self.whereabouts.tau(root.instance) or 0 if root.tick is None else root.tick
+        return Stall(
+            record.operator, record.index, record.worker, root.what, root.detail, tick,
+            self.whereabouts.since_start_s(root.since_s), None, tuple(waiting), root.lines,
+        )  # fmt: skip
+
+
+def silent_root(known: Whereabouts, instance: int, worker: int, since_s: float, now_s: float) -> Root:
+    """The root where nobody on a worker can say anything; ``instance`` is named for it."""
+    silence = f"worker {worker} has said nothing for {format_duration(now_s - since_s)}"
+    if (held := known.held(worker)) is not None:
+        text = f"{silence}, since a call that holds Python's interpreter does not return"
+        return Root(instance, "code" if held.user else "system", text, since_s, now_s, held.lines)
+    text = f"{silence}, though it answers heartbeats: it may be stopped, or short of memory"
+    return Root(instance, "worker", text, since_s, since_s + known.after_s + 3 * GRACE_S)
+
+
 def _needs(wait: Wait, on: str) -> str:
     match wait.kind:
         case "credit":
@@ -150,7 +189,8 @@ def _needs(wait: Wait, on: str) -> str:
             return f"waits for tick {wait.tick} from {on}"
 
 
-def _where(stuck: Stuck) -> What:
+def where(stuck: Stuck) -> What:
+    """What stands still, in a word."""
     match stuck.what:
         case "commit" | "open":
             return "sink"

@@ -29,7 +29,7 @@ from elastic.coordinator.events import (
 from elastic.coordinator.judgement import Differences, overtaken, too_late
 from elastic.coordinator.membership import Membership
 from elastic.coordinator.memory import LOSSES, STATE, Facts, facts_of, recall
-from elastic.coordinator.oversight import Oversight
+from elastic.coordinator.oversight import InstanceOversight
 from elastic.coordinator.placement import Placement
 from elastic.coordinator.reconfigure import Reconfigurer, restored
 from elastic.coordinator.recovery import Recovery
@@ -83,7 +83,7 @@ class Coordinator:
         self.ending = Ending(self.members)
         self.scaling = Scaling(self.members, self.reconfigurer)
         self.draining = Draining(self.members, self.reconfigurer)
-        self.oversight = Oversight(self.members, self.reconfigurer, self.scaling)
+        self.oversight = InstanceOversight(self.members, self.reconfigurer, self.scaling)
         self._succession = Succession(self.members, self.reconfigurer, self.ending)
         self._differences = Differences(plan)
         self._needed = max(workers, min(2, workers + spares))  # a checkpoint is kept on another worker

@@ -24,7 +24,7 @@ class Whereabouts:
     members: Membership
     _stands: dict[int, _Stand] = field(default_factory=dict)
     _heard_s: dict[int, float] = field(default_factory=dict)
-    _stuck: dict[int, Stuck] = field(default_factory=dict)
+    _stuck: dict[tuple[int, int], Stuck] = field(default_factory=dict)  # by worker and instance
     _held: dict[int, Stuck] = field(default_factory=dict)
     _refreshed_s: float | None = None
 
@@ -42,18 +42,18 @@ class Whereabouts:
         elif message.what == "worker":
             self._held[worker] = message
         else:
-            self._stuck[message.instance] = message
+            self._stuck[worker, message.instance] = message
 
     def _goes_on(self, worker: int, message: Standings, now_s: float) -> None:
         self._heard_s[worker] = now_s
         self._held.pop(worker, None)
         if (busy := self.busy(worker)) is not None:
-            del self._stuck[busy.instance]
+            del self._stuck[worker, busy.instance]
         for id, standing in message.instances.items():
             before = self._stands.get(id)
             if before is None or _mark(before.standing) != _mark(standing):
                 self._stands[id] = _Stand(standing, now_s)
-                self._stuck.pop(id, None)
+                self._stuck.pop((worker, id), None)
             else:
                 self._stands[id] = replace(before, standing=standing)
 
@@ -68,8 +68,14 @@ class Whereabouts:
         self._stands = {id: s for id, s in self._stands.items() if id in known}
         for id in known.keys() - self._stands.keys():
             self._stands[id] = _Stand(Standing(0, 0, None), now_s)
-        self._stuck = {id: s for id, s in self._stuck.items() if id in known and known[id].worker == s.worker}
+        self._stuck = {key: s for key, s in self._stuck.items() if self._is_current(s)}
         self._heard_s = {w: s for w, s in self._heard_s.items() if w in live}
+
+    def _is_current(self, stuck: Stuck) -> bool:
+        if stuck.task is not None:
+            return not self.members.is_lost(stuck.worker)
+        record = self.members.instances.get(stuck.instance)
+        return record is not None and record.worker == stuck.worker
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
@@ -84,7 +90,13 @@ class Whereabouts:
 
     def stuck(self, instance: int) -> Stuck | None:
         """What has not returned that is done for an instance."""
-        return self._stuck.get(instance)
+        record = self.members.instances.get(instance)
+        return None if record is None else self._stuck.get((record.worker, instance))
+
+    @property
+    def all_stuck(self) -> list[Stuck]:
+        """All that has not returned."""
+        return list(self._stuck.values())
 
     def busy(self, worker: int) -> Stuck | None:
         """What a worker's own thread, in which all its instances work, does not return from."""
@@ -108,7 +120,7 @@ class Whereabouts:
         record = self.members.instances.get(instance)
         if record is None or self.members.workers[record.worker].lost:
             return None
-        if (stuck := self._stuck.get(instance)) is not None:
+        if (stuck := self.stuck(instance)) is not None:
             return stuck.since_s
         stand = self._stands[instance]
         if (busy := self.busy(record.worker)) is not None:
@@ -121,6 +133,10 @@ class Whereabouts:
         """Whether an instance may be to blame that another one has stalled: half of the time will do."""
         since_s = self.still_since(instance, now_s)
         return since_s is not None and now_s - since_s >= self.after_s / 2
+
+    def since_start_s(self, time_s: float) -> float:
+        """A Unix time as seconds since the run began."""
+        return time_s - self.members.plan.since_s
 
     def named(self, instance: int) -> str:
         """An instance as users know it."""
@@ -140,8 +156,8 @@ def name(record: InstanceRecord) -> str:
     return f"{record.operator}#{record.index}"
 
 
-def in_words(stuck: Stuck, now_s: float) -> str:
-    """What has not returned, and for how long."""
+def in_words(stuck: Stuck, now_s: float, at: str | None = None) -> str:
+    """What has not returned, for how long, and where in the stream: after its tick, if nothing else is given."""
     lasted = format_duration(now_s - stuck.since_s)
     match stuck.what:
         case "commit":
@@ -154,7 +170,7 @@ def in_words(stuck: Stuck, now_s: float) -> str:
             return f"being started for {lasted}"
         case _:
             whose = "your code" if stuck.user else "the system's code"
-            return f"in {whose} for {lasted}, at the tick after {stuck.tick}"
+            return f"in {whose} for {lasted}, {at or f'at the tick after {stuck.tick}'}"
 
 
 def _mark(standing: Standing) -> tuple[int, bool, bool]:

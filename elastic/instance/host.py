@@ -6,7 +6,7 @@ target is asked for with ``Open`` and ``Commit`` and answered with ``source_open
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -64,9 +64,16 @@ from elastic.state.spill import Spill
 
 AnyInstance: TypeAlias = SourceInstance | KeyedInstance | SinkInstance
 
+Begins: TypeAlias = Callable[[int | tuple[str, int], int], None]
+"""Is told what is done next: for which instance, or for which partition of an operator; and after which tick."""
+
 SPILL_SHARE = 8
 """Output of a worker's instances is spilled where it takes more than this part of its memory, and so is what it holds
 of others' output."""
+
+
+def unwatched(whose: int | tuple[str, int], tick: int) -> None:
+    """Nobody wants to know what is done."""
 
 
 class Host:
@@ -347,8 +354,12 @@ class Host:
         except BaseException as error:  # noqa: BLE001 (the user's code would end the process, or a task of its own)
             return False, self.fail(id, ending_error(error))
 
-    def step_tasks(self) -> tuple[bool, list[Command]]:
-        """What there is to do beside the instances; whether anything was done, and what follows."""
+    def step_tasks(self, begins: Begins = unwatched) -> tuple[bool, list[Command]]:
+        """What there is to do beside the instances; whether anything was done, and what follows.
+
+        Args:
+            begins: Is told what is done next, before user code is called.
+        """
         return False, []
 
     def committed(self, id: int, through: int, rows: int, *, final: bool) -> list[Command]:

@@ -70,13 +70,14 @@ class Stuck:
     """A worker's watchdog: something that the worker does for an instance has not returned for long.
 
     Attributes:
-        instance: For which it does; 0 where only the worker is known.
+        instance: For which it does; 0 where only the worker is known, or the task.
         what: ``step`` (a tick is processed), ``read``, ``commit``, ``open`` or ``message``; ``worker`` where the
             interpreter is held, so that nobody on the worker can say what for.
         tick: The instance's position when it began.
         since_s: When it began, Unix time.
         lines: Where it is now, innermost last: the user's own lines, or where there are none, the system's.
         user: Whether they are the user's.
+        task: (operator, partition) where it is done for a task that is no instance's.
     """
 
     worker: int
@@ -86,3 +87,4 @@ class Stuck:
     since_s: float
     lines: tuple[str, ...]
     user: bool
+    task: tuple[str, int] | None = None

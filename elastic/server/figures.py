@@ -267,7 +267,7 @@ class Figures:
             events=events,
             finished=finished,
             stalls=self._stalls[1],
-            under_way=self._under_way,
+            under_way=() if self.oversight is None else self.oversight.under_way,
             interval=self.intervals.last,
         )
 
@@ -307,9 +307,3 @@ class Figures:
         stalls = None if self.oversight is None else self.oversight.stalls
         over, open_ = ([], ()) if stalls is None else (stalls.over, tuple(stalls.open.values()))
         return (*self._past_stalls, *over), open_
-
-    @property
-    def _under_way(self) -> tuple[str, ...]:
-        """How far recoveries and scaling are."""
-        found = [] if self.oversight is None else self.oversight.undertakings.open
-        return tuple(f"{u.cause}: {u.figures}; {u.waits_for}" for u in found)

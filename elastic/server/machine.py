@@ -50,8 +50,8 @@ class Machine(Protocol):
         """Who says whether a worker can be drained."""
 
     @property
-    def oversight(self) -> Oversight | None:
-        """Who looks out for what stands still; None where nobody does."""
+    def oversight(self) -> Oversight:
+        """Who looks out for what stands still."""
 
     def handle(self, event: Event, now_s: float) -> list[object]:
         """What follows from an event: messages to send, processes to start or end, entries for journal and log."""

@@ -187,7 +187,7 @@ class Server:
     def _look_into_dumps(self) -> None:
         """What silent workers hold their interpreters with, as far as files in the job directory tell it."""
         now, oversight = self._clock(), self._machine.oversight
-        for worker in [] if oversight is None else oversight.whereabouts.silent(now):
+        for worker in oversight.whereabouts.silent(now):
             if (found := held_by(dump_path(Path(self._setup.directory), worker))) is not None:
                 lines, user = found
                 self._handle(Heard(worker, Stuck(worker, 0, "worker", 0, now, lines, user)))

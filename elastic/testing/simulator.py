@@ -36,6 +36,8 @@ from elastic.coordinator.events import (
 )
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.memory import STATE, Facts
+from elastic.instance.host import AnyInstance
+from elastic.instance.keyed import KeyedInstance
 from elastic.plan import Plan, Settings
 from elastic.protocol import Send, Started
 from elastic.query import Query
@@ -101,6 +103,10 @@ class Simulation:
     def can_be_resumed(self) -> bool:
         """Whether all that the job keeps outlives its processes."""
         return self.plan.settings.disk != "off" and self.plan.settings.checkpoint_ticks > 0
+
+    def runs_user_code(self, instance: AnyInstance) -> bool:
+        """Whether an instance may call a function of the user's that does not return."""
+        return isinstance(instance, KeyedInstance)
 
     def _make_copies(self) -> Copies:
         """Who judges the coordinator when it gives up."""

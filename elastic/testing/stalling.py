@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from elastic.instance.keyed import KeyedInstance
 from elastic.instance.sink import SinkInstance
 from elastic.protocol import Stuck
 from elastic.testing.invariants import InvariantError
@@ -37,9 +36,10 @@ class Stalling:
     def _stall_code(self, victim: SimulatedWorker) -> None:
         """User code of some instance does not return, and nothing else on its worker gets its turn."""
         chance = self._world.random
-        keyed = [i for i in victim.host.instances.values() if isinstance(i, KeyedInstance) and not i.finished]
-        if keyed:
-            instance = chance.choice(keyed)
+        runs_user_code = self._simulation.runs_user_code
+        suspects = [i for i in victim.host.instances.values() if runs_user_code(i) and not i.finished]
+        if suspects:
+            instance = chance.choice(suspects)
             victim.hung = True
             for_s = self._lasts_s()
             self._tell(f"{instance.operator} on {victim.name} does not return from user code for {for_s:.2f} s")

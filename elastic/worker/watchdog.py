@@ -22,8 +22,8 @@ from elastic.wire.control import COORDINATOR, codec
 from elastic.wire.sockets import Hub
 from elastic.worker.stacks import frames_of, in_lines, reads
 
-Doing: TypeAlias = "tuple[Literal['step', 'commit', 'open', 'message'], int, int, float]"
-"""What, for which instance, at which tick, and since when by ``time.perf_counter``."""
+Doing: TypeAlias = "tuple[Literal['step', 'commit', 'open', 'message'], int | tuple[str, int], int, float]"
+"""What, for which instance or for which task of which operator, at which tick, and since when by ``perf_counter``."""
 
 _SIGNAL = signal.SIGALRM
 
@@ -111,7 +111,8 @@ class Watchdog:
         signal.setitimer(signal.ITIMER_REAL, self._after_s)
 
     def _tell(self, activity: Activity, doing: Doing) -> None:
-        what, instance, tick, began = doing
+        what, whose, tick, began = doing
+        instance, task = (whose, None) if isinstance(whose, int) else (0, whose)
         frames = frames_of(activity.thread)
         if activity.now is not doing:
             return  # it came back in this moment
@@ -123,4 +124,4 @@ class Watchdog:
         if self._hub is None:
             self._hub = Hub(f"{self._worker} watchdog", self._address, codec())
             self._hub.connect(COORDINATOR, self._coordinator)
-        self._hub.send(COORDINATOR, Stuck(self._worker, instance, kind, tick, since_s, lines, user))
+        self._hub.send(COORDINATOR, Stuck(self._worker, instance, kind, tick, since_s, lines, user, task))

@@ -144,13 +144,16 @@ class Workplace:
                     self._statistics.busy_s[id] += time.perf_counter() - began
                 if isinstance(instance, SinkInstance):
                     self._statistics.settle(instance, self._clock())
-            self._activity.now = ("step", 0, 0, time.perf_counter())
-            moved, commands = host.step_tasks()
+            moved, commands = host.step_tasks(self._begins)
             self._execute(commands)
             self._activity.now = None
             busy |= moved
             self._drain_local()
         return busy
+
+    def _begins(self, whose: int | tuple[str, int], tick: int) -> None:
+        """A task begins after a tick: that of an instance, or of an operator's partition."""
+        self._activity.now = ("step", whose, tick, time.perf_counter())
 
     def _step_sources(self) -> bool:
         busy = False

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dstream import StreamingContext
+from dstream.model import start_job
 from elastic import Operator, Query, sinks, sources
 from elastic.batch import Batch
 from elastic.connectors.base import Sink, SinkContext, Writer
 from elastic.connectors.discard import DiscardSink
 from elastic.keys import KeyInterval
 from elastic.report import JobOutcome, Stall
+from elastic.scenario.models import DStream
 from tests.cluster.driving import Running, drive, kinds
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -161,3 +165,59 @@ def test_a_job_that_is_merely_slow_or_idle_has_no_stalls(tmp_path: Path) -> None
     assert outcome.status == "done", outcome.error
     assert outcome.stalls == ()
     assert "stalled" not in kinds(outcome)
+
+
+# -- under the D-Streams model -----------------------------------------------------------------------------------------
+
+
+def in_intervals(query: Any, tmp_path: Path, **settings: Any) -> JobOutcome:
+    start: Any = partial(start_job, settings=DStream(interval="100ms"))  # type: ignore[arg-type]
+    return drive(query, tmp_path, start=start, workers=2, stall_after_ms=STALL_AFTER_MS, **settings)
+
+
+class Slow:
+    """Takes its time over the rows of one key in one interval."""
+
+    def __call__(self, row: tuple[int, list[int]]) -> int:
+        if 60 in row[1]:
+            time.sleep(2.5)  # a service that does not answer
+        return len(row[1])
+
+
+class Program:
+    """Two outputs of one program, where a query is expected."""
+
+    name = "stalls"
+
+    def plan(self, **_: Any) -> Any:
+        context = StreamingContext("100ms", name=self.name, workers=2, stall_after=f"{STALL_AFTER_MS}ms")
+        numbers = context.source(sources.from_list(list(range(200)), rate="200/s"), name="numbers")
+        numbers.map(lambda n: (n % 7, n)).group_by_key().map(Slow()).save(sinks.discard(), name="quick")
+        numbers.save(LockedSink(), name="locked")
+        return context.plan()
+
+
+def test_in_intervals_tasks_without_state_and_targets_that_do_not_return_are_both_named_with_their_lines(
+    tmp_path: Path,
+) -> None:
+    outcome = in_intervals(Program(), tmp_path)
+
+    assert outcome.status == "done", outcome.error
+    found = {stall.what: stall for stall in outcome.stalls}
+    assert found.keys() == {"code", "sink"}
+    assert "# a service that does not answer" in found["code"].lines[-1]
+    assert re.match(r"in your code for .*, in interval \d+$", found["code"].detail)
+    assert found["code"].until_s is not None
+    assert found["code"].until_s - found["code"].since_s == pytest.approx(2.5, abs=0.9)
+    assert any("in interval" in sentence for sentence in found["code"].waiting)
+    assert found["sink"].operator == "locked"
+    assert "# somebody holds the lock" in found["sink"].lines[-1]
+    assert {"stalled", "moving"} <= set(kinds(outcome))
+
+
+def test_in_intervals_user_code_that_holds_the_interpreter_is_named_with_its_line_too(tmp_path: Path) -> None:
+    stall = only(in_intervals(job(Backtracking()), tmp_path, heartbeat_ms=500))
+
+    assert (stall.operator, stall.what) == ("operator", "code")
+    assert "holds Python's interpreter" in stall.detail
+    assert "# takes seconds" in stall.lines[-1]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dstream.protocol import Account
-from dstream.scheduler import guarding, ledger, memory, retention, succession
+from dstream.scheduler import guarding, ledger, memory, retention, stillness, succession
 from dstream.testing.simulator import simulate
 from dstream.worker import host
 from elastic import Query
@@ -72,9 +72,20 @@ def leave_lost_copies_as_they_are(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(guarding.Guarding, "guard", lambda _: [])
 
 
+def overlook_targets(patch: pytest.MonkeyPatch) -> None:
+    """Nobody is told of a target that does not return."""
+    original = stillness.Stillness._stuck
+
+    def stuck(self: stillness.Stillness, now_s: float) -> Any:
+        return [(key, stall) for key, stall in original(self, now_s) if stall.what != "sink"]
+
+    patch.setattr(stillness.Stillness, "_stuck", stuck)
+
+
 CRASHES: tuple[FaultKind, ...] = ("crash", "double crash", "crash in recovery")
 SUCCESSIONS: tuple[FaultKind, ...] = ("coordinator crash", "coordinator crash", "crash")
 KILLS: tuple[FaultKind, ...] = ("everything killed", "crash")
+STALLS: tuple[FaultKind, ...] = ("stalled code", "stalled target", "crash")
 
 PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (order_before_all_have_answered, SUCCESSIONS),
@@ -82,6 +93,7 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...]]] = [
     (safe_when_done, KILLS),
     (trim_what_is_complete, CRASHES),
     (leave_orders_as_they_are, CRASHES),
+    (overlook_targets, STALLS),
 ]
 
 SEEDS = 60
@@ -128,6 +140,6 @@ def test_the_simulator_finds_that_lost_copies_of_state_are_not_made_again(monkey
     assert any(is_found_without_disk(seed) for seed in range(20))
 
 
-@pytest.mark.parametrize("kinds", [CRASHES, SUCCESSIONS, KILLS], ids=lambda kinds: kinds[0])
+@pytest.mark.parametrize("kinds", [CRASHES, SUCCESSIONS, KILLS, STALLS], ids=lambda kinds: kinds[0])
 def test_without_a_planted_bug_nothing_is_found_in_jobs_in_intervals(kinds: tuple[FaultKind, ...]) -> None:
     assert not any(is_found(seed, kinds) for seed in range(4))

@@ -24,7 +24,7 @@ from elastic.coordinator.events import (
     WorkerLost,
 )
 from elastic.plan import Settings
-from elastic.protocol import Noticed, Retire, Send, Start, Started, Stuck
+from elastic.protocol import Noticed, Retire, Send, Start, Started
 from elastic.scenario.models import DStream
 
 
@@ -235,19 +235,6 @@ def test_however_many_intervals_wait_only_some_of_them_have_tasks_at_once() -> N
         actions = scheduler.handle(Heard(held.worker, done), 1000.0)
     assert [a.body["records"] for a in actions if isinstance(a, Told)] == [len(sources)]
     assert {name.interval for name in tasks} == set(range(2, OPEN_AT_ONCE + 2))
-
-
-def test_a_worker_that_stands_still_is_told_of_once_with_the_users_line_and_once_when_it_goes_on() -> None:
-    scheduler = deployed()
-    stuck = Stuck(1, 0, "step", 0, 10.0, ("job.py:7 in slow",), user=True)
-
-    told = [a for at_s in (20.0, 21.0, 22.0) for a in scheduler.handle(Heard(1, stuck), at_s) if isinstance(a, Record)]
-    silent = scheduler.handle(ClockTick(), 24.0)
-    over = [a for a in scheduler.handle(ClockTick(), 25.5) if isinstance(a, Record)]
-
-    assert [(a.kind, a.worker) for a in (*told, *over)] == [("stalled", 1), ("moving", 1)]
-    assert told[0].cause == "your code does not return for 10s: job.py:7 in slow"
-    assert not any(isinstance(a, Record) for a in silent)
 
 
 def test_what_a_source_has_met_is_a_warning() -> None:
