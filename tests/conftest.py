@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import os
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
+
+from elastic.cluster import local
+from tests.nursery import Nursery
 
 # Tests share their cores: how long an example takes says nothing about the code.
 settings.register_profile("shared cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -49,10 +55,38 @@ def pytest_sessionfinish(exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that in the end nobody waits for one long test: pages, then slow tests."""
-    items.sort(key=lambda item: ("test_pages.py" not in item.nodeid, item.get_closest_marker("slow") is None))
+    """What takes longest comes first, so that in the end nobody waits for one long test.
+
+    Tests with processes mostly wait, slow ones without compute: they lie evenly among each other, so that the cores
+    have work at all times, and never only tests that measure time.
+    """
+    waiting = [item for item in items if item.get_closest_marker("cluster")]
+    waiting.sort(key=lambda item: "test_pages.py" not in item.nodeid)
+    others = [item for item in items if not item.get_closest_marker("cluster")]
+    working = [item for item in others if item.get_closest_marker("slow")]
+    quick = [item for item in others if not item.get_closest_marker("slow")]
+    items[:] = [item for _, item in heapq.merge(_spread(waiting), _spread(working), key=itemgetter(0))] + quick
 
 
+def _spread(items: list[pytest.Item]) -> list[tuple[float, pytest.Item]]:
+    """Items with their places between 0 and 1."""
+    return [((n + 0.5) / len(items), item) for n, item in enumerate(items)]
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[None]:
+    """Jobs that tests start themselves need not wait until an interpreter has imported everything once more."""
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        yield
+        return
+    nursery = Nursery()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "start_parent", nursery.start_parent)
+        yield
+    nursery.close()
+
+
+_CHILDREN = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
 _STOPPING_S = 5.0
 """What a test has started may still be ending when it returns; the product itself promises 2 s for a whole job."""
 
@@ -64,26 +98,27 @@ def _running() -> dict[str, str]:
     return children | threads
 
 
-def _has_children() -> bool:
-    """Whether this process has any; to look at every process of the system, twice for each test, takes long."""
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
-
-
 def _children() -> list[psutil.Process]:
-    if not _has_children():
-        return []
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for pid in _descendants(os.getpid()):
         try:
+            process = psutil.Process(pid)
             if process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.NoSuchProcess:  # ended since it was listed
             continue
     return found
+
+
+def _descendants(pid: int) -> list[int]:
+    """To look at every process of the system, twice for each test, takes long: Linux knows the children of each."""
+    if not _CHILDREN.exists():
+        return [process.pid for process in psutil.Process(pid).children(recursive=True)]
+    found = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended since
+            found += [int(child) for child in thread.read_text().split()]
+    return found + [further for child in found for further in _descendants(child)]
 
 
 @pytest.fixture(autouse=True)

@@ -1,29 +1,18 @@
-"""A place for commands, of which none is left running; parents of jobs that are there at once."""
+"""A place for commands, of which none is left running."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from elastic.cluster import local
 from tests.cluster.command import HELPER, JOB, our_processes
-from tests.cluster.nursery import Nursery
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nursery() -> Iterator[None]:
-    """Jobs that tests start themselves need not wait until an interpreter has imported everything once more."""
-    if not hasattr(os, "pidfd_open"):  # not Linux
-        yield
-        return
-    nursery = Nursery()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "start_parent", nursery.start_parent)
-        yield
-    nursery.close()
+def _jobs_start_at_once(nursery: None) -> None:
+    """Here all do, but for those of test_local_cluster.py."""
 
 
 @pytest.fixture

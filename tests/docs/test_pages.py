@@ -13,7 +13,8 @@ from tests.docs.pages import PAGES, ROOT, Block, Reader, blocks_of, starts_proce
 def _page(page: Path) -> object:
     """The page as a test case, marked by what its blocks cost."""
     blocks = blocks_of(page)
-    marks = [pytest.mark.cluster] if any(map(starts_processes, blocks)) else []
+    jobs = pytest.mark.cluster, pytest.mark.usefixtures("nursery")
+    marks = [*jobs] if any(map(starts_processes, blocks)) else []
     marks += [pytest.mark.slow] if any(b.has("slow") for b in blocks) else []
     return pytest.param(page, id=str(page.relative_to(ROOT)), marks=[*marks, pytest.mark.timeout(240)])
 
