@@ -8,6 +8,9 @@ PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 CORES  ?= $(shell getconf _NPROCESSORS_ONLN)
 BIN    := .venv/bin
 
+# Hundreds of interpreters are started, each of which would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests are handed out one by one, the longest first. Of all of them more run at once than there are cores, since those
 # with processes mostly wait.
 PYTEST  = $(BIN)/pytest --dist load --maxschedchunk 1

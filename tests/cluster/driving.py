@@ -12,6 +12,7 @@ from elastic import Query
 from elastic.cluster.job import LocalJob
 from elastic.plan import Settings
 from elastic.report import JobEvent, JobOutcome, Progress
+from tests.cluster.jobs import STRUCK
 
 DEADLINE_S = 60.0
 """Far more than any of these jobs takes; a test that reaches it has found a hang."""
@@ -46,7 +47,10 @@ def drive(
     query: Query, directory: Path, *breakers: Breaker, workers: int = 3, spares: int = 1,
     start: Callable[..., LocalJob] = LocalJob, **settings: Any,
 ) -> JobOutcome:  # fmt: skip
-    """Run the query to its end, letting each breaker strike once, in order; ``start`` is the execution model's."""
+    """Run the query to its end, letting each breaker strike once, in order; ``start`` is the execution model's.
+
+    A file in the directory tells sources that are ``Held`` that all of them have.
+    """
     job_directory = directory / "job"
     job_directory.mkdir()
     plan = query.plan(workers=workers, settings=Settings(**settings))
@@ -63,6 +67,8 @@ def drive(
                 return job.outcome()
             if waiting and waiting[0](running):
                 waiting.pop(0)
+            if not waiting:
+                (directory / STRUCK).touch()
             assert time.monotonic() < deadline, f"not ended after {DEADLINE_S} s: {running}"
     finally:
         job.close()

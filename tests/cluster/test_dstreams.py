@@ -23,7 +23,7 @@ from elastic.plan import Plan
 from elastic.report import JobOutcome, Progress
 from elastic.scenario.models import DStream
 from tests.cluster.driving import DEADLINE_S, Breaker, Running, drive, kill_owner, kinds
-from tests.cluster.jobs import LINES, chain, chain_rows, counts, expected_chain, expected_counts, word_count
+from tests.cluster.jobs import LINES, STRUCK, chain, chain_rows, counts, expected_chain, expected_counts, word_count
 
 pytestmark = pytest.mark.cluster
 
@@ -171,6 +171,7 @@ def test_a_worker_and_the_scheduler_may_be_killed_at_once_and_again_in_the_recov
 def test_a_job_of_which_everything_was_killed_goes_on_with_other_numbers_of_workers(tmp_path: Path) -> None:
     section = DStream.model_validate({"interval": "200ms", "checkpoint": 3})
     (tmp_path / "job").mkdir()
+    (tmp_path / STRUCK).touch()
 
     def run_until(done: Callable[[Progress], bool], workers: int, *, resume: bool) -> JobOutcome:
         plan, deadline = chain(tmp_path).plan(workers=workers), time.monotonic() + DEADLINE_S

@@ -113,7 +113,7 @@ def test_a_small_cluster_survives_one_kill_after_another(tmp_path: Path) -> None
     """The worker that replaces a victim keeps the checkpoints from then on."""
     kills = [kill_once_protected(n % 2, n) for n in range(3)]
 
-    outcome = drive(chain(tmp_path, "600/s"), tmp_path, *kills, workers=2, spares=0, checkpoint_ms=100)
+    outcome = drive(chain(tmp_path, "1500/s"), tmp_path, *kills, workers=2, spares=0, checkpoint_ms=100)
 
     assert outcome.status == "done", outcome.error
     assert chain_rows(tmp_path) == expected_chain()

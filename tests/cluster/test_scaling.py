@@ -37,7 +37,7 @@ def scale(operator: str, instances: int, *, after_records: int) -> Breaker:
 
 
 def test_an_operator_scales_out_while_the_stream_flows_and_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
-    outcome = drive(word_count(tmp_path, "7k/s"), tmp_path, scale("count", 5, after_records=4_000), spares=2)
+    outcome = drive(word_count(tmp_path, "10k/s"), tmp_path, scale("count", 5, after_records=4_000), spares=2)
 
     assert outcome.status == "done", outcome.error
     assert counts(tmp_path) == expected_counts()
@@ -68,7 +68,7 @@ def test_an_operator_that_was_scaled_out_recovers_like_any_other(tmp_path: Path)
         running.job.kill(owner)
         return True
 
-    outcome = drive(word_count(tmp_path, "7k/s"), tmp_path, scale("count", 4, after_records=3_000), kill_a_new_one)
+    outcome = drive(word_count(tmp_path, "10k/s"), tmp_path, scale("count", 4, after_records=3_000), kill_a_new_one)
 
     assert outcome.status == "done", outcome.error
     assert counts(tmp_path) == expected_counts()
@@ -76,7 +76,7 @@ def test_an_operator_that_was_scaled_out_recovers_like_any_other(tmp_path: Path)
 
 
 def test_an_operator_scales_in_while_the_stream_flows_and_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
-    outcome = drive(word_count(tmp_path, "7k/s"), tmp_path, scale("count", 1, after_records=4_000))
+    outcome = drive(word_count(tmp_path, "10k/s"), tmp_path, scale("count", 1, after_records=4_000))
 
     assert outcome.status == "done", outcome.error
     assert counts(tmp_path) == expected_counts()
@@ -140,7 +140,7 @@ def test_a_source_scales_out_and_in_and_every_record_is_read_once(tmp_path: Path
 
         return ask
 
-    query = word_count(tmp_path, "7k/s")
+    query = word_count(tmp_path, "10k/s")
     asked = scale("text_files", 4, after_records=3_000), when("scaled_out", 1)
     outcome = drive(query, tmp_path, *asked, workers=2, spares=2, partitions=5)
 
@@ -191,7 +191,7 @@ def test_another_command_lists_a_running_job_and_scales_it(tmp_path: Path, monke
         said.append(command("scale", str(tmp_path / "job"), "chain", "4"))
         return True
 
-    outcome = drive(chain(tmp_path, "1k/s"), tmp_path, ask)
+    outcome = drive(chain(tmp_path), tmp_path, ask)
 
     assert outcome.status == "done", outcome.error
     assert chain_rows(tmp_path) == expected_chain()
@@ -237,7 +237,7 @@ def test_workers_are_added_drained_and_killed_from_other_commands_and_nothing_is
         return any(e.kind == "drained" and e.worker == 1000 for e in running.events)
 
     steps = add, drain_the_first, kill_any, drain_the_added, has_left
-    outcome = drive(chain(tmp_path, "400/s"), tmp_path, *steps, workers=2, checkpoint_ms=200)
+    outcome = drive(chain(tmp_path, "1k/s"), tmp_path, *steps, workers=2, checkpoint_ms=200)
 
     assert outcome.status == "done", outcome.error
     assert chain_rows(tmp_path) == expected_chain()
@@ -281,7 +281,7 @@ def test_a_worker_that_was_added_ends_with_the_job(tmp_path: Path) -> None:
     def is_there(running: Running) -> bool:
         return any(e.worker == 1000 for e in running.events)
 
-    outcome = drive(chain(tmp_path, "500/s"), tmp_path, add, is_there)
+    outcome = drive(chain(tmp_path), tmp_path, add, is_there)
 
     assert outcome.status == "done", outcome.error
     printed, _ = added[0].communicate(timeout=10)
