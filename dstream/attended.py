@@ -43,8 +43,8 @@ class AttendedJob(StreamJob):
             Exception: What a function raised.
         """
         progress = super().poll(timeout_s)
-        if self.plan.epoch_s:  # who resumes a job has to be told first when that began
-            self._outputs.call(self.plan.epoch_s)
+        if self.plan.tick_zero_s:  # who resumes a job has to be told first when that began
+            self._outputs.call(self.plan.tick_zero_s)
         return progress
 
     def close(self) -> None:

@@ -102,12 +102,12 @@ class Callbacks:
             recording.keep_ms = self.keep_ms if recording.keep_ms is None else recording.keep_ms
             recording.open(context_of(recording.operator))
 
-    def call(self, epoch_s: float) -> None:
+    def call(self, tick_zero_s: float) -> None:
         """Call everything with what has happened since; what it raises goes to the caller."""
         assert self._figures is not None
         assert self._news is not None
         for recording in self.recordings:
-            recording.read(epoch_s)
+            recording.read(tick_zero_s)
         for told in self._figures.read():
             for function in self.on_interval:
                 function(told)

@@ -31,7 +31,7 @@ class Recording:
         keep_ms: So long rows are kept; until the function has returned, if None.
         function: Called with each interval's rows; none if None.
         timed: It takes the time of the interval's end too.
-        epoch_s: When the job's first interval began, Unix time.
+        tick_zero_s: When the job's first interval began, Unix time.
         complete: The last interval whose rows were handed over, or would have been if it had any.
         forgotten: Rows of intervals through this one are not kept any more.
     """
@@ -43,7 +43,7 @@ class Recording:
     function: Callable[..., Any] | None = None
     timed: bool = False
     workers: Workers | None = None
-    epoch_s: float = 0.0
+    tick_zero_s: float = 0.0
     complete: int = 0
     forgotten: int = 0
     _held: dict[int, str] = field(default_factory=dict)
@@ -61,13 +61,13 @@ class Recording:
         self._called = int(self._returned.read_text()) if self._returned.exists() else 0
         self._interval_ticks = self.interval_ms // context.tick_ms
 
-    def read(self, epoch_s: float) -> None:
+    def read(self, tick_zero_s: float) -> None:
         """Take what has been handed over since, and call the function with it."""
         assert self._reader is not None
-        self.epoch_s = epoch_s
+        self.tick_zero_s = tick_zero_s
         for tick, data in handed_over(self._reader):
             interval = -(-tick // self._interval_ticks)  # the last one may be cut short
-            ended_s = epoch_s + tick * self.interval_ms / self._interval_ticks / 1000
+            ended_s = tick_zero_s + tick * self.interval_ms / self._interval_ticks / 1000
             with self._lock:
                 self._held[interval] = data
                 self.complete, self._ended_s = interval, ended_s
@@ -78,7 +78,7 @@ class Recording:
         self._reader.drop_read(KEPT_SEGMENTS)
         committed = min((claim.tick for claim in self._reader.claims), default=0) // self._interval_ticks
         if committed > self.complete:
-            self.complete, self._ended_s = committed, epoch_s + committed * self.interval_ms / 1000
+            self.complete, self._ended_s = committed, tick_zero_s + committed * self.interval_ms / 1000
 
     def _note_called(self, interval: int) -> None:
         """The function has returned: who resumes the job goes on after that."""
@@ -100,7 +100,7 @@ class Recording:
         """
         with self._lock:
             if interval <= self.forgotten:
-                ended_s = self.epoch_s + interval * self.interval_ms / 1000
+                ended_s = self.tick_zero_s + interval * self.interval_ms / 1000
                 ended = datetime.fromtimestamp(ended_s, UTC).astimezone()
                 kept = "until the function had returned" if self.keep_ms is None else f"for {self.keep_ms}ms"
                 raise QueryError(
@@ -117,7 +117,7 @@ class Recording:
         Raises:
             QueryError: Some are forgotten.
         """
-        first, last = (int((moment - self.epoch_s) * 1000 // self.interval_ms) for moment in (begin_s, end_s))
+        first, last = (int((moment - self.tick_zero_s) * 1000 // self.interval_ms) for moment in (begin_s, end_s))
         last = self.complete if end_s >= self._ended_s else last
         found = range(max(first, 1), last + 1)
         if found:

@@ -230,7 +230,7 @@ class Plan:
 
     Attributes:
         operators: By name, in topological order.
-        epoch_s: Unix time of tick 0, seconds; set when the job starts.
+        tick_zero_s: Unix time of tick 0, seconds; set when the job starts.
         since_s: Unix time since which this run of the job lasts; later than tick 0 if it was resumed.
         run_id: Of this run; sinks keep their commits under it.
         clean_run: From a plan and the directory of its input log to what each sink must get, batch by batch; None where
@@ -241,7 +241,7 @@ class Plan:
     operators: dict[str, OperatorPlan]
     edges: tuple[Edge, ...]
     settings: Settings = field(default_factory=Settings)
-    epoch_s: float = 0.0
+    tick_zero_s: float = 0.0
     since_s: float = 0.0
     run_id: str = ""
     clean_run: Callable[[Plan, Any], dict[str, list[Any]]] | None = None

@@ -103,7 +103,7 @@ class Ledger:
 
     @property
     def plan(self) -> StreamPlan:
-        """What runs; its epoch is set when all workers are there."""
+        """What runs; its tick 0 is set when all workers are there."""
         return self._plan
 
     @plan.setter
@@ -175,7 +175,7 @@ class Ledger:
         return (held.done or 0) >= name.interval if held is not None else self.lineage.located(name) is not None
 
     def _tick_s(self, tick: int) -> float:
-        return self._plan.epoch_s + tick * self._plan.settings.tick_ms / 1000
+        return self._plan.tick_zero_s + tick * self._plan.settings.tick_ms / 1000
 
     def sealed(self, message: Sealed, worker: int) -> None:
         """A source has closed an interval, and has its input block."""

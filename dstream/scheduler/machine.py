@@ -120,7 +120,7 @@ class Scheduler:
 
     @property
     def plan(self) -> Plan:
-        """What runs; its epoch is set when all workers are there."""
+        """What runs; its tick 0 is set when all workers are there."""
         return self._ledger.plan
 
     @plan.setter

@@ -229,7 +229,7 @@ class LocalJob:
                 self._events += progress.events
                 self._progress = replace(progress, events=self._progress.events + progress.events)
                 self._owners = {(operator, index): worker for operator, index, worker in message.owners}
-                self._plan = replace(self._plan, epoch_s=message.epoch_s)
+                self._plan = replace(self._plan, tick_zero_s=message.tick_zero_s)
                 self._heard_s = time.monotonic()
                 if self._wishes.heard(message.heard):
                     self._ask(JoinJob())

@@ -70,7 +70,7 @@ def job_facts(plan: Plan, members: Membership, ending: Ending) -> Facts:
     """When the job began, who is there, what lives where, and how it is to end."""
     return {
         "epoch": members.epoch,
-        "epoch_s": plan.epoch_s,
+        "tick_zero_s": plan.tick_zero_s,
         "since_s": plan.since_s,
         "stopping": ending.stopping,
         "finish": None if members.finish is None else list(members.finish),

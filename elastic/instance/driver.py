@@ -108,7 +108,7 @@ class SourceDriver:
     ) -> None:
         self.instance, self._feeds, self._clock, self._marks = instance, feeds, clock, marks
         settings, source = plan.settings, plan.operators[instance.operator]
-        self._epoch_s, self._tick_s = plan.epoch_s, settings.tick_ms / 1000
+        self._tick_zero_s, self._tick_s = plan.tick_zero_s, settings.tick_ms / 1000
         self._rate = source.logic.rate
         self._partitions = max(1, len(source.partitions))
         self._by_records = self._rate is not None and self._rate.unit == "records"
@@ -136,7 +136,7 @@ class SourceDriver:
         if self._blocked and not (self.instance.outputs.blocked if self.replaying else self.instance.full):
             return 0.0
         wanted = None if self._frozen or self.replaying else self.instance.wanted
-        return self._wake if wanted is None else min(self._wake, self._epoch_s + wanted * self._tick_s)
+        return self._wake if wanted is None else min(self._wake, self._tick_zero_s + wanted * self._tick_s)
 
     @property
     def read(self) -> list[tuple[int, int, int]]:
@@ -214,7 +214,7 @@ class SourceDriver:
         return self._live(now)
 
     def _live(self, now: float) -> tuple[float, list[Command]]:
-        tick = int((now - self._epoch_s) / self._tick_s) // self._stretch * self._stretch
+        tick = int((now - self._tick_zero_s) / self._tick_s) // self._stretch * self._stretch
         if tick <= self.instance.tau:
             return self._next_tick_s(), []
         self._blocked, self._dry = self.instance.full, False
@@ -304,7 +304,7 @@ class SourceDriver:
 
     def _due(self, now: float) -> float:
         """Records or bytes of one partition that the rate allows until ``now``."""
-        return 0.0 if self._rate is None else self._rate.due(now - self._epoch_s) / self._partitions
+        return 0.0 if self._rate is None else self._rate.due(now - self._tick_zero_s) / self._partitions
 
     def _close(self, tick: int, read: list[_Tick], now: float) -> list[Command]:
         """Log a tick on every partition, then serve it."""
@@ -339,12 +339,14 @@ class SourceDriver:
 
     def _next_tick_s(self) -> float:
         """When the next tick that may be stamped begins."""
-        return self._epoch_s + (self.instance.tau // self._stretch + 1) * self._stretch * self._tick_s
+        return self._tick_zero_s + (self.instance.tau // self._stretch + 1) * self._stretch * self._tick_s
 
     def _next_wake(self, now: float) -> float:
         next_tick = self._next_tick_s()
         if self._dry:  # it is asked again with the next tick, though this one may still be open
-            next_tick = max(next_tick, self._epoch_s + (int((now - self._epoch_s) / self._tick_s) + 1) * self._tick_s)
+            next_tick = max(
+                next_tick, self._tick_zero_s + (int((now - self._tick_zero_s) / self._tick_s) + 1) * self._tick_s
+            )
         if self._prompt:
             return next_tick
         if all(feed.reader.finished for feed in self._feeds) or self.instance.full:

@@ -38,7 +38,7 @@ class ProcessorContext:
     interval: KeyInterval
     key_groups: int
     tick_ms: int
-    epoch_s: float
+    tick_zero_s: float
     seed: int
     read: frozenset[str] = frozenset({MAIN})
     event_time: bool = False
@@ -51,14 +51,14 @@ class ProcessorContext:
         settings, read = plan.settings, frozenset(edge.output for edge in plan.outputs(operator))
         timed = any(edge.event_time is not None for edge in plan.inputs(operator))
         return cls(
-            operator, interval, settings.key_groups, settings.tick_ms, plan.epoch_s, settings.seed, read, timed,
+            operator, interval, settings.key_groups, settings.tick_ms, plan.tick_zero_s, settings.seed, read, timed,
             failures=failures or Failures(),
             broadcast=plan.broadcast_inputs(operator),
         )  # fmt: skip
 
     def now(self, tick: int) -> float:
         """Unix time of a tick, seconds: the only clock that an operator has."""
-        return self.epoch_s + tick * self.tick_ms / 1000
+        return self.tick_zero_s + tick * self.tick_ms / 1000
 
     def now_us(self, tick: int) -> int:
         """The same in whole microseconds."""
@@ -67,7 +67,7 @@ class ProcessorContext:
     @property
     def start_us(self) -> int:
         """Unix time of tick 0, microseconds."""
-        return round(self.epoch_s * 1_000_000)
+        return round(self.tick_zero_s * 1_000_000)
 
     @property
     def tick_us(self) -> int:

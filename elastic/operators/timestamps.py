@@ -28,7 +28,7 @@ BEGINNING = -(2**62)
 END = 2**62
 """After all event times: the watermark when the stream has ended."""
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_UNIX_ZERO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
@@ -72,9 +72,9 @@ def time_of(value: Any, unit: Unit) -> int:
         value = dt.datetime.fromisoformat(value.strip())
     if isinstance(value, dt.datetime):
         aware = value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
-        return (aware - _EPOCH) // _MICROSECOND
+        return (aware - _UNIX_ZERO) // _MICROSECOND
     if isinstance(value, dt.date):
-        return (dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC) - _EPOCH) // _MICROSECOND
+        return (dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC) - _UNIX_ZERO) // _MICROSECOND
     raise TypeError(f"a {type(value).__name__} is not a time; give a number, a datetime, or ISO 8601 text")
 
 

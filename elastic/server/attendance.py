@@ -76,7 +76,7 @@ class Attendance:
     def begin(self, worker: int, plan: Plan) -> str:
         """The worker is told when tick 0 is, by a clock that it shares or by ours; returns its address."""
         monotonic_s = time.monotonic()
-        begin = Begin(plan.epoch_s, plan.since_s, self._clock.at(monotonic_s), monotonic_s)
+        begin = Begin(plan.tick_zero_s, plan.since_s, self._clock.at(monotonic_s), monotonic_s)
         self._hub.send(str(worker), begin)
         return self.greeted[worker].address
 

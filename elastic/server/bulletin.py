@@ -100,8 +100,8 @@ class Bulletin:
         hear_goodbye(self._hub)
 
     def _say(self, progress: Progress, owners: tuple[tuple[str, int, int], ...], outcome: bytes | None) -> None:
-        epoch_s = self._members.plan.epoch_s
-        self._hub.send(COMMAND, StatusReport(epoch_s, pickle.dumps(progress), owners, outcome, self.heard))
+        tick_zero_s = self._members.plan.tick_zero_s
+        self._hub.send(COMMAND, StatusReport(tick_zero_s, pickle.dumps(progress), owners, outcome, self.heard))
 
 
 def refuse(address: str, command: str, error: str) -> None:

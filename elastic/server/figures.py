@@ -37,7 +37,7 @@ from elastic.wire.control import WorkerReport
 _OF_THIS_PROCESS = {
     "plan",
     "members",
-    "epoch_s",
+    "tick_zero_s",
     "latency",
     "oversight",
     "events",
@@ -74,7 +74,7 @@ class Figures:
 
     plan: Plan
     members: Membership
-    epoch_s: float
+    tick_zero_s: float
     latency: LatencyTracker
     oversight: Oversight | None = None
     recoveries: Recoveries = field(default_factory=Recoveries)
@@ -127,7 +127,7 @@ class Figures:
 
     def record(self, record: Record, now_s: float) -> None:
         """Add to the event log."""
-        at_s = (now_s if record.at_s is None else record.at_s) - self.epoch_s
+        at_s = (now_s if record.at_s is None else record.at_s) - self.tick_zero_s
         kind: EventKind = record.kind  # type: ignore[assignment]
         self.events.append(JobEvent(at_s, kind, record.operator, record.instance, record.worker, record.cause))
 
@@ -145,7 +145,7 @@ class Figures:
             self.latency.end(entry.body["tick"])
         if entry.kind == "scaled":
             body = entry.body
-            at_s = body["since_s"] - self.epoch_s
+            at_s = body["since_s"] - self.tick_zero_s
             self.scale_outs.append(ScaleOut(body["operator"], body["from"], body["to"], at_s, body["took_s"]))
         self._note_instances(now_s)
 
@@ -159,7 +159,7 @@ class Figures:
             return
         for found in self.intervals.add(told.body):
             self._first_failure(found, now_s)
-        self.work.told(told.body["instances"], self.epoch_s, now_s)
+        self.work.told(told.body["instances"], self.tick_zero_s, now_s)
         self._note_instances(now_s)
 
     def _note_instances(self, now_s: float) -> None:
@@ -196,7 +196,7 @@ class Figures:
             self._reported_s[report.worker] = report.at_s
         self.footprint.add(report, alive=alive)
         self.checkpoints.add(report)
-        self.work.add(report, self.epoch_s, self._indices)
+        self.work.add(report, self.tick_zero_s, self._indices)
         for read in self.intake.add(report, self._indices):
             self.latency.read(*read)
         for instance, tick, at_s in report.settles:
@@ -246,13 +246,15 @@ class Figures:
         spares = len(self.members.spares)
         oldest = self.checkpoints.oldest_s(self.members.instances)
         return Progress(
-            at_s=now_s - self.epoch_s if self.epoch_s else 0.0,
+            at_s=now_s - self.tick_zero_s if self.tick_zero_s else 0.0,
             records_in=self.records_in,
             records_out=self.work.rows_out,
             bytes_in=self.intake.size_bytes,
             records_per_s=(self.records_in - records) / passed,
-            lag_s=self.latency.lag_s if self.epoch_s and not finished else 0.0,
-            done=None if self.plan.since_s > self.plan.epoch_s else self.intake.share,  # a resumed run reads the rest
+            lag_s=self.latency.lag_s if self.tick_zero_s and not finished else 0.0,
+            done=None
+            if self.plan.since_s > self.plan.tick_zero_s
+            else self.intake.share,  # a resumed run reads the rest
             workers=len(self.members.live) - spares,
             spares=spares,
             checkpoints=self.checkpoints.count,
@@ -276,16 +278,16 @@ class Figures:
         self.recoveries.finish()
         if end.status == "done" and self.oversight is not None:
             self.oversight.stalls.finish(now_s)
-        end_s = max(self._last_commit_s, self.epoch_s) if end.status == "done" else now_s
+        end_s = max(self._last_commit_s, self.tick_zero_s) if end.status == "done" else now_s
         if repaired := self.work.repaired:
             were = "was" if repaired == 1 else "were"
             text = f"{counted(repaired, 'record')} {were} malformed and repaired, as the source's errors policy says"
-            self.events.append(JobEvent(now_s - self.epoch_s, "warning", cause=text))
+            self.events.append(JobEvent(now_s - self.tick_zero_s, "warning", cause=text))
         return JobOutcome(
             status=end.status,
             error=end.error,
             failure=end.failure,
-            wall_s=end_s - self.epoch_s if self.epoch_s else 0.0,
+            wall_s=end_s - self.tick_zero_s if self.tick_zero_s else 0.0,
             records_in=self.records_in,
             records_out=self.work.rows_out,
             bytes_in=self.intake.size_bytes,

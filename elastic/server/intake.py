@@ -39,7 +39,7 @@ class Intake:
         """Of a plan's sources, before they have read anything."""
         partitions = [p for o in plan.operators.values() if o.kind == "source" for p in o.partitions]
         known = [size for p in partitions if (size := p.input_bytes) is not None]
-        return cls(sum(known) if len(known) == len(partitions) else None, plan.since_s > plan.epoch_s)
+        return cls(sum(known) if len(known) == len(partitions) else None, plan.since_s > plan.tick_zero_s)
 
     @property
     def records(self) -> int:

@@ -19,7 +19,7 @@ from elastic.coordinator.events import Journal
 from elastic.errors import UserError
 from elastic.report import JobEvent
 
-VERSION = 2
+VERSION = 3
 JOURNAL = "journal.sqlite"
 """Its name in the job directory."""
 

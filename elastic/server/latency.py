@@ -69,14 +69,14 @@ class LatencyTracker:
     """Joins reads with settles.
 
     Attributes:
-        epoch_s: Unix time of tick 0.
+        tick_zero_s: Unix time of tick 0.
         frontier: Every sink has settled through this tick.
         peaks: (time, lag just before an advance, lag just after) of every advance of the frontier, seconds.
     """
 
     def __init__(self, plan: Plan, sinks: list[tuple[str, int]]) -> None:
         self._visible, self._tick_s = visible_tick(plan), plan.settings.tick_ms / 1000
-        self.epoch_s = plan.epoch_s
+        self.tick_zero_s = plan.tick_zero_s
         self.histogram = LatencyHistogram()
         self._waiting: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)  # (time, records) by visible tick
         self._final: int | None = None
@@ -98,7 +98,7 @@ class LatencyTracker:
 
     def tick_time(self, tick: int) -> float:
         """Unix time of a tick, seconds."""
-        return self.epoch_s + tick * self._tick_s
+        return self.tick_zero_s + tick * self._tick_s
 
     def read(self, tick: int, read_s: float, records: int) -> None:
         """A source read records in a tick."""

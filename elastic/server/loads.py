@@ -80,7 +80,7 @@ class Loads:
 
     def _offered(self, rate: Rate, now_s: float) -> float:
         """Records a second that a rate let through over the period that ends now."""
-        elapsed_s = now_s - self._members.plan.epoch_s
+        elapsed_s = now_s - self._members.plan.tick_zero_s
         return (rate.due(elapsed_s) - rate.due(elapsed_s - self._period_s)) / self._period_s
 
 

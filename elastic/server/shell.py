@@ -120,7 +120,7 @@ class Server:
         self._hub.connect(COMMAND, command)
         if facts is not None:
             since_s = facts["since_s"] if same_clock else self._clock()
-            plan = replace(plan, epoch_s=facts["epoch_s"], since_s=since_s)
+            plan = replace(plan, tick_zero_s=facts["tick_zero_s"], since_s=since_s)
         self._plan, self._setup, self._wanted = plan, setup, workers
         self._machine = make_machine(plan, workers, spares, facts)
         sinks = [(n, i) for n, o in plan.operators.items() if o.kind == "sink" for i in range(o.parallelism)]
@@ -193,7 +193,7 @@ class Server:
                 self._handle(Heard(worker, Stuck(worker, 0, "worker", 0, now, lines, user)))
 
     def _measure(self) -> None:
-        if self._loads is None or not self._plan.epoch_s or self._end is not None:
+        if self._loads is None or not self._plan.tick_zero_s or self._end is not None:
             return
         if (loads := self._loads.over(self._clock())) is not None:
             self._handle(Measured(loads))
@@ -271,13 +271,13 @@ class Server:
     def _on_ready(self, worker: int) -> None:
         """Tick 0 is when the last of the wanted workers is ready; those that come later are told when it was."""
         ready = self._attendance.ready
-        if not self._plan.epoch_s and len(ready) >= self._wanted:
-            self._plan = replace(self._plan, epoch_s=(now := self._clock()), since_s=now)
+        if not self._plan.tick_zero_s and len(ready) >= self._wanted:
+            self._plan = replace(self._plan, tick_zero_s=(now := self._clock()), since_s=now)
             self._machine.members.plan = self._machine.plan = self._figures.plan = self._plan
-            self._figures.latency.epoch_s = self._figures.epoch_s = self._plan.epoch_s
+            self._figures.latency.tick_zero_s = self._figures.tick_zero_s = self._plan.tick_zero_s
             for early in sorted(ready):
                 self._join(early)
-        elif self._plan.epoch_s:
+        elif self._plan.tick_zero_s:
             self._join(worker)
 
     def _join(self, worker: int) -> None:

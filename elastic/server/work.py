@@ -39,22 +39,22 @@ class Work:
     _instances: dict[int, _Counters] = field(default_factory=dict)
     _told_s: float = 0.0
 
-    def add(self, report: WorkerReport, epoch_s: float, places: Mapping[int, tuple[str, int]]) -> None:
-        """Take a worker's report in; nothing has run since before ``epoch_s``. ``places``: operator and index by id."""
+    def add(self, report: WorkerReport, tick_zero_s: float, places: Mapping[int, tuple[str, int]]) -> None:
+        """Take a worker's report in; nothing has run since before tick 0. ``places``: operator and index by id."""
         for stats in report.instances:
-            begun = _Counters(stats.operator, since_s=max(epoch_s, report.at_s - REPORTED_S))
+            begun = _Counters(stats.operator, since_s=max(tick_zero_s, report.at_s - REPORTED_S))
             counters = self._instances.setdefault(stats.instance, begun)
             counters.place = places.get(stats.instance, (stats.operator, counters.place))[1]
             counters.records_in, counters.rows_out = stats.records_in, max(counters.rows_out, stats.rows_out)
             counters.busy_s, counters.repaired = stats.busy_s + stats.target_s, stats.repaired
 
-    def told(self, instances: Iterable[tuple[int, str, int, float]], epoch_s: float, now_s: float) -> None:
+    def told(self, instances: Iterable[tuple[int, str, int, float]], tick_zero_s: float, now_s: float) -> None:
         """Take in what a scheduler tells of instances: (id, operator, records taken in, time spent) of each.
 
-        Who is told of for the first time has run since the telling before, or since ``epoch_s``.
+        Who is told of for the first time has run since the telling before, or since ``tick_zero_s``.
         """
         for id, operator, records_in, busy_s in instances:
-            begun = _Counters(operator, since_s=max(epoch_s, self._told_s))
+            begun = _Counters(operator, since_s=max(tick_zero_s, self._told_s))
             counters = self._instances.setdefault(id, begun)
             counters.records_in, counters.busy_s = records_in, busy_s
         self._told_s = now_s

@@ -50,7 +50,7 @@ from elastic.testing.verdict import Copies, SimulationResult, expected_rows
 from elastic.testing.worker import Machine, SimulatedWorker
 from elastic.testing.world import CODEC, LogStore, TargetStore, World
 
-EPOCH_S = 1_000_000.0
+TICK_ZERO_S = 1_000_000.0
 DEADLINE_S = 60.0
 """A job of seconds of input must have ended after a virtual minute, whatever failed."""
 
@@ -69,8 +69,8 @@ class Simulation:
     def __init__(self, plan: Plan, seed: int, *, workers: int = 3, spares: int = 1) -> None:
         self.world, self.seed = World(seed), seed
         chance = self.world.random
-        self.plan = plan = replace(plan, epoch_s=EPOCH_S)
-        self.machine = Machine(self.world, plan, EPOCH_S, chance.choice((1, 1, 7)), slow_disk=chance.random() < 0.2)
+        self.plan = plan = replace(plan, tick_zero_s=TICK_ZERO_S)
+        self.machine = Machine(self.world, plan, TICK_ZERO_S, chance.choice((1, 1, 7)), slow_disk=chance.random() < 0.2)
         self.machine.logs = {(name, n): LogStore() for name, o in plan.operators.items() for n in _each(o.partitions)}
         groups = plan.settings.key_groups
         self.machine.targets = {name: TargetStore(groups) for name, o in plan.operators.items() if o.kind == "sink"}

@@ -53,7 +53,7 @@ class Machine:
     """What all workers of a simulated cluster share: time, disks, and who watches them.
 
     Attributes:
-        epoch_s: Unix time of virtual time 0.
+        tick_zero_s: Unix time of virtual time 0.
         commit_ticks: File sinks commit at multiples of so many ticks only.
         slow_disk: Whether targets take their time.
         make_host: Makes what runs on a worker, of its number.
@@ -61,7 +61,7 @@ class Machine:
 
     world: World
     plan: Plan
-    epoch_s: float
+    tick_zero_s: float
     commit_ticks: int
     slow_disk: bool
     logs: dict[tuple[str, int], LogStore] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Machine:
 
     def clock(self) -> float:
         """Unix time, as workers see it."""
-        return self.epoch_s + self.world.now
+        return self.tick_zero_s + self.world.now
 
     def disk_s(self) -> float:
         """How long a target takes."""
@@ -191,7 +191,7 @@ class SimulatedWorker:
         if busy:
             self.work_soon()
         elif self._drivers:
-            self._wake_at(min(d.wakes_at for d in self._drivers.values()) - self._machine.epoch_s)
+            self._wake_at(min(d.wakes_at for d in self._drivers.values()) - self._machine.tick_zero_s)
 
     def _wake_at(self, time_s: float) -> None:
         """Have the worker look at its sources then, unless it is to do so earlier."""

@@ -50,7 +50,7 @@ class World:
         self._queue: list[tuple[float, int, int, Callable[[], None], _Link | None, int]] = []
         self._order = 0
         self._arrivals: dict[_Link, float] = {}
-        self._epochs: defaultdict[_Link, int] = defaultdict(int)
+        self._breaks: defaultdict[_Link, int] = defaultdict(int)
         self.slow_links: set[_Link] = set()
 
     def at(self, time_s: float, call: Callable[[], None]) -> None:
@@ -70,17 +70,17 @@ class World:
         arrival = max(arrival, self._arrivals.get(link, 0.0)) + 1e-7
         self._arrivals[link] = arrival
         self._order += 1
-        heappush(self._queue, (arrival, self._order, self.story.cause, deliver, link, self._epochs[link]))
+        heappush(self._queue, (arrival, self._order, self.story.cause, deliver, link, self._breaks[link]))
 
     def break_link(self, source: str, target: str) -> None:
         """What is under way on the link is lost, and nobody is told."""
-        self._epochs[source, target] += 1
+        self._breaks[source, target] += 1
 
     def run(self, until_s: float, is_over: Callable[[], bool]) -> None:
         """Let time pass."""
         while self._queue and self.now < until_s and not is_over():
-            self.now, _, self.story.cause, call, link, epoch = heappop(self._queue)
-            if link is None or self._epochs[link] == epoch:
+            self.now, _, self.story.cause, call, link, breaks = heappop(self._queue)
+            if link is None or self._breaks[link] == breaks:
                 call()
 
 

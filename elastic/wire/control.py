@@ -74,9 +74,9 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Tick 0 was at ``epoch_s``, Unix time; at ``now_s`` the coordinator's monotonic clock showed ``monotonic_s``."""
+    """Tick 0 was at ``tick_zero_s``, Unix time; at ``now_s`` the coordinator's monotonic clock was ``monotonic_s``."""
 
-    epoch_s: float
+    tick_zero_s: float
     since_s: float
     now_s: float
     monotonic_s: float
@@ -265,7 +265,7 @@ class StatusReport:
         heard: The number of the last of the command's messages that a coordinator has acted upon.
     """
 
-    epoch_s: float
+    tick_zero_s: float
     progress: bytes
     owners: tuple[tuple[str, int, int], ...]
     outcome: bytes | None

@@ -173,7 +173,7 @@ class Worker:
             return  # said by a coordinator that was lost before it could note it
         assert self._job is not None, "a worker is set up before it begins"
         setup, plan = self._job
-        plan = replace(plan, epoch_s=begin.epoch_s, since_s=begin.since_s)
+        plan = replace(plan, tick_zero_s=begin.tick_zero_s, since_s=begin.since_s)
         directory, after_s = Path(setup.directory), plan.settings.stall_after_ms / 1000
         self._clock.follow(begin.now_s, begin.monotonic_s)
         host = self._make_host(self.id, plan, Surroundings(directory, self._clock, self._hub.wake))

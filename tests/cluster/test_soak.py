@@ -120,12 +120,12 @@ def intervals_of(directory: Path) -> list[float]:
     return [json.loads(line)["ended_s"] for line in lines if line.endswith("}")]
 
 
-def output(directory: Path, name: str, epoch_s: float) -> Counter[tuple[Any, ...]]:
+def output(directory: Path, name: str, tick_zero_s: float) -> Counter[tuple[Any, ...]]:
     """(interval, key, value) of all rows of an output."""
     parts = (directory / name).glob("*.jsonl")
     rows = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
     return Counter(
-        (-int(-round((at - epoch_s) / INTERVAL_S, 3) // 1), key, json.dumps(value)) for at, key, value in rows
+        (-int(-round((at - tick_zero_s) / INTERVAL_S, 3) // 1), key, json.dumps(value)) for at, key, value in rows
     )
 
 
@@ -169,10 +169,10 @@ def test_windows_state_and_joins_are_exact_though_processes_are_killed_all_the_t
     kills = survive(context, tmp_path / "job", chance)
 
     ended = intervals_of(tmp_path / "job")
-    epoch_s = ended[0] - INTERVAL_S
-    raw = output(tmp_path, "raw", epoch_s)
+    tick_zero_s = ended[0] - INTERVAL_S
+    raw = output(tmp_path, "raw", tick_zero_s)
     assert Counter(int(value) for _, _, value in raw.elements()) == Counter(range(int(RATE * SECONDS)))
     for name, rows in expected(raw, len(ended)).items():
-        found = output(tmp_path, name, epoch_s)
+        found = output(tmp_path, name, tick_zero_s)
         assert found == rows, f"{name}, seed {SEED}: {sorted((found - rows).items())[:3]} for {(rows - found)}"
     assert kills >= min(3, SECONDS / 2), f"seed {SEED}"

@@ -42,11 +42,11 @@ class Recorded:
     logs: Logs
     sinks: Rows
 
-    epoch_s: float
+    tick_zero_s: float
 
     def cut(self, **section: Any) -> StreamPlan:
         plan = self.trial.query.plan(workers=self.trial.workers, settings=self.trial.settings)
-        return cut(replace(plan, epoch_s=self.epoch_s), self.trial.workers, DStream.model_validate(section))
+        return cut(replace(plan, tick_zero_s=self.tick_zero_s), self.trial.workers, DStream.model_validate(section))
 
     @property
     def last(self) -> int:
@@ -62,7 +62,7 @@ def recorded(seed: int) -> Recorded:
     result = simulation.run(trial.faults, FAULTS, within_s=trial.within_s)
     assert result.wrong is None, f"seed {seed}: {result.wrong}"
     logs = {key: list(store.entries) for key, store in simulation.machine.logs.items()}
-    return Recorded(trial, logs, result.sinks if result.status == "done" else {}, simulation.plan.epoch_s)
+    return Recorded(trial, logs, result.sinks if result.status == "done" else {}, simulation.plan.tick_zero_s)
 
 
 def by_interval(sinks: Rows, plan: StreamPlan, through: int) -> dict[tuple[str, int], list[tuple[int, list[Any]]]]:

@@ -47,7 +47,7 @@ from elastic.testing.world import LogStore, SimulatedLog
 
 ALL = KeyInterval(0, 4)
 HOLDER, ME, SOURCE, NEXT = 8, 20, 10, 30
-EPOCH_S = 0.0
+TICK_ZERO_S = 0.0
 
 
 class Sums(Operator):
@@ -63,7 +63,7 @@ def plan(**settings: Any) -> Plan:
     stream = query.source(sources.from_list(list(range(20)), rate="100/s"), name="S")
     stream.key_by(lambda n: n % 3).apply(Sums(), name="sums").sink(sinks.discard(), name="K")
     chosen = Settings(**{"key_groups": 4, "tick_ms": 10, "checkpoint_ms": 100, **settings})
-    return replace(query.plan(workers=1, settings=chosen), epoch_s=EPOCH_S)
+    return replace(query.plan(workers=1, settings=chosen), tick_zero_s=TICK_ZERO_S)
 
 
 def start(operator: str, instance: int = ME, **changes: Any) -> Start:
@@ -303,7 +303,7 @@ class Reading:
         log = SimulatedLog(self.store, generation)
         self.instance = SourceInstance(self.plan, start("S", SOURCE), [log.floor])
         feed = PartitionFeed(ALL, reader or self.plan.operators["S"].partitions[0].open(), log)
-        self.driver = SourceDriver(self.plan, self.instance, [feed], lambda: EPOCH_S + self.now, lambda _: None)
+        self.driver = SourceDriver(self.plan, self.instance, [feed], lambda: TICK_ZERO_S + self.now, lambda _: None)
         self.instance.on_subscribe(Subscribe(0, SOURCE, ME, 3, ALL, log.floor, 1, 1, 1 << 20))
 
     def step(self, now: float) -> list[Command]:
@@ -399,9 +399,9 @@ def test_an_idle_source_closes_at_once_what_a_consumer_waits_for_and_else_seldom
     assert sent(source.step(0.28), Deliver) == []
 
     source.instance.on_want(Want(0, SOURCE, ME, 30))
-    assert source.driver.wakes_at == pytest.approx(EPOCH_S + 0.30)
+    assert source.driver.wakes_at == pytest.approx(TICK_ZERO_S + 0.30)
     assert [d.tick for d in sent(source.step(0.31), Deliver)] == [31]
-    assert source.driver.wakes_at == pytest.approx(EPOCH_S + 0.31 + IDLE_CLOSE_S)
+    assert source.driver.wakes_at == pytest.approx(TICK_ZERO_S + 0.31 + IDLE_CLOSE_S)
 
 
 def test_a_source_that_is_exhausted_says_so_once_and_goes_on_closing() -> None:
@@ -530,7 +530,7 @@ def test_a_reader_that_has_nothing_is_asked_once_a_tick_and_what_was_due_meanwhi
 
     for now in (0.101, 0.125, 0.149):
         source.step(now)
-        assert now + 0.001 < source.driver.wakes_at - EPOCH_S < now + 0.025
+        assert now + 0.001 < source.driver.wakes_at - TICK_ZERO_S < now + 0.025
     assert reader.asked == 3
     source.step(5.0)
-    assert source.driver._allowance(0, EPOCH_S + 5.0) == (source.driver._limit_bytes, 0)
+    assert source.driver._allowance(0, TICK_ZERO_S + 5.0) == (source.driver._limit_bytes, 0)

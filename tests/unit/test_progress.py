@@ -24,7 +24,7 @@ def plan(*given: Source) -> Plan:
 
 
 def figures(of: Plan) -> Figures:
-    return Figures(of, Membership(of), of.epoch_s, LatencyTracker(of, []))
+    return Figures(of, Membership(of), of.tick_zero_s, LatencyTracker(of, []))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,6 @@ def test_progress_tells_the_share_of_the_input_that_was_read() -> None:
 
 
 def test_a_resumed_run_knows_no_share_since_it_has_read_only_the_rest() -> None:
-    found = figures(replace(plan(sources.generator(count=1000)), epoch_s=1.0, since_s=9.0))
+    found = figures(replace(plan(sources.generator(count=1000)), tick_zero_s=1.0, since_s=9.0))
 
     assert found.progress(10.0, finished=False).done is None

@@ -21,9 +21,9 @@ from elastic.operators.timers import STALE, Timers
 from elastic.operators.timestamps import BEGINNING, END, time_of
 
 GROUPS = 16
-EPOCH_S = 1000.0
+TICK_ZERO_S = 1000.0
 TICK_S = 0.01
-CONTEXT = ProcessorContext("mine", KeyInterval(0, GROUPS), GROUPS, 10, EPOCH_S, 7)
+CONTEXT = ProcessorContext("mine", KeyInterval(0, GROUPS), GROUPS, 10, TICK_ZERO_S, 7)
 
 
 def batch(*pairs: tuple[Any, Any]) -> Batch:
@@ -32,7 +32,7 @@ def batch(*pairs: tuple[Any, Any]) -> Batch:
 
 
 def at(tick: int) -> float:
-    return EPOCH_S + tick * TICK_S
+    return TICK_ZERO_S + tick * TICK_S
 
 
 class Alarm(Operator):
