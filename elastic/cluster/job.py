@@ -190,20 +190,24 @@ class LocalJob:
     # -- watching ------------------------------------------------------------------------------------------------------
 
     def poll(self, timeout_s: float) -> Progress:
-        """The newest progress, after at most ``timeout_s``; each event is in one ``Progress`` only."""
+        """The newest progress: at once if there is news, else after ``timeout_s`` or ``wake``.
+
+        Each event is in one ``Progress`` only.
+        """
         assert self._hub is not None
         self._progress = replace(self._progress, events=())
-        until = time.monotonic() + timeout_s
-        while True:
-            self._hub.wait(max(0.0, until - time.monotonic()))
-            self._on_exits()
-            if not self._progress.finished:
-                for _, message in self._hub.receive():
-                    self._on_message(message)
-            now = time.monotonic()
-            self._say_again(now)
-            if self._progress.finished or now >= until:
-                return self._progress
+        self._hub.wait(timeout_s)
+        self._on_exits()
+        if not self._progress.finished:
+            for _, message in self._hub.receive():
+                self._on_message(message)
+        self._say_again(time.monotonic())
+        return self._progress
+
+    def wake(self) -> None:
+        """The current or next ``poll`` returns at once. May be called in a signal handler, and from other threads."""
+        if self._hub is not None:
+            self._hub.wake()
 
     def _say_again(self, now_s: float) -> None:
         """What no coordinator has heard is said again; the user is told if that takes long, or if the job has ended."""

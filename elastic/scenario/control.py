@@ -28,7 +28,13 @@ class JobControl(Protocol):
         """
 
     def poll(self, timeout_s: float) -> Progress:
-        """The newest progress, after at most ``timeout_s``; each event is in one ``Progress`` only."""
+        """The newest progress: at once if there is news, else after ``timeout_s`` or ``wake``.
+
+        Each event is in one ``Progress`` only.
+        """
+
+    def wake(self) -> None:
+        """The current or next ``poll`` returns at once. May be called in a signal handler, and from other threads."""
 
     def owner_of(self, operator: str, instance: int) -> int | None:
         """Number of the worker that holds the instance now; None while it is being restored, or if there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -19,10 +19,14 @@ class Interrupts:
     looks at no count.
 
     Outside of the main thread Python delivers no signals, and the count stays zero.
+
+    Args:
+        wake: Is called with each: whoever waits need not look at the count in between.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wake: Callable[[], None] = lambda: None) -> None:
         self.count = 0
+        self._wake = wake
         self._raising = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -52,5 +56,6 @@ class Interrupts:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
+        self._wake()
         if self._raising:
             raise KeyboardInterrupt

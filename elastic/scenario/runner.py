@@ -25,8 +25,8 @@ from elastic.scenario.models import DStream, Expect, Fault
 from elastic.scenario.printing import Printer
 from elastic.scenario.verify import JobResult, contents, unreadable, verdict_of_check, verdict_of_clean_run
 
-POLL_S = 0.05
-"""A fault fires, and Ctrl-C is seen, at most this late."""
+POLL_S = 0.2
+"""So often at least it is looked what a sink has printed; whatever else there is, is news that a poll returns with."""
 
 WORKERS_PER_CORE = 4
 """More are warned of: each is a process with an interpreter of its own, of some 50 MiB."""
@@ -114,7 +114,7 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
             keep_log=run.compares and run.check is None,
             resume=run.resume,
         )
-        with Interrupts() as interrupts:
+        with Interrupts(job.wake) as interrupts:
             try:
                 job.start()
                 _watch(job, faults, interrupts, watcher, Printer(job.plan, run.directory))
@@ -149,7 +149,8 @@ def _watch(job: JobControl, faults: FaultPlan, interrupts: Interrupts, watcher: 
     """Look on until the job has ended, letting faults fire, sinks print, and passing on the wish to stop."""
     abort_at: float | None = None
     while True:
-        progress = job.poll(POLL_S)
+        left_s = POLL_S if abort_at is None else abort_at - time.monotonic()
+        progress = job.poll(max(0.0, min(POLL_S, left_s)))
         watcher.progress(progress)
         printer.print()
         if progress.finished:

@@ -71,6 +71,9 @@ class FakeJob:
     actions: list[str] = field(default_factory=list)
     polls: int = 0
 
+    def wake(self) -> None:
+        """A poll never waits."""
+
     @property
     def log_directory(self) -> Path:
         return self.directory / "log"
