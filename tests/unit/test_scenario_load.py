@@ -63,7 +63,7 @@ def test_a_scenario_is_read_with_every_value_in_its_unit(tmp_path: Path) -> None
         auto_tick=False,
     )
     assert [str(f) for f in scenario.faults] == [
-        "kill the owner of count#0 at 3 s",
+        "kill the owner of count#0 at 3s",
         "pause worker 2 after 200000 records",
     ]
     assert scenario.expect.recovery == 5.0
