@@ -64,7 +64,7 @@ def test_a_scenario_is_read_with_every_value_in_its_unit(tmp_path: Path) -> None
     )
     assert [str(f) for f in scenario.faults] == [
         "kill the owner of count#0 at 3s",
-        "pause worker 2 after 200000 records",
+        "pause worker 2 after 200,000 records",
     ]
     assert scenario.expect.recovery == 5.0
     assert scenario.expect.throughput == (1 << 20, "bytes")
