@@ -203,7 +203,7 @@ class Scheduler:
             actions += [*self._force.lose(loss), *self._replace(worker, f"worker {worker} {loss.reason}")]
         if event.resumed:
             actions = [a for a in actions if not (isinstance(a, Record) and a.kind in LOSSES)]
-        return actions if self._ledger.deployed else [*actions, *self._refill("the job is started anew")]
+        return [*actions, *self._refill("the coordinator began anew")]  # the one before it may not have come to that
 
     # -- workers -------------------------------------------------------------------------------------------------------
 

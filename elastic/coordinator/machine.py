@@ -161,6 +161,7 @@ class Coordinator:
         self._workforce.spawning = len(event.starting)
         actions = self._succession.begin(event)
         for procedure in list(self.reconfigurer.running.values()):
+            procedure.since_s = now_s  # the workers that it waits for may only be started now
             begun = self._succession.begin_again(procedure)
             if begun is None:
                 return [*actions, self.recovery.state_lost(procedure.old, procedure.cause)]
@@ -169,7 +170,7 @@ class Coordinator:
             actions += self._lost(WorkerLost(worker, "was lost with the coordinator", now_s), now_s)
         if event.resumed:
             actions = [a for a in actions if not (isinstance(a, Record) and a.kind in LOSSES)]
-        return actions if self.deployed else [*actions, *self._refill("the job is started anew")]
+        return [*actions, *self._refill("the coordinator began anew")]  # the one before it may not have come to that
 
     # -- workers -------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from elastic import Query, sinks, sources
-from elastic.coordinator.events import EndJob, Heard, Record, SpawnWorker, WorkerBack, WorkerJoined, WorkerLost
+from elastic.coordinator.events import (
+    EndJob,
+    Heard,
+    Journal,
+    Record,
+    Recovered,
+    SpawnWorker,
+    WorkerBack,
+    WorkerJoined,
+    WorkerLost,
+)
 from elastic.coordinator.judgement import MAX_DEATHS, MAX_TOLD
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.membership import InstanceRecord
+from elastic.coordinator.memory import STATE
 from elastic.coordinator.workforce import MAX_FALSE_STARTS
 from elastic.plan import Plan, Settings
 from elastic.protocol import Cut, CutDone, Hold, Nondeterministic, Retire, Send, SetHolder, Start, Started, View
@@ -214,3 +225,31 @@ def test_where_a_job_goes_on_its_differences_are_told_a_bounded_number_of_times(
 
     assert len(told) == MAX_TOLD + 1
     assert told[-1] == "operator 'count' went on to give other rows than the first time: no more of it is told"
+
+
+def resumed_from(journalled: list[Any], now_s: float) -> tuple[Coordinator, list[Any]]:
+    facts = [a.body for a in journalled if isinstance(a, Journal) and a.kind == STATE][-1]
+    coordinator = Coordinator(plan(disk="on"), 3, 1, facts)
+    return coordinator, coordinator.handle(Recovered(resumed=True), now_s)
+
+
+def test_a_job_that_was_killed_again_before_a_worker_had_come_is_resumed_with_new_workers_all_the_same() -> None:
+    coordinator, _ = deployed(disk="on")
+    actions = coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)
+
+    for _ in range(3):  # each time its processes are killed while they start
+        _, actions = resumed_from(actions, 2.0)
+
+        assert [type(a) for a in actions].count(SpawnWorker) == 4
+        assert not any(isinstance(a, EndJob) for a in actions)
+
+
+def test_what_was_being_replaced_when_a_job_was_killed_is_not_all_put_on_the_first_worker_that_comes() -> None:
+    coordinator, _ = deployed(disk="on")
+    _, actions = resumed_from(coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0), 2.0)
+
+    coordinator, _ = resumed_from(actions, now_s=3600.0)
+    for worker in (10, 11, 12):
+        coordinator.handle(WorkerJoined(worker, f"w{worker}"), 3600.5)
+
+    assert sorted(i.worker for i in coordinator.members.assignment("from_list")) == [10, 11, 12]

@@ -17,12 +17,15 @@ from elastic.coordinator.events import (
     ClockTick,
     EndJob,
     Heard,
+    Journal,
     Record,
+    Recovered,
     SpawnWorker,
     Told,
     WorkerJoined,
     WorkerLost,
 )
+from elastic.coordinator.memory import STATE
 from elastic.plan import Settings
 from elastic.protocol import Noticed, Retire, Send, Start, Started
 from elastic.scenario.models import DStream
@@ -244,3 +247,18 @@ def test_what_a_source_has_met_is_a_warning() -> None:
     (told,) = scheduler.handle(Heard(source.worker, Noticed(source.id, "cannot connect; trying again")), 1.0)
 
     assert told == Record("warning", source.operator, source.index, source.worker, "cannot connect; trying again")
+
+
+def test_a_job_that_was_killed_again_before_a_worker_had_come_is_resumed_with_new_workers_all_the_same() -> None:
+    query = Query("job")
+    query.source(sources.from_list(range(10))).key_by().count().sink(sinks.discard())
+    plan = cut(query.plan(workers=3), 3, DStream())
+    actions = deployed().handle(WorkerLost(0, "was killed", 1.0), 1.0)
+
+    for _ in range(3):  # each time its processes are killed while they start
+        facts = [a.body for a in actions if isinstance(a, Journal) and a.kind == STATE][-1]
+        scheduler = Scheduler(plan, 3, 0, facts)
+        actions = scheduler.handle(Recovered(resumed=True), 2.0)
+
+        assert [type(a) for a in actions].count(SpawnWorker) == 3
+        assert not any(isinstance(a, EndJob) for a in actions)
