@@ -15,7 +15,7 @@ from typing import Any, Literal
 from elastic.arguments import check_name
 from elastic.callables import caller, is_built_in
 from elastic.connectors.base import Partition, Source
-from elastic.errors import QueryError
+from elastic.errors import QueryError, SourceError
 from elastic.keys import even_intervals
 from elastic.operators.aggregates import Aggregate
 from elastic.operators.apply import Apply
@@ -269,7 +269,11 @@ class Graph:
         if node.kind == "source":
             errors = settings.on_error.get(node.name)
             source = node.logic if errors is None else node.logic.with_errors(errors)
-            partitions = partitions_of(source, node.name, min(settings.partitions or instances, settings.key_groups))
+            most = min(settings.partitions or instances, settings.key_groups)
+            try:
+                partitions = partitions_of(source, node.name, most)
+            except SourceError as error:
+                raise SourceError(f"{node.line}: {error}") from None
             return replace(plan, logic=source, partitions=partitions, parallelism=min(instances, len(partitions)))
         if node.kind == "sink":
             return replace(plan, parallelism=instances if node.logic.parallel else 1)

@@ -168,6 +168,9 @@ def _rate_suggestion(amount: object, examples: str) -> str:
     return examples if meant is None else f"{number}{meant}/s"
 
 
+_ROUNDS_UP = 0.9995  # what three digits would show as the next unit's 1
+
+
 def format_duration(seconds: float) -> str:
     """Three significant digits and the unit that suits them: ``850ms``, ``1.52s``, ``12.3s``, ``2m05s``, ``1h02m``."""
     if seconds < 0.9995:
@@ -183,7 +186,7 @@ def format_duration(seconds: float) -> str:
 def format_size(size_bytes: float) -> str:
     """Three significant digits in the largest unit that keeps them above one: ``512B``, ``1.5MiB``."""
     for unit, bytes_each in reversed(_SIZES_BYTES.items()):
-        if size_bytes >= bytes_each:
+        if size_bytes >= bytes_each * _ROUNDS_UP:
             return f"{_digits(size_bytes / bytes_each)}{unit}"
     return f"{_digits(size_bytes)}B"
 
@@ -191,7 +194,7 @@ def format_size(size_bytes: float) -> str:
 def format_count(count: float) -> str:
     """A count at a glance: ``950``, ``12.3k``, ``4.56M``."""
     for unit, each in reversed(_COUNTS.items()):
-        if count >= each:
+        if count >= each * _ROUNDS_UP:
             return f"{_digits(count / each)}{unit}"
     return _digits(count)
 

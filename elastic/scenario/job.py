@@ -100,6 +100,8 @@ def load_object(target: str, directory: Path, field: str, *, default: str) -> An
             hint = did_you_mean(path.name, beside)
             raise FieldError((field,), f"there is no file {path}{hint} A path is relative to {directory}")
         module = _call((field,), target, lambda: load_file(path))
+    elif not all(part.isidentifier() for part in module_name.split(".")):
+        raise FieldError((field,), f'"{target}" is no module; write file.py:{default} or package.module:{default}')
     else:
         module = _load_module(module_name, field, target)
     wanted = name or default

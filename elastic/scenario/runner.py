@@ -124,7 +124,10 @@ def execute(run: Run, plan: Plan, watcher: Watcher, start: StartJob | None = Non
                 verdict, shown = _result(run, job, outcome, interrupts, watcher)
             finally:
                 job.close()
-    expectations = () if outcome.status == "interrupted" else judge(run.expect, outcome, verdict, faults.unfired)
+    expect = run.expect
+    if run.resume and not outcome.recoveries:  # its faults have been, and with them what was to be recovered from
+        expect = expect.model_copy(update={"recovery": None, "recoveries": None})
+    expectations = () if outcome.status == "interrupted" else judge(expect, outcome, verdict, faults.unfired)
     return report_of(
         outcome, scenario=run.name, model=run.model, verdict=verdict, expectations=expectations, shown=shown
     )

@@ -15,9 +15,10 @@ import cloudpickle
 import pytest
 
 from elastic import query as query_module
+from elastic import sinks, sources
 from elastic.callables import is_built_in
 from elastic.connectors.base import Partition, Reader, Sink, SinkContext, Source, Writer
-from elastic.errors import QueryError
+from elastic.errors import QueryError, SourceError
 from elastic.functions import columnar, contains, equals, field, identity, length, lower, split, strip
 from elastic.keys import KeyInterval
 from elastic.operators.base import BroadcastContext, Context, Operator, ProcessorContext, ValueState
@@ -599,3 +600,11 @@ def test_run_of_an_incomplete_query_is_refused_before_anything_starts() -> None:
 def test_streams_show_where_they_come_from() -> None:
     assert re.fullmatch(rf"<Stream of map\(parse\) \(.*{HERE}:\d+\)>", repr(lines().map(parse)))
     assert isinstance(lines().key_by(), KeyedStream)
+
+
+def test_a_source_with_nothing_to_read_is_refused_with_the_users_line(tmp_path: Path) -> None:
+    query = Query("job")
+    query.source(sources.text_files(str(tmp_path / "*.txt"))).sink(sinks.discard())
+
+    with pytest.raises(SourceError, match=r"^tests/unit/test_query\.py:\d+: text_files: no file matches "):
+        query.plan()

@@ -252,3 +252,15 @@ def test_a_result_that_nobody_can_read_back_is_warned_of_beforehand(tmp_path: Pa
         [],
         ["the result cannot be verified, since alerts cannot be read back; give the job a check"],
     ]
+
+
+def test_a_resumed_run_is_not_asked_for_the_recovery_from_faults_that_have_been(tmp_path: Path) -> None:
+    expect = Expect.model_validate({"recovery": "5s", "recoveries": 1, "instances": {"count": 4}})
+    first = replace(run(tmp_path), expect=expect)
+
+    reports = [executed(replace(first, resume=resume), Start()) for resume in (False, True)]
+
+    assert [[e.name for e in report.expectations] for report in reports] == [
+        ["recovery", "recoveries", "instances"],
+        ["instances"],
+    ]

@@ -81,6 +81,8 @@ def test_a_job_whose_name_is_taken_is_loaded_all_the_same(folder: Path) -> None:
         ("countingjob.py", {}, r"^job: there is no file .*; did you mean counting_job\.py\?"),
         ("counting_job.py:qery", {}, r"^job: counting_job\.py has no qery; did you mean query\? It has query"),
         ("counting_job.py:", {}, r"names nothing; write file\.py:query"),
+        (".", {}, r'^job: "\." is no module; write file\.py:query'),
+        ("..:query", {}, r'^job: "\.\.:query" is no module; write file\.py:query'),
         ("no_such_module:query", {}, r"^job: there is no module no_such_module"),
         ("counting_job.py:number", {}, r"is an int; expected a Query, or a function that returns one"),
         ("counting_job.py:forgetful", {}, r"returned None; expected a Query; did you forget to return it\?"),

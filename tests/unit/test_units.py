@@ -112,7 +112,9 @@ def test_a_duration_is_shown_with_three_digits(seconds: float, text: str) -> Non
 
 def test_sizes_and_counts_are_shown_in_the_largest_unit_that_fits() -> None:
     assert [format_size(n) for n in (0, 512, 1536, 64 << 20)] == ["0B", "512B", "1.5KiB", "64MiB"]
-    assert [format_count(n) for n in (0, 950, 12_345, 4_560_000)] == ["0", "950", "12.3k", "4.56M"]
+    assert [format_count(n) for n in (0, 950, 999.7, 12_345, 999_960, 4_560_000)] == [
+        "0", "950", "1k", "12.3k", "1M", "4.56M",
+    ]  # fmt: skip
 
 
 def test_a_count_in_a_sentence_has_its_noun_in_the_number_that_it_takes() -> None:
