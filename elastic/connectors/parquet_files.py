@@ -220,7 +220,7 @@ def _opened(path: str) -> pq.ParquetFile:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).split("\n", maxsplit=1)[0] or type(error).__name__
+    return str(error).split("\n", maxsplit=1)[0].rstrip(". ") or type(error).__name__
 
 
 def _dealt(groups: Sequence[RowGroup], count: int) -> list[tuple[RowGroup, ...]]:

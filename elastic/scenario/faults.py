@@ -15,12 +15,14 @@ from elastic.scenario.models import Fault, Target
 class FaultPlan:
     """The faults of a run that have not fired yet. A fault fires once, at the first look at which it is due.
 
-    A fault whose target nobody holds at that moment (its instance is just being restored) waits until somebody does.
+    A fault whose target nobody holds at that moment (its instance is just being restored) waits until somebody does; one
+    whose target is a worker by number, until that worker has joined.
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self._pending = list(faults)
         self._paused: dict[Target, int] = {}
+        self._joined: set[int | None] = set()
 
     @property
     def unfired(self) -> tuple[Fault, ...]:
@@ -29,6 +31,7 @@ class FaultPlan:
 
     def fire(self, progress: Progress, job: JobControl) -> None:
         """All faults that are due have been done to the job, in the scenario's order."""
+        self._joined |= {e.worker for e in progress.events if e.kind in {"joined", "spare_started"}}
         for fault in [f for f in self._pending if _is_due(f, progress)]:
             if fault.scale is not None:
                 job.scale(fault.scale.operator, fault.scale.to)
@@ -56,7 +59,7 @@ class FaultPlan:
 
     def _worker(self, fault: Fault, target: Target, job: JobControl) -> int | None:
         if target.owner_of is None:
-            return target.worker
+            return target.worker if target.worker in self._joined else None
         if fault.action == "resume":  # the instance has moved on to a worker that was never paused
             return self._paused.get(target)
         return job.owner_of(target.owner_of, target.instance)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from elastic.report import Progress
+from elastic.report import JobEvent, Progress
 from elastic.scenario.faults import FaultPlan, check_faults
 from elastic.scenario.mistakes import FieldError
 from elastic.scenario.models import Fault
 from tests.unit.scenario_fakes import FakeJob, count_query
 
+JOINED = Progress(at_s=0.0, events=tuple(JobEvent(0.0, "joined", worker=number) for number in range(4)))
 PLAN = count_query().plan(workers=2)
 
 
@@ -26,6 +28,7 @@ def job(**owners: int) -> FakeJob:
 def test_a_fault_fires_once_when_its_time_has_come() -> None:
     faults, target = FaultPlan([fault(at="3s", kill={"worker": 2})]), job()
 
+    faults.fire(JOINED, target)
     for at_s in (0.0, 2.9, 3.0, 3.1):
         faults.fire(Progress(at_s=at_s), target)
 
@@ -36,6 +39,7 @@ def test_a_fault_fires_once_when_its_time_has_come() -> None:
 def test_a_fault_fires_once_so_many_records_are_read() -> None:
     faults, target = FaultPlan([fault(after="200k records", pause={"worker": 1})]), job()
 
+    faults.fire(JOINED, target)
     faults.fire(Progress(at_s=99.0, records_in=199_999), target)
     assert target.actions == []
 
@@ -60,6 +64,7 @@ def test_workers_join_and_are_drained_by_number_or_by_what_they_hold() -> None:
     ]
     faults, target = FaultPlan(planned), job(count=3)
 
+    faults.fire(JOINED, target)
     for at_s in (1.0, 2.0):
         faults.fire(Progress(at_s=at_s), target)
 
@@ -128,3 +133,14 @@ def test_a_resume_goes_to_the_worker_that_was_paused_though_the_instance_has_mov
 def test_a_fault_that_hits_nothing_is_refused_before_the_run(kill: dict[str, object], problem: str) -> None:
     with pytest.raises(FieldError, match=problem):
         check_faults([fault(at="1s", kill={"owner_of": "count"}), fault(at="1s", kill=kill)], PLAN)
+
+
+def test_a_fault_waits_for_a_worker_by_number_until_it_has_joined() -> None:
+    faults, target = FaultPlan([fault(at="1s", kill={"worker": 4}), fault(at="1s", kill={"worker": 99})]), job()
+
+    faults.fire(replace(JOINED, at_s=1.0), target)
+    assert target.actions == []
+
+    faults.fire(Progress(at_s=1.2, events=(JobEvent(1.1, "spare_started", worker=4),)), target)
+    assert target.actions == ["kill 4"]
+    assert [str(f) for f in faults.unfired] == ["kill worker 99 at 1s"]
