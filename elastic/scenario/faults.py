@@ -15,8 +15,8 @@ from elastic.scenario.models import Fault, Target
 class FaultPlan:
     """The faults of a run that have not fired yet. A fault fires once, at the first look at which it is due.
 
-    A fault whose target nobody holds at that moment (its instance is just being restored) waits until somebody does; one
-    whose target is a worker by number, until that worker has joined.
+    A fault whose target nobody holds at that moment (its instance is just being restored) waits until somebody does.
+    One that names a worker by its number waits until that one has joined.
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
