@@ -40,7 +40,7 @@ class Draining:
             return f"worker {worker} has keyed state and checkpoints are off: what moves is a checkpoint"
         return None
 
-    def request(self, worker: int, now_s: float) -> list[object]:
+    def request(self, worker: int, now_s: float, cause: str | None = None) -> list[object]:
         """Let a worker go as soon as nothing depends on it; a warning if that cannot be."""
         if (problem := self.refusal(worker)) is not None:
             return [Record("warning", worker=worker, cause=f"not drained: {problem}")]
@@ -48,7 +48,7 @@ class Draining:
             return []
         self._members.workers[worker].draining = True
         self.since_s[worker] = now_s
-        return [Journal("draining", {"worker": worker}), Record("draining", worker=worker)]
+        return [Journal("draining", {"worker": worker}), Record("draining", worker=worker, cause=cause)]
 
     def progress(self, now_s: float) -> list[object]:
         """Move what can be moved, and end who has nothing left."""
@@ -125,4 +125,4 @@ class Draining:
         self._surplus_s = now_s if self._surplus_s is None else self._surplus_s
         if now_s - self._surplus_s < SURPLUS_S:
             return []
-        return [a for worker in spares[:many] for a in self.request(worker, now_s)]
+        return [a for worker in spares[:many] for a in self.request(worker, now_s, "it is one spare more than needed")]

@@ -134,6 +134,7 @@ def _happened(report: Report) -> Iterator[Text]:
         replayed = f"{counted(r.replayed_records, 'record')} replayed, {counted(r.state_keys, 'key')} restored"
         yield Text.assemble(("  recovery    ", "dim"), f"{r.cause}: {times}; {replayed}")
     events = [e for e in report.events if e.kind not in QUIET]
+    events.sort(key=lambda e: e.at_s)  # that a job has caught up is known a second later
     left_out = len(events) - FIRST_EVENTS - LAST_EVENTS
     for i, event in enumerate(events):
         if i == FIRST_EVENTS and left_out > 0:

@@ -180,6 +180,15 @@ def test_a_summary_on_a_terminal_folds_its_lines_and_one_in_a_log_does_not(monke
     assert "29.00s" in plain
 
 
+def test_a_summary_tells_events_in_the_order_in_which_they_happened() -> None:
+    events = (JobEvent(4.0, "killed"), JobEvent(2.5, "caught_up"))
+    log = io.StringIO()
+
+    print_summary(report_of(JobOutcome("done", events=events), scenario="job", model="elastic"), log)
+
+    assert log.getvalue().index("2.50s caught up") < log.getvalue().index("4.00s killed")
+
+
 def test_a_terminal_gets_a_screen_and_a_pipe_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", Terminal())
     live = launch._watcher("job", "auto")
