@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,33 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, Block, Reader, blocks_of, starts_processes
 
 
-def _page(page: Path) -> object:
-    """The page as a test case, marked by what its blocks cost."""
-    blocks = blocks_of(page)
-    jobs = pytest.mark.cluster, pytest.mark.usefixtures("nursery")
-    marks = [*jobs] if any(map(starts_processes, blocks)) else []
-    marks += [pytest.mark.slow] if any(b.has("slow") for b in blocks) else []
-    return pytest.param(page, id=str(page.relative_to(ROOT)), marks=[*marks, pytest.mark.timeout(240)])
+def _cases(*, jobs: bool) -> Sequence[object]:
+    """The pages with blocks that start processes, or those without, marked by what their blocks cost."""
+    cases = []
+    for page in PAGES:
+        blocks = blocks_of(page)
+        if any(map(starts_processes, blocks)) != jobs:
+            continue
+        marks = [pytest.mark.timeout(240), *([pytest.mark.slow] if any(b.has("slow") for b in blocks) else [])]
+        cases.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
+    return cases
 
 
-@pytest.mark.parametrize("page", [_page(page) for page in PAGES])
+@pytest.mark.parametrize("page", _cases(jobs=False))
 def test_a_page_is_true_from_top_to_bottom(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _follow(page, tmp_path, monkeypatch)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("nursery")
+@pytest.mark.parametrize("page", _cases(jobs=True))
+def test_a_page_whose_jobs_run_is_true_from_top_to_bottom(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _follow(page, tmp_path, monkeypatch)
+
+
+def _follow(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
