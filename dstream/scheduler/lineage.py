@@ -86,6 +86,13 @@ class Lineage:
         for key in [k for k in self._at if k[1] <= through[k[0]]]:
             del self._at[key]
 
+    def drop_tasks(self, through: Sequence[int]) -> None:
+        """Nobody needs such blocks any more, so they are not computed again either: what they need may be gone."""
+        needless = [n for n, task in self.tasks.items() if task.again and n.interval <= through[n.stage]]
+        for name in needless:
+            if self.plan.stages[name.stage].kind in {Kind.SOURCE, Kind.TASK}:  # state has to be advanced all the same
+                del self.tasks[name]
+
     # -- tasks ---------------------------------------------------------------------------------------------------------
 
     def open(self, interval: int) -> list[Name]:

@@ -34,6 +34,8 @@ class Retention:
         safe = progress.safe
         drop = self._read(sinks)
         ledger.lineage.drop(drop)
+        if ledger.disturbed:
+            ledger.lineage.drop_tasks(drop)
         state = [ledger.restarts_at(s.id) for s in plan.stages]
         released = self._released(state) if moved else []
         sources = [safe - keep[s.id] for s in plan.stages if s.kind is Kind.SOURCE]

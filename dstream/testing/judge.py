@@ -16,31 +16,31 @@ from elastic.testing.worker import SimulatedWorker
 
 
 @dataclass(slots=True)
-class Whereabouts:
-    """Where one version of one partition's state has been, as far as workers were not known to be lost.
+class Fate:
+    """What became of one version of one partition's state.
 
     Attributes:
-        ever: Workers that have had it.
-        last: Those that had it when somebody had it last.
+        lost_with: Workers that had it when they were lost.
         fewest: Workers that there were at least while somebody had it.
+        is_gone: When one of them was lost, nobody else had it; what is under way then from the dead is nobody's.
     """
 
-    ever: set[int] = field(default_factory=set)
-    last: set[int] = field(default_factory=set)
+    lost_with: set[int] = field(default_factory=set)
     fewest: int = 1 << 30
+    is_gone: bool = False
 
 
 class Judge(Copies):
     """A scheduler gives up only when there are no workers, or they die again and again, or state is lost with them.
 
-    State is lost if every worker that had it last is: not if one that lives has it, or has dropped it. And as many must
-    have had it as the settings say, if there were so many.
+    State is lost if the last worker that had it is, and as many as the settings say were lost with it, if there were so
+    many: a copy that was dropped, or never made, excuses nothing.
     """
 
     def __init__(self, job: HasCoordinator, workers: dict[int, SimulatedWorker]) -> None:
         self._job, self._workers = job, workers
         self._losses = 0
-        self._versions: dict[tuple[int, int, int], Whereabouts] = {}  # by stage, partition, interval
+        self._fates: dict[tuple[int, int, int], Fate] = {}  # by stage, partition, interval
         self._single_since: dict[int, float] = {}
 
     @property
@@ -95,16 +95,18 @@ class Judge(Copies):
         return "no worker is left" in error and not self._present()
 
     def _note(self) -> None:
-        """Where versions are now; a worker that is about to be lost counts, whatever becomes of its copies."""
-        live = set(self._members.live)
+        """Look where versions are; of a worker that is lost, its scheduler is about to hear."""
+        live = self._members.live
+        lost = {number for number in live if self._workers[number].declared_lost}
         having: dict[tuple[int, int, int], set[int]] = {}
         for number in live:
             for name in cast(TaskHost, self._workers[number].host).keeping.versions.names():
                 having.setdefault(name, set()).add(number)
         for name, workers in having.items():
-            at = self._versions.setdefault(name, Whereabouts())
-            at.ever |= workers
-            at.last, at.fewest = workers, min(at.fewest, len(live))
+            fate = self._fates.setdefault(name, Fate())
+            fate.fewest = min(fate.fewest, len(live))
+            fate.lost_with |= workers & lost
+            fate.is_gone |= workers <= lost
 
     def _is_state_lost(self, error: str) -> bool:
         """Whether nobody has what some partition of those that the error names would start from."""
@@ -115,8 +117,6 @@ class Judge(Copies):
         )
 
     def _is_gone(self, held: Held) -> bool:
-        self._note()
-        at = self._versions.get((held.stage.id, held.partition, held.done or 0))
+        fate = self._fates.get((held.stage.id, held.partition, held.done or 0), Fate())
         enough = self._ledger.plan.settings.copies + 1
-        lost = at is not None and at.last.isdisjoint(self._members.live)
-        return at is not None and lost and (len(at.ever) >= enough or at.fewest < enough)
+        return fate.is_gone and (len(fate.lost_with) >= enough or fate.fewest < enough)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dstream.protocol import Account
-from dstream.scheduler import guarding, ledger, memory, retention, stillness, succession
+from dstream.protocol import Account, Unguard
+from dstream.scheduler import copies, guarding, ledger, memory, retention, stillness, succession
 from dstream.testing.simulator import simulate
 from dstream.worker import host
 from elastic import Query
@@ -70,6 +70,16 @@ def leave_orders_as_they_are(patch: pytest.MonkeyPatch) -> None:
 def leave_lost_copies_as_they_are(patch: pytest.MonkeyPatch) -> None:
     """Where a worker is lost that kept copies of others' state, no other one keeps them."""
     patch.setattr(guarding.Guarding, "guard", lambda _: [])
+
+
+def drop_copies_too_early(patch: pytest.MonkeyPatch) -> None:
+    """Those who keep copies of others' state drop them at once when more becomes safe."""
+
+    def released(self: guarding.Guarding, held: ledger.Held) -> list[object]:
+        keepers = copies.holders(held.record)
+        return [Send(w, Unguard(self._ledger.epoch, held.stage.id, held.partition)) for w in keepers]
+
+    patch.setattr(guarding.Guarding, "_released", released)
 
 
 def overlook_targets(patch: pytest.MonkeyPatch) -> None:
@@ -133,9 +143,13 @@ def test_the_simulator_finds_a_bug_planted_into_the_scheduler(
     assert any(is_found(seed, kinds) for seed in range(SEEDS))
 
 
-def test_the_simulator_finds_that_lost_copies_of_state_are_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_planted_bug_state_is_lost_only_with_all_that_had_it() -> None:
     assert not any(is_found_without_disk(seed) for seed in range(8))
-    leave_lost_copies_as_they_are(monkeypatch)
+
+
+@pytest.mark.parametrize("plant", [leave_lost_copies_as_they_are, drop_copies_too_early])
+def test_the_simulator_finds_that_copies_of_state_are_missing(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
 
     assert any(is_found_without_disk(seed) for seed in range(20))
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from operator import add
 from typing import Any, Literal
 
+from dstream import StreamingContext
+from dstream.blocks import Name
 from dstream.model import cut
 from dstream.plan import Kind
 from dstream.protocol import Advance, Committed, Guard, Kept, Place, Sealed, StateMissing, TaskDone
 from dstream.scheduler.copies import DISK, holders
 from dstream.scheduler.ledger import OPEN_AT_ONCE, Held
+from dstream.scheduler.lineage import Lineage
 from dstream.scheduler.machine import Scheduler
 from elastic import Query, sinks, sources
 from elastic.coordinator.events import (
@@ -238,6 +242,24 @@ def test_however_many_intervals_wait_only_some_of_them_have_tasks_at_once() -> N
         actions = scheduler.handle(Heard(held.worker, done), 1000.0)
     assert [a.body["records"] for a in actions if isinstance(a, Told)] == [len(sources)]
     assert {name.interval for name in tasks} == set(range(2, OPEN_AT_ONCE + 2))
+
+
+def test_what_nobody_reads_any_more_is_not_computed_again_but_state_is_advanced_all_the_same() -> None:
+    context = StreamingContext("100ms", workers=1, tasks=1)
+    pairs = context.source(sources.from_list([(1, 1)]), name="numbers")
+    pairs.reduce_by_key(add).save(sinks.discard())
+    pairs.running_reduce(add, name="total").save(sinks.discard())
+    lineage = Lineage(context.plan())
+    stages = {stage.kind: stage.id for stage in lineage.plan.stages}
+    wanted = [Name(stages[kind], n, 0) for kind in (Kind.SOURCE, Kind.TASK, Kind.STATE) for n in (2, 3)]
+    for name in wanted:
+        lineage.want(name, again=True)
+    first = lineage.want(Name(stages[Kind.TASK], 1, 0))
+
+    lineage.drop_tasks([2] * len(lineage.plan.stages))
+
+    left = [name for name in wanted if name.interval == 3 or name.stage == stages[Kind.STATE]]
+    assert list(lineage.tasks) == [*left, first.name]
 
 
 def test_what_a_source_has_met_is_a_warning() -> None:
