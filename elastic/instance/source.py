@@ -48,8 +48,8 @@ class SourceInstance:
         tau: Closed through it.
         finished: The stream ended with τ.
         exhausted: There is nothing more to read, and the coordinator was told.
-        failures: (tick, emitting group, found) of records that steps skipped or diverted, until somebody takes them.
-        untold: The first tick with records that nobody was told of yet; whoever tells sets it to None.
+        failures: (tick, emitting group, found) of records that steps skipped or diverted, until they are told.
+        untold: The first tick with records that nobody was told of yet.
     """
 
     def __init__(self, plan: Plan, start: Start, floors: Sequence[int]) -> None:
@@ -66,6 +66,7 @@ class SourceInstance:
         self._load = GroupLoad(start.interval)
         self.failures: list[tuple[int, int, FailedRecords]] = []
         self.untold: int | None = None
+        self._telling: int | None = None
 
     @property
     def full(self) -> bool:
@@ -81,7 +82,7 @@ class SourceInstance:
     @property
     def floor(self) -> int:
         """The log is needed only past this tick: a successor counts again what nobody was told of."""
-        unsaid = [self.untold, *(tick for tick, *_ in self.failures[:1])]
+        unsaid = [self._telling, self.untold, *(tick for tick, *_ in self.failures[:1])]
         return min([self.outputs.floor, *(tick - 1 for tick in unsaid if tick is not None)])
 
     @property
@@ -126,6 +127,16 @@ class SourceInstance:
         """What is due to consumers now."""
         self.outputs.stable = max(self.outputs.stable, self.outputs.floor)
         return self.outputs.serve(self.tau, final=self.finished) + self.outputs.need_checkpoints()
+
+    def tell(self) -> list[tuple[int, int, FailedRecords]]:
+        """Take ``failures``, to be told now with all that was read.
+
+        They may be lost on the way if this process is killed: their ticks stay in the log until more is told.
+        """
+        told, self.failures = self.failures, []
+        self._telling = told[0][0] if told else None
+        self.untold = None
+        return told
 
     def nudge(self) -> list[Command]:
         """Some time has passed: ask again for checkpoints that are needed, and say how busy the partitions were."""

@@ -222,8 +222,7 @@ class SimulatedWorker:
                 self._carrier.tell(self, Standings(self.host.standings()))
                 for instance in self.host.instances.values():
                     if isinstance(instance, SourceInstance):
-                        instance.failures.clear()  # told as well, so that the log may be trimmed past them
-                        instance.untold = None
+                        instance.tell()  # so that the log may be trimmed past it
             self._world.after(REPORT_S, self._report)
 
     # -- commands ------------------------------------------------------------------------------------------------------

@@ -114,8 +114,6 @@ def _failures(host: Host) -> Iterator[tuple[int, int, int, FailedRecords]]:
     """Records that were skipped or diverted, as a report tells of them; those of sources are told once."""
     for instance in host.instances.values():
         if isinstance(instance, SourceInstance):
-            yield from ((instance.id, *found) for found in instance.failures)
-            instance.failures.clear()
-            instance.untold = None  # what was read is in the same report
+            yield from ((instance.id, *found) for found in instance.tell())
         elif isinstance(instance, KeyedInstance):
             yield from ((instance.id, instance.tau, 0, found) for found in instance.outputs.failures.found())

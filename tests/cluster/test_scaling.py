@@ -203,16 +203,33 @@ def test_another_command_lists_a_running_job_and_scales_it(tmp_path: Path, monke
     assert running(tmp_path) == []
 
 
-def test_workers_are_added_drained_and_killed_from_other_commands_and_nothing_is_lost(tmp_path: Path) -> None:
-    directory = str(tmp_path / "job")
-    added: list[subprocess.Popen[str]] = []
+@pytest.fixture
+def added() -> Iterator[list[subprocess.Popen[str]]]:
+    """Workers that were added by a command of their own; none is left when a test has failed."""
+    workers: list[subprocess.Popen[str]] = []
+    yield workers
+    for worker in workers:
+        worker.kill()
+        worker.communicate()
+
+
+def add_worker(added: list[subprocess.Popen[str]], directory: Path, *, after_records: int) -> Breaker:
+    """Have another command add one, once so many records were read."""
 
     def add(running: Running) -> bool:
-        if running.progress.records_in < 400:
+        if running.progress.records_in < after_records:
             return False
-        worker = [sys.executable, "-m", "elastic", "worker", "--join", directory]
+        worker = [sys.executable, "-m", "elastic", "worker", "--join", str(directory)]
         added.append(subprocess.Popen(worker, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
         return True
+
+    return add
+
+
+def test_workers_are_added_drained_and_killed_from_other_commands_and_nothing_is_lost(
+    tmp_path: Path, added: list[subprocess.Popen[str]]
+) -> None:
+    directory = str(tmp_path / "job")
 
     def drain_the_first(running: Running) -> bool:
         if not any(e.kind == "spare_started" and e.worker == 1000 for e in running.events):
@@ -236,6 +253,7 @@ def test_workers_are_added_drained_and_killed_from_other_commands_and_nothing_is
     def has_left(running: Running) -> bool:
         return any(e.kind == "drained" and e.worker == 1000 for e in running.events)
 
+    add = add_worker(added, tmp_path / "job", after_records=400)
     steps = add, drain_the_first, kill_any, drain_the_added, has_left
     outcome = drive(chain(tmp_path, "1k/s"), tmp_path, *steps, workers=2, checkpoint_ms=200)
 
@@ -268,20 +286,11 @@ def test_workers_killed_at_random_while_one_is_drained_change_nothing(tmp_path: 
     assert chain_rows(tmp_path) == expected_chain(), f"seed {seed}"
 
 
-def test_a_worker_that_was_added_ends_with_the_job(tmp_path: Path) -> None:
-    added: list[subprocess.Popen[str]] = []
-
-    def add(running: Running) -> bool:
-        if running.progress.records_in < 100:
-            return False
-        worker = [sys.executable, "-m", "elastic", "worker", "--join", str(tmp_path / "job")]
-        added.append(subprocess.Popen(worker, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        return True
-
+def test_a_worker_that_was_added_ends_with_the_job(tmp_path: Path, added: list[subprocess.Popen[str]]) -> None:
     def is_there(running: Running) -> bool:
         return any(e.worker == 1000 for e in running.events)
 
-    outcome = drive(chain(tmp_path), tmp_path, add, is_there)
+    outcome = drive(chain(tmp_path), tmp_path, add_worker(added, tmp_path / "job", after_records=100), is_there)
 
     assert outcome.status == "done", outcome.error
     printed, _ = added[0].communicate(timeout=10)

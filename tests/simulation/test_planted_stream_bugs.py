@@ -103,7 +103,7 @@ PLANTED: list[tuple[Plant, tuple[FaultKind, ...], int]] = [
     (safe_when_done, KILLS, 2),
     (trim_what_is_complete, CRASHES, 1),
     (leave_orders_as_they_are, CRASHES, 0),
-    (overlook_targets, STALLS),
+    (overlook_targets, STALLS, 0),
 ]
 """Each with the faults that concern it, and a seed to begin with, so that it is found soon."""
 

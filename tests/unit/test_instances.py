@@ -43,6 +43,7 @@ from elastic.protocol import (
     View,
     Want,
 )
+from elastic.report import FailedRecords
 from elastic.testing.world import LogStore, SimulatedLog
 
 ALL = KeyInterval(0, 4)
@@ -457,7 +458,23 @@ def test_the_log_is_trimmed_where_every_consumer_is_safe_and_somebody_was_told_w
     source.step(0.10)
     assert source.store.floor == 4
 
-    source.instance.untold = None
+    source.instance.tell()
+    source.step(0.15)
+    assert source.store.floor == 5
+
+
+def test_what_failed_stays_in_the_log_until_more_is_told_since_an_account_may_be_lost_with_its_worker() -> None:
+    source = Reading()
+    source.step(0.05)
+    failed = FailedRecords("map(f)", 1, 0, "ValueError")
+    source.instance.failures.append((5, 0, failed))
+    source.instance.on_ack(Ack(0, SOURCE, ALL, 5))
+
+    assert source.instance.tell() == [(5, 0, failed)]
+    source.step(0.10)
+    assert source.store.floor == 4
+
+    assert source.instance.tell() == []
     source.step(0.15)
     assert source.store.floor == 5
 
