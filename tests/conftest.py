@@ -55,16 +55,17 @@ def pytest_sessionfinish(exitstatus: int) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that in the end nobody waits for one long test.
+    """What takes longest comes first, so that in the end nobody waits for one test: what has a timeout of its own.
 
     Tests with processes mostly wait, slow ones without compute: they lie evenly among each other, so that the cores
     have work at all times, and never only tests that measure time.
     """
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
     waiting = [item for item in items if item.get_closest_marker("cluster")]
-    waiting.sort(key=lambda item: "test_pages.py" not in item.nodeid)
     others = [item for item in items if not item.get_closest_marker("cluster")]
     working = [item for item in others if item.get_closest_marker("slow")]
     quick = [item for item in others if not item.get_closest_marker("slow")]
+    quick.sort(key=lambda item: "/simulation/" not in item.nodeid)
     items[:] = [item for _, item in heapq.merge(_spread(waiting), _spread(working), key=itemgetter(0))] + quick
 
 

@@ -57,9 +57,9 @@ class Checked(Number):
         helper.check(value)
         yield from super().process(key, value, state, ctx)
 
-def bounded(operator: str = "number"):
+def bounded(operator: str = "number", records: int = 3000):
     query = Query("bounded")
-    numbers = query.source(sources.from_list(list(range(3000)), rate="1500/s")).key_by(lambda n: n % 8)
+    numbers = query.source(sources.from_list(list(range(records)), rate="1500/s")).key_by(lambda n: n % 8)
     made = numbers.count(name="number") if operator == "count" else numbers.apply(Checked(), name="number")
     made.sink(sinks.json_lines("out", commit="100ms"))
     return query

@@ -133,7 +133,7 @@ def test_what_is_done_or_never_was_cannot_be_resumed(place: Path) -> None:
 
 
 def test_the_state_of_a_job_can_be_looked_at_while_it_runs_and_after_it_was_stopped(place: Path) -> None:
-    command = start(place, "job.py:bounded", "--workers", "2")
+    command = start(place, "job.py:bounded", "--set", "records=100000", "--workers", "2")
     wait_for(lambda: state(place, "bounded", "--key", "3").startswith("number#"), "a checkpoint with the key")
     os.killpg(command.pid, signal.SIGINT)
     end_of(command)

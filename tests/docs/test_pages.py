@@ -18,7 +18,7 @@ def _cases(*, jobs: bool) -> Sequence[object]:
         blocks = blocks_of(page)
         if any(map(starts_processes, blocks)) != jobs:
             continue
-        marks = [pytest.mark.timeout(240), *([pytest.mark.slow] if any(b.has("slow") for b in blocks) else [])]
+        marks = [pytest.mark.timeout(480), *([pytest.mark.slow] if any(b.has("slow") for b in blocks) else [])]
         cases.append(pytest.param(page, id=str(page.relative_to(ROOT)), marks=marks))
     return cases
 

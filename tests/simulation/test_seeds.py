@@ -35,6 +35,7 @@ def test_a_seed_replays_its_history() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(480)
 def test_whatever_can_go_wrong_does_in_some_of_the_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """And few of them end with an excuse: a simulator in which nothing happens would find nothing."""
     spills: Counter[str] = Counter()
