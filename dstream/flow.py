@@ -76,12 +76,14 @@ class Channel:
         view: Which of the stage's datasets it begins with.
         keyed: The rows are pairs, and go by their key.
         merging: Values of one key are merged before they go.
+        step: What errors call the first of the steps that need pairs; those that read the same may be several.
     """
 
     view: str
     pieces: tuple[Piece, ...] = ()
     keyed: bool = False
     merging: Merging | None = None
+    step: str = "a pair"
 
     @property
     def counts(self) -> bool:
@@ -191,7 +193,7 @@ class Pipeline:
     @property
     def _step(self) -> str:
         """What errors call the step that needs pairs."""
-        return "a pair" if self._channel.merging is None else self._channel.merging.name
+        return self._channel.step if self._channel.merging is None else self._channel.merging.name
 
 
 def chunks(column: Column) -> Iterator[Column]:

@@ -173,7 +173,10 @@ class StreamGraph:
         self.check()
         operators: dict[str, OperatorPlan] = {}
         stages: list[Stage] = []
-        for draft in self.needed().drafts:
+        drafts = self.needed().drafts
+        if batch:
+            drafts = [replace(d, logic=d.logic.history()) if d.kind is Kind.SOURCE else d for d in drafts]
+        for draft in drafts:
             partitions = self._partitions(draft, workers, settings, tasks, operators, stages)
             logic: Any = None
             if draft.kind is Kind.SOURCE:

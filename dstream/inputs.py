@@ -11,7 +11,7 @@ from dstream.graph import StreamGraph
 from dstream.outputs import Callbacks
 from dstream.queued import QueueSource
 from dstream.rdd import RDD, Workers, parallelize, rdd_of
-from dstream.stream import DStream
+from dstream.stream import DStream, check_built
 from dstream.streams.spelling import Spelling
 from dstream.streams.stages import source_at
 from elastic.callables import add_query_room, caller, check_shippable, shortened
@@ -107,6 +107,7 @@ class Inputs(Spelling, ABC):
         """
         if not streams:
             raise QueryError(f"{caller()}: transform() of no streams")
+        check_built("transform", function, "the list of streams", 1)
         return streams[0].transform(lambda _: function(list(streams)))
 
     # -- datasets that are all there -----------------------------------------------------------------------------------

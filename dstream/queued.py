@@ -27,6 +27,10 @@ class QueueSource(Source):
         self.items = [list(item) for item in items]
         self.default = None if default is None else list(default)
 
+    def history(self) -> QueueSource:
+        """The items alone."""
+        return QueueSource(self.items)
+
     def partitions(self, count: int) -> Sequence[Partition]:
         """One: an item is in one interval as a whole."""
         default = None if self.default is None else columnar(self.default)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from elastic.cluster.job import LocalJob
-from elastic.errors import JobFailedError
+from elastic.dashboard.launch import failure
 from elastic.report import JobOutcome
 from elastic.scenario.directory import claimed_directory
 from elastic.scenario.printing import Printer
@@ -50,7 +50,7 @@ class Running:
         """Whether the job has ended, after so long at most.
 
         Raises:
-            JobFailedError: It failed.
+            JobFailedError: It failed; the kind of the error says how, where there is a name for it.
             KeyboardInterrupt: Ctrl-C, while it waited; what had been read is committed.
             Exception: What was called by it raised.
         """
@@ -66,7 +66,7 @@ class Running:
         if self._error is not None:
             raise self._error
         if self._outcome is not None and self._outcome.status == "failed":
-            raise JobFailedError(self._outcome.error or "the job failed")
+            raise failure(self._outcome)
         return True
 
     def stop(self, *, graceful: bool) -> None:

@@ -43,4 +43,5 @@ class Spelling:
                 hint = f"; here it is called {here}"
             else:
                 hint = did_you_mean(name, [known for known in dir(self) if not known.startswith("_")])
-            raise AttributeError(f"{caller()}: a {kind} has no {name}{hint}")
+            article = "an" if kind == "RDD" else "a"
+            raise AttributeError(f"{caller()}: {article} {kind} has no {name}{hint}")

@@ -13,7 +13,7 @@ from dstream.flow import Channel, Merging, Piece
 from dstream.flow import Kind as PieceKind
 from dstream.graph import ONE, Draft, StreamGraph
 from dstream.plan import Input, Kind, Reach
-from elastic.callables import add_query_room, check_function, describe
+from elastic.callables import add_query_room, caller, check_function, describe
 from elastic.connectors.base import Source
 
 add_query_room(__file__)
@@ -67,15 +67,16 @@ class At:
         pieces = (*self.pieces, Piece(kind, name, function))
         return replace(self, pieces=pieces, by_key=self.by_key and keeps_keys)
 
-    def feed(self, *, keyed: bool, merging: Merging | None = None) -> tuple[int, int]:
-        """The stage and channel that a reader of the rows reads."""
-        return self.draft.id, self.draft.channel(Channel(self.view, self.pieces, keyed, merging))
+    def feed(self, *, keyed: bool, merging: Merging | None = None, call: str = "") -> tuple[int, int]:
+        """The stage and channel that a reader of the rows reads; errors name the call."""
+        step = f"{call}() at {caller()}"
+        return self.draft.id, self.draft.channel(Channel(self.view, self.pieces, keyed, merging, step))
 
-    def shuffled(self, tasks: int | None, merging: Merging | None = None) -> Input:
+    def shuffled(self, call: str, tasks: int | None, merging: Merging | None = None) -> Input:
         """All of a key in one of so many partitions; where they lie so already, without a shuffle."""
         if self.by_key and self.tasks == tasks:
-            return Input(*self.feed(keyed=True), Reach.SAME)
-        return Input(*self.feed(keyed=True, merging=merging), Reach.KEYS)
+            return Input(*self.feed(keyed=True, call=call), Reach.SAME)
+        return Input(*self.feed(keyed=True, merging=merging, call=call), Reach.KEYS)
 
     def before(self, merging: Merging) -> Input | None:
         """What the stage reads, if all that it does is merging in the same way; so who merges on may read that too."""
@@ -96,7 +97,7 @@ def wide(
 ) -> At:  # fmt: skip
     """A stage by key: behind a shuffle, unless the rows are by key already, in as many partitions as asked for."""
     tasks = tasks or next((at.tasks for at, _ in inputs if at.by_key), None)
-    found = [at.shuffled(tasks, merging) for at, merging in inputs]
+    found = [at.shuffled(call, tasks, merging) for at, merging in inputs]
     draft = context.graph.add(call, Kind.TASK, plain(dataset), found, tasks=tasks, given=name)
     return At(draft, by_key=True, every=max(at.every for at, _ in inputs), tasks=tasks)
 
@@ -107,7 +108,7 @@ def stateful(
     """A stage by key whose state stays on its worker."""
     tasks = at.tasks if at.by_key else None
     merged_before = None if merging is None else at.before(merging)
-    inputs = [merged_before or at.shuffled(tasks, merging)]
+    inputs = [merged_before or at.shuffled(call, tasks, merging)]
     draft = context.graph.add(call, Kind.STATE, dataset, inputs, every=at.every, tasks=tasks, given=name)
     return At(draft, by_key=True, every=at.every, tasks=tasks)
 
@@ -120,14 +121,14 @@ def reduced(context: Builds, at: At, merging: Merging, *, call: str | None = Non
 
 def narrow(context: Builds, call: str, dataset: Any, at: At, *, name: str | None = None) -> At:
     """A stage by key over rows that are by key."""
-    inputs = [Input(*at.feed(keyed=True), Reach.SAME)]
+    inputs = [Input(*at.feed(keyed=True, call=call), Reach.SAME)]
     draft = context.graph.add(call, Kind.TASK, plain(dataset), inputs, like=at.draft.id, given=name)
     return At(draft, by_key=True, every=at.every, tasks=at.tasks)
 
 
 def moved(context: Builds, call: str, at: At, back: tuple[int, ...] = (0,), *, keyed: bool, every: int) -> At:
     """The same rows in the same partitions, of other intervals: those so many intervals back, oldest first."""
-    inputs = [Input(*at.feed(keyed=keyed), Reach.SAME, back)]
+    inputs = [Input(*at.feed(keyed=keyed, call=call), Reach.SAME, back)]
     draft = context.graph.add(call, Kind.TASK, plain(Union()), inputs, like=at.draft.id, every=every)
     return At(draft, by_key=at.by_key and keyed, every=every, tasks=at.tasks)
 

@@ -191,6 +191,10 @@ class Source(ABC):
         other.errors = errors
         return other
 
+    def history(self) -> Source:
+        """The same input as far as it is there now, for a batch over it; itself, if it has an end anyway."""
+        return self
+
     @abstractmethod
     def partitions(self, count: int) -> Sequence[Partition]:
         """Cut the input into ``count`` parts of about equal work; may give fewer or empty ones. Runs once, at start.

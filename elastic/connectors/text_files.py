@@ -74,6 +74,10 @@ class LineFiles(Source):
         """The same lines, where bad ones are another matter."""
         return LineFiles(self.files, self.form.with_errors(errors), self.repeat, self.rate, follow=self.follow)
 
+    def history(self) -> LineFiles:
+        """The files that are there, without what will be appended to them."""
+        return LineFiles(self.files, self.form, self.repeat, self.rate)
+
     def partitions(self, count: int) -> Sequence[Partition]:
         """Cut the files into ``count`` runs of about equal size, by name; or deal them out, if they are followed."""
         if self.follow:

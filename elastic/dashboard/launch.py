@@ -15,7 +15,7 @@ from elastic.connectors.stdout import StdoutSink
 from elastic.dashboard.lines import LineProgress, NoProgress
 from elastic.errors import JobFailedError, NondeterminismError, QueryError, StateLostError
 from elastic.query import Query
-from elastic.report import Failure, Report
+from elastic.report import Failure, JobOutcome, Report
 from elastic.scenario.assemble import Overrides, run_of_query
 from elastic.scenario.control import StartJob, Watcher
 from elastic.scenario.models import Scenario
@@ -84,6 +84,11 @@ def run_with(
     return replace(run, dstream=found.dstream)
 
 
+def failure(of: Report | JobOutcome) -> JobFailedError:
+    """The error of a job that has failed; its kind says how, where there is a name for it."""
+    return FAILURES.get(of.failure, JobFailedError)(of.error or "the job failed")
+
+
 def reported(report: Report) -> Report:
     """The report of a run that is done.
 
@@ -92,7 +97,7 @@ def reported(report: Report) -> Report:
         KeyboardInterrupt: It was interrupted.
     """
     if report.status == "failed":
-        raise FAILURES.get(report.failure, JobFailedError)(report.error or "the job failed")
+        raise failure(report)
     if report.status == "interrupted":
         raise KeyboardInterrupt
     return report

@@ -193,9 +193,10 @@ def test_a_program_that_is_resumed_is_called_with_every_interval_once_and_its_re
 
 
 def test_the_same_program_over_history_is_one_interval(tmp_path: Path) -> None:
-    (tmp_path / "history.txt").write_text("\n".join(LINES))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "history.txt").write_text("\n".join(LINES))
     context = StreamingContext("100ms", workers=3, directory=tmp_path / "job")
-    words = context.text_files(str(tmp_path / "history.txt")).flat_map(split()).map(lambda word: (word, 1))
+    words = context.text_file_stream(tmp_path / "logs").flat_map(split()).map(lambda word: (word, 1))
     words.reduce_by_key(operator.add).save(sinks.sqlite(tmp_path / "all.db", table="counts"))
 
     report = context.run(display=False, batch=True, verify=True)

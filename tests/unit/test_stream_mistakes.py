@@ -99,6 +99,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: stream().transform(lambda time, rows: rows),
         "transform() calls its function with the stream, once, when the program is written; lambda",
     ),
+    "a transform of several streams that wants them one by one": (
+        lambda: (program := context()).transform([program.queue_stream([[1]])] * 2, lambda one, two: one),
+        "transform() calls its function with the list of streams, once, when the program is written; lambda",
+    ),
     "a transform that returns nothing": (
         lambda: stream().transform(lambda rows: rows.pprint()),
         "transform() got None from its function; return a stream",
@@ -170,6 +174,11 @@ def test_only_what_leads_to_an_output_is_computed() -> None:
 def test_rows_that_are_no_pairs_are_shown() -> None:
     with pytest.raises(UserCodeError, match=r"reduce_by_key\(max\)(.|\n)*expected a \(key, value\) pair, got 7"):
         context().parallelize([("a", 1), 7]).reduce_by_key(max).collect()
+
+
+def test_a_step_that_needs_pairs_and_calls_no_function_is_named_with_its_line() -> None:
+    with pytest.raises(UserCodeError, match=r"'join\(\) at .*test_stream_mistakes\.py:\d+'(.|\n)*pair, got 7"):
+        context().parallelize([7]).join(context().parallelize([("a", 1)])).collect()
 
 
 def test_no_line_but_the_users_is_shown_where_a_function_of_whole_partitions_raises() -> None:
