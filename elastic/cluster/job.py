@@ -126,6 +126,12 @@ class LocalJob:
         self._processes = processes = LocalProcesses(self._directory / "processes", preload=self.PRELOAD)
         self._hub = Hub(COMMAND, ipc_address(processes.directory, COMMAND), codec())
         self._hub.register(processes.fileno())
+        for sink, context in self._sinks():  # before anybody can open one; the processes' parent starts meanwhile
+            try:
+                sink.prepare(context)
+            except Exception as error:
+                raise connector_error(error, f"sink {context.operator!r}") from error
+            self._prepared.append((sink, context))
         coordinator = ipc_address(processes.directory, COORDINATOR)
         setup = Setup(self._shipped(), str(self._directory), self._keep_log, tuple(sys.path))
         job = self._directory / "job.pickle"
@@ -139,12 +145,6 @@ class LocalJob:
         announce(self._directory, coordinator)
         for _ in range(0 if began else self._workers + self._spares):  # else the coordinator asks for them
             self._spawn_worker(self._next_number())
-        for sink, context in self._sinks():
-            try:
-                sink.prepare(context)
-            except Exception as error:
-                raise connector_error(error, f"sink {context.operator!r}") from error
-            self._prepared.append((sink, context))
 
     def _start_coordinator(self, takeover: dict[str, Any] | None = None) -> None:
         assert self._processes is not None

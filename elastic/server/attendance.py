@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from elastic.coordinator.membership import Membership
+from elastic.coordinator.silence import Hung, Silence
 from elastic.plan import Plan
+from elastic.server.processes import look_at
 from elastic.wire.clock import JobClock
 from elastic.wire.control import Begin, Hello, Setup
 from elastic.wire.liveness import LivenessMonitor
 from elastic.wire.sockets import Hub
-
-EXIT_NEWS_S = 0.05
-"""The end of a process is reported by its parent within a few milliseconds; a broken connection may come first."""
-
-
-class Hung(NamedTuple):
-    """A worker whose connection is gone, and whose process has not been seen to end."""
-
-    worker: int
-    reason: str
-    last_seen_s: float
 
 
 class Attendance:
@@ -38,12 +28,11 @@ class Attendance:
 
     def __init__(self, hub: Hub, clock: JobClock, members: Membership, setup: Setup, heartbeat_ms: int) -> None:
         self._hub, self._clock, self._members, self._setup = hub, clock, members, setup
-        self._silence_s = heartbeat_ms / 1000
+        self._silence = Silence(heartbeat_ms / 1000)
         self._liveness = LivenessMonitor(heartbeat_ms)
         hub.register(self._liveness.socket)
         self.greeted: dict[int, Hello] = {}
         self.ready: set[int] = set()
-        self._suspects: dict[int, float] = {}
 
     def greet(self, hello: Hello) -> None:
         """A worker is up; one that has joined before greets a new coordinator, and has all it needs."""
@@ -82,30 +71,30 @@ class Attendance:
 
     def zombies(self) -> Iterator[int]:
         """Look at the connections; workers that were taken for lost and answer again."""
+        self._silence.turn(self._clock())
         for peer, change in self._liveness.poll():
             worker = int(peer)
             if change == "lost":
-                self._suspects.setdefault(worker, self._clock())
+                self._silence.silent(worker, self._clock())
                 continue
-            self._suspects.pop(worker, None)
+            self._silence.clear(worker)
             known = self._members.workers.get(worker)
             if known is not None and known.lost:
                 yield worker
 
     def hung(self) -> list[Hung]:
-        """Whose connection is gone and whose process has not been seen to end within a moment is taken for hung."""
-        reason, now = f"does not answer for {self._silence_s:g} s", self._clock()
-        found = [(worker, since_s) for worker, since_s in self._suspects.items() if now - since_s > EXIT_NEWS_S]
-        return [Hung(worker, reason, since_s - self._silence_s) for worker, since_s in found]
+        """Who does not answer, and is not just busy or being starved: as far as that can be told from its process."""
+        looks = {worker: look_at(self.greeted[worker]) for worker in self._silence.suspects if worker in self.greeted}
+        return self._silence.hung(self._clock(), looks)
 
     @property
     def suspects(self) -> bool:
         """Whether something may be known of a worker in a moment."""
-        return bool(self._suspects)
+        return bool(self._silence.suspects)
 
     def cleared(self, worker: int) -> None:
         """It is known what has become of a worker."""
-        self._suspects.pop(worker, None)
+        self._silence.clear(worker)
 
     def forget(self, worker: int) -> None:
         """Nothing comes from a process that has ended; sockets would try to reach it for as long as the job runs."""

@@ -28,11 +28,12 @@ from elastic.coordinator.events import (
 )
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.memory import STATE
+from elastic.coordinator.silence import EXIT_NEWS_S
 from elastic.errors import UserError
 from elastic.operators.failure import ENDINGS, user_trace
 from elastic.plan import Plan
 from elastic.protocol import CaughtUp, Finished, Rejoin, Running, Send, Started, Stuck
-from elastic.server.attendance import EXIT_NEWS_S, Attendance
+from elastic.server.attendance import Attendance
 from elastic.server.bulletin import Bulletin, refuse
 from elastic.server.clients import Clients
 from elastic.server.figures import Figures
