@@ -22,7 +22,7 @@ class Progress:
 
     Attributes:
         at_s: Seconds since tick 0.
-        lag_s: Age of the newest tick that every sink has settled; 0 once the job has ended.
+        lag_s: Largest age in the last second of the newest tick that every sink had settled; 0 once the job has ended.
         done: Share of a bounded input that has been read, 0 to 1; None where the input has no known end.
         workers: Workers that live and hold instances.
         spares: Idle workers that stand by.

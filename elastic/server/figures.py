@@ -223,7 +223,8 @@ class Figures:
 
     def advance(self, now_s: float) -> list[Record]:
         """Work through what all workers have reported; events that follow from it."""
-        self.latency.advance(min(self._reported_s.values(), default=now_s))
+        idle = set(self.members.spares)  # these report rarely, and have nothing to say of it
+        self.latency.advance(min((at_s for w, at_s in self._reported_s.items() if w not in idle), default=now_s))
         events: list[Record] = []
         while self.latency.peaks:
             at_s, before_s, after_s = self.latency.peaks.popleft()

@@ -2,7 +2,8 @@
 
 The latency of a record counts from its read to the commit of the tick in which its effect leaves the job: a keyed
 aggregate that emits every n ticks holds it back to the next multiple of n, or to the end. Weighted by records. Lag is
-the age of the newest tick that every sink has settled: it also grows when nothing is read.
+the age of the newest tick that every sink has settled: it also grows when nothing is read. What is told of it is the
+largest of the last second, since a sink that gets its rows once a second is up to date just before they come.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 
 from elastic.plan import Plan
 from elastic.report import Percentiles
+
+LAG_WINDOW_S = 1.0
 
 
 def visible_tick(plan: Plan) -> Callable[[int], int]:
@@ -85,6 +88,7 @@ class LatencyTracker:
         self._newest: dict[tuple[str, int], int] = dict.fromkeys(sinks, 0)
         self.frontier = 0
         self._until_s = 0.0
+        self._late: deque[tuple[float, float]] = deque()  # of the last second: (time, lag just before an advance)
         self.peaks: deque[tuple[float, float, float]] = deque()
 
     def saved(self) -> tuple[LatencyHistogram, int, dict[tuple[str, int], int]]:
@@ -116,7 +120,7 @@ class LatencyTracker:
 
     def advance(self, until_s: float) -> None:
         """Work through what happened before ``until_s``, by when every worker has reported."""
-        self._until_s = until_s
+        self._until_s = until_s = max(until_s, self._until_s)
         streams = []
         for sink, timeline in self._timeline.items():
             ready = []
@@ -129,7 +133,10 @@ class LatencyTracker:
             if frontier > self.frontier:
                 before, after = at_s - self.tick_time(self.frontier), at_s - self.tick_time(frontier)
                 self.peaks.append((at_s, before, after))
+                self._late.append((at_s, before))
                 self.frontier = frontier
+        while self._late and self._late[0][0] <= until_s - LAG_WINDOW_S:
+            self._late.popleft()
         self._match()
 
     def _match(self) -> None:
@@ -148,5 +155,6 @@ class LatencyTracker:
 
     @property
     def lag_s(self) -> float:
-        """Age of the frontier at the time that all reports have reached."""
-        return max(0.0, self._until_s - self.tick_time(self.frontier))
+        """The largest age of the frontier within a second of the time that all reports have reached."""
+        now_s = max(0.0, self._until_s - self.tick_time(self.frontier))
+        return max([now_s, *(lag_s for _, lag_s in self._late)])

@@ -102,3 +102,19 @@ def test_percentiles_are_weighted_and_exact_to_two_percent() -> None:
     assert found.p50 == pytest.approx(1, rel=0.02)
     assert found.p95 == pytest.approx(10, rel=0.02)
     assert found.p99 == found.max == 500.0
+
+
+def test_the_lag_that_is_told_is_the_largest_of_the_last_second() -> None:
+    found = tracker()
+
+    for tick in range(2, 92, 4):
+        found.settle(SINK, tick, tick / 100 + 0.01)
+    found.settle(SINK, 99, 1.6)  # it takes long to write what comes then
+    found.settle(SINK, 161, 1.62)
+    found.advance(1.63)
+    assert found.lag_s == pytest.approx(0.7)
+
+    for tick in range(165, 290, 4):
+        found.settle(SINK, tick, tick / 100 + 0.01)
+    found.advance(2.9)
+    assert found.lag_s == pytest.approx(0.05)
