@@ -17,7 +17,7 @@ from dstream.outputs import Callbacks
 from dstream.plan import StreamPlan
 from dstream.running import Running
 from dstream.streams.windows import whole_intervals
-from elastic.callables import add_query_room, caller, shortened
+from elastic.callables import add_query_room, caller, refuse_while_imported, shortened
 from elastic.dashboard.launch import checked, launch, reported
 from elastic.errors import QueryError
 from elastic.plan import Plan, Settings
@@ -171,7 +171,7 @@ class StreamingContext(Inputs):
             KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
             Exception: What a function of ``foreach_rdd`` raised.
         """
-        self._begin()
+        self._begin("run")
         run = Run(
             name=self.name, query=_Program(self, batch=batch), directory=self._directory, model="dstream",
             workers=self._cluster.workers, spares=self._cluster.spares, settings=self._settings, verify=verify,
@@ -192,7 +192,7 @@ class StreamingContext(Inputs):
             UserError: A source or sink cannot be used, another job runs in the directory, or none can be resumed.
         """
         plan = self.plan(batch=batch)
-        self._begin()
+        self._begin("start")
         cluster = self._cluster
         self._running = Running(
             lambda: self._attended(
@@ -231,7 +231,8 @@ class StreamingContext(Inputs):
             raise QueryError(f"{caller()}: {call}() before start()")
         return self._running
 
-    def _begin(self) -> None:
+    def _begin(self, call: str) -> None:
+        refuse_while_imported(call)
         if self.graph.frozen:
             raise QueryError(f"{caller()}: {self.name!r} was started before; a context runs once, make a new one")
         self.graph.check()

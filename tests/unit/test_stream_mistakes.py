@@ -13,6 +13,7 @@ import pytest
 from dstream import StreamingContext
 from elastic import sinks, sources
 from elastic.errors import QueryError, SourceError, UserCodeError
+from elastic.scenario.job import load_file
 
 LOCK = threading.Lock()
 interval: Any = 1
@@ -198,3 +199,16 @@ def test_a_function_that_raises_in_an_rdd_is_shown_with_the_users_line() -> None
 def test_an_rdd_of_files_that_are_not_there_says_where_it_looked() -> None:
     with pytest.raises(SourceError, match="no file matches 'nowhere/"):
         context().text_file("nowhere/*.txt").count()
+
+
+@pytest.mark.parametrize("call", ["run", "start"])
+def test_a_program_that_runs_whenever_its_file_is_imported_is_refused(tmp_path: Path, call: str) -> None:
+    program = tmp_path / "unguarded_program.py"
+    program.write_text(
+        "from dstream import StreamingContext\nfrom elastic import sources\n"
+        "context = StreamingContext('100ms')\ncontext.source(sources.from_list([1])).pprint()\n"
+        f"context.{call}()\n"
+    )
+
+    with pytest.raises(QueryError, match=rf"unguarded_program\.py:5: {call}\(\) runs whenever this file is imported"):
+        load_file(program)
