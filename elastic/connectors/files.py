@@ -70,6 +70,16 @@ class FilePatterns:
             )
         return sorted(found)
 
+    def missing_folders(self) -> list[str]:
+        """Folders without which a pattern cannot match, and that are not there."""
+        folders = []
+        for pattern in self.patterns:
+            folder = Path(pattern).parent
+            while glob.has_magic(str(folder)):
+                folder = folder.parent
+            folders += [] if folder.is_dir() else [str(folder)]
+        return folders
+
     def look(self) -> list[str]:
         """The same of the files that are there now, which may be none."""
         named = [match for pattern in self.patterns for match in self._matches(pattern)[0] if not self._excluded(match)]

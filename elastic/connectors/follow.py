@@ -141,6 +141,7 @@ class FollowReader(Reader):
         self._next_scan = 0.0
         self._line_bytes = 64.0
         self._notices: list[str] = []
+        self._has_scanned = False
 
     # -- the contract --------------------------------------------------------------------------------------------------
 
@@ -200,7 +201,7 @@ class FollowReader(Reader):
         return chunk if chunk.malformed else chunk.rows
 
     def notices(self) -> Sequence[str]:
-        """Files that were truncated, replaced or are gone."""
+        """Files that were truncated, replaced or are gone; folders that are not there yet."""
         told, self._notices = self._notices, []
         return told
 
@@ -218,6 +219,12 @@ class FollowReader(Reader):
         if now < self._next_scan:
             return
         self._next_scan = now + SCAN_S
+        if not self._has_scanned and not self._partition.share[0]:  # one of the partitions says it for all
+            self._notices += [
+                f"{self._format.source}: there is no folder {folder!r} yet; files are read once there is"
+                for folder in self._files.missing_folders()
+            ]
+        self._has_scanned = True
         self._forget(now)
         known = {_inode(os.fstat(tail.file)) for tail in self._tails}
         for path in self._files.look():
