@@ -8,14 +8,18 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dstream.model import start_job
 from elastic import Context, ListState, Operator, Query, Timer, ValueState, sinks, sources, windows
+from elastic.cluster.job import LocalJob
 from elastic.functions import field
-from tests.cluster.driving import drive, kill_owner
+from elastic.scenario.models import DStream
+from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
 
 pytestmark = pytest.mark.cluster
 
@@ -88,6 +92,39 @@ def test_windows_and_timers_are_right_after_a_kill_at_a_random_moment(
     assert rows_in(tmp_path, "SELECT key, start, value FROM windows") == windowed
     assert rows_in(tmp_path, "SELECT page, round(time, 6), count FROM reminders") == reminders
     assert not outcome.failures, "no row is late"
+
+
+def kill_both_owners(running: Running) -> bool:
+    """SIGKILL for the workers of two instances at once, when their state has its copies."""
+    owners = {running.job.owner_of("windows", 0), running.job.owner_of("reminders", 1)}
+    if running.progress.records_in < 5_000 or running.progress.checkpoints < 24 or None in owners:
+        return False
+    for owner in owners:
+        assert owner is not None
+        running.job.kill(owner)
+    return True
+
+
+@pytest.mark.parametrize("model", ["elastic", "dstream"])
+@pytest.mark.parametrize(
+    ("copies", "strike"), [(1, kill_owner("windows", 0, after_records=5_000)), (2, kill_both_owners)]
+)
+def test_without_a_disk_windows_and_state_are_the_same_in_both_models_after_as_many_losses_as_there_are_copies(
+    tmp_path: Path, copies: int, strike: Breaker, model: str
+) -> None:
+    section = DStream.model_validate({"interval": "100ms", "checkpoint": 2})
+    start: Any = LocalJob if model == "elastic" else partial(start_job, settings=section)
+
+    outcome = drive(
+        clicks(tmp_path), tmp_path, strike, start=start, workers=4, checkpoint_ms=200, disk="off", copies=copies
+    )
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    windowed, reminders = expected()
+    assert rows_in(tmp_path, "SELECT key, start, value FROM windows") == windowed
+    assert rows_in(tmp_path, "SELECT page, round(time, 6), count FROM reminders") == reminders
+    assert kinds(outcome).count("detected") == copies
+    assert any(e.kind == "restored" and not (e.cause or "").startswith("0 keys") for e in outcome.events)
 
 
 def test_no_row_is_late_because_another_file_of_the_same_hour_was_read_before(tmp_path: Path) -> None:
