@@ -32,7 +32,10 @@ class Accumulator(ABC):
 
     @abstractmethod
     def results(self, keys: Column, slots: Indices) -> Column:
-        """The aggregates at the slots of the keys; nothing that happens later changes them."""
+        """The aggregates at the slots of the keys; nothing that happens later changes them.
+
+        Where a function of the user's gives none and that is not to end the job, there stands an ``Unresolved``.
+        """
 
     @abstractmethod
     def table(self, keys: Column, slots: Indices) -> dict[str, Column]:

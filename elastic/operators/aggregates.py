@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from elastic.batch import Batch, Column, Groups, Indices, Pairs, joined
+from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, joined, rows, take
 from elastic.operators.accumulator import Accumulator
 from elastic.operators.accumulators import Counts, Extremes, Means, Sums
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
@@ -113,10 +113,22 @@ class AggregateProcessor(Processor):
         """Aggregate the rows; emit what is pending if it is the tick for it."""
         for batch in joined([batch for _, batch in tick.slices]):
             self._add(batch, tick.tick)
-        every, diverted = self._emit_ticks, [] if self._intake is None else [*self._intake.take()]
-        if not tick.final and (every == 0 or tick.tick % every):
-            return diverted
-        return [*self.changed((tick.tick - 1) // every * every if every else -1), *diverted]
+        every, found = self._emit_ticks, list[Output]()
+        if tick.final or (every and tick.tick % every == 0):
+            found = self.changed((tick.tick - 1) // every * every if every else -1)
+        if self._intake is None:
+            return found
+        return [*(self._resolved(output, self._intake, tick.tick) for output in found), *self._intake.take()]
+
+    def _resolved(self, output: Output, intake: Intake, tick: int) -> Output:
+        """What is emitted, without keys of which the user's function made no result."""
+        assert isinstance(output.values, Pairs)
+        keys, values = output.values.keys, output.values.values
+        good = intake.unresolved(values, output.groups, keys, tick, lambda n: rows(values)[n].accumulator)
+        if good is None:
+            return output
+        keys = take(keys, good)
+        return Output(output.groups[good], Pairs(keys, columnar(rows(take(values, good)))), keys)
 
     def due_after(self, tick: int) -> int | None:
         """The next tick of emission if some key changed since the last one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from operator import length_hint
 from typing import Any, NoReturn
@@ -12,6 +13,14 @@ from elastic.operators.accumulator import MISSING, Accumulator, absorbed, failur
 from elastic.operators.failure import row_at, row_error, user_error
 from elastic.operators.snapshot import UnserialisableStateError, copied, freeze, frozen, thaw
 from elastic.plan import Folding
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Stands for a result that the user's function did not give, where that is not to end the job."""
+
+    accumulator: Any
+    error: Exception
 
 
 class _Objects(Accumulator):
@@ -98,9 +107,24 @@ class Foldings(_Objects):
         try:
             found = list(map(result, left))
         except Exception as error:
+            if self._careful:
+                return self._each_tried(result, rows(keys), accumulators)
             at = len(accumulators) - length_hint(left) - 1
             raise row_error(self._operator, None, accumulators[at], error, at, key=rows(keys)[at]) from error
         return columnar(copied(self._operator, rows(keys), found))
+
+    def _each_tried(self, result: Callable[[Any], Any], keys: list[Any], accumulators: list[Any]) -> list[Any]:
+        """The results, and an ``Unresolved`` for each accumulator of which there is none."""
+        found: list[Any] = []
+        errors: dict[int, Exception] = {}
+        for n, accumulator in enumerate(accumulators):
+            try:
+                found.append(result(accumulator))
+            except Exception as error:  # noqa: BLE001 (a user's function raises what it likes)
+                errors[n] = error
+                found.append(accumulator)
+        own = copied(self._operator, keys, found)
+        return [Unresolved(value, errors[n]) if n in errors else value for n, value in enumerate(own)]
 
     def absorb(self, slots: Indices, fields: Mapping[str, Column], tick: int) -> None:
         self.add(slots, absorbed(thaw(fields["value"]), partial=True), tick)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from elastic.batch import Batch, Column, Indices, columnar, concat, rows
+from elastic.batch import Batch, Column, Groups, Indices, Times, columnar, concat, rows, take
 from elastic.errors import UserCodeError
 from elastic.functions import row_form
 from elastic.operators.accumulator import Accumulator
 from elastic.operators.base import Output, ProcessorContext
 from elastic.operators.failure import RowError, failed_record, row_at
+from elastic.operators.folding import Unresolved
 from elastic.operators.steps import mapped, survivors
 from elastic.plan import ERRORS, OnError
 
@@ -78,7 +79,8 @@ class Intake:
         bad |= {int(at[n]): error for n, error in _salvaged(into, slots[at], valued, tick)}
         if not bad:
             return None
-        self._fail(batch, bad, tick)
+        numbers = np.array(sorted(bad), np.int64)
+        self._fail(batch.ordered(numbers), [bad[n] for n in numbers.tolist()], tick)
         added = np.ones(len(batch), bool)
         added[list(bad)] = False
         return added
@@ -94,16 +96,40 @@ class Intake:
         values = mapped(self._context.operator, self._value, _of(batch.values), tick)
         return replace(batch, values=columnar(values) if isinstance(values, list) else values)
 
-    def _fail(self, batch: Batch, bad: dict[int, Exception], tick: int) -> None:
-        """These rows were not added."""
-        operator, numbers = self._context.operator, np.array(sorted(bad), np.int64)
+    def _fail(self, batch: Batch, errors: Sequence[Exception], tick: int) -> None:
+        """These rows were not added, or these results are none."""
+        operator = self._context.operator
         told = [
-            failed_record(operator, tick, row_at(batch.values, n), bad[n], key=row_at(batch.keys, n))
-            for n in numbers.tolist()
+            failed_record(operator, tick, row_at(batch.values, n), error, key=row_at(batch.keys, n))
+            for n, error in enumerate(errors)
         ]
         self._context.failures.note(operator, self._on_error, told)
         if self._diverts:
-            self._diverted.append((batch.ordered(numbers), told))
+            self._diverted.append((batch, told))
+
+    def unresolved(
+        self, values: Column, groups: Groups, keys: Column, tick: int, records: Callable[[int], Any],
+        times: Times | None = None,
+    ) -> Indices | None:  # fmt: skip
+        """The places of values that are results, if some are not: those are left out, or diverted with a record.
+
+        Args:
+            values: What an accumulator gave as ``results``.
+            groups: Of each.
+            keys: Of each.
+            tick: When they are emitted.
+            records: From a place to what is told of it.
+            times: Event time of each, microseconds; the tick's time where they have none.
+        """
+        if not self.careful or not isinstance(values, list):
+            return None
+        bad = {n: value.error for n, value in enumerate(values) if type(value) is Unresolved}
+        if not bad:
+            return None
+        at = np.array(list(bad), np.int64)
+        when = np.full(len(at), self._context.now_us(tick)) if times is None else times[at]
+        self._fail(Batch(groups[at], take(keys, at), [records(n) for n in bad], times=when), [*bad.values()], tick)
+        return np.setdiff1d(np.arange(len(values)), at)
 
     def take(self) -> Iterator[Output]:
         """What the tick has diverted, in canonical order."""

@@ -35,6 +35,11 @@ class Windowful:
     ends: Times
     values: Column
 
+    def at(self, places: Indices) -> Windowful:
+        """Those at some places."""
+        values = columnar(rows(take(self.values, places)))
+        return Windowful(self.groups[places], take(self.keys, places), self.starts[places], self.ends[places], values)
+
     def ordered(self) -> Windowful:
         """The same by key group, key and start."""
         by_start = np.argsort(self.starts, kind="stable")

@@ -24,7 +24,7 @@ from elastic.operators.cells import Cells
 from elastic.operators.folding import Gathered
 from elastic.operators.intake import AS_IT_IS, Intake, Taking
 from elastic.operators.integers import grown
-from elastic.operators.timestamps import END
+from elastic.operators.timestamps import END, seconds
 from elastic.operators.window_results import LATE, LateRows, Windowful, WindowFunction
 from elastic.plan import Folding
 from elastic.state.processing import StateTable
@@ -110,11 +110,24 @@ class WindowProcessor(Processor):
             before_us = self._context.now_us(tick.tick - 1)
             reached_us = END if tick.final else self._context.now_us(tick.tick)
         self._take_in(tick, before_us)
-        closed = [self._output(found, tick.tick) for found in self._closed(tick.tick, before_us, reached_us)]
+        closed = [
+            self._output(self._resolved(found, tick.tick), tick.tick)
+            for found in self._closed(tick.tick, before_us, reached_us)
+        ]
         self._forget(reached_us)
         outputs = [_one(kept)] if (kept := [output for output in closed if output is not None]) else []
         late = self.late.take(before_us, timed=self._context.event_time)
         return [*outputs, *late, *self._intake.take()]
+
+    def _resolved(self, found: Windowful, tick: int) -> Windowful:
+        """The windows of which the user's function made a result."""
+
+        def record(n: int) -> dict[str, Any]:
+            times = {"start": seconds(int(found.starts[n])), "end": seconds(int(found.ends[n]))}
+            return {**times, "value": rows(found.values)[n].accumulator}
+
+        good = self._intake.unresolved(found.values, found.groups, found.keys, tick, record, found.ends - 1)
+        return found if good is None else found.at(good)
 
     def _output(self, found: Windowful, tick: int) -> Output | None:
         function, timed = self._aggregation.function, self._context.event_time
