@@ -65,7 +65,7 @@ class StreamingContext(Inputs):
             "keep_going": keep_going,
         }  # fmt: skip
         try:
-            given = checked(cluster, settings, section)
+            given = checked(cluster, settings, section, ("name", "directory"))
             self._cluster, self._section = given.cluster, given.dstream
             self._settings: Settings = given.elastic.settings(given.cluster.memory)
             self._ticks = interval_ticks(self._section.interval, self._settings.tick_ms)

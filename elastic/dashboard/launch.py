@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
+from elastic.callables import did_you_mean
 from elastic.connectors.stdout import StdoutSink
 from elastic.dashboard.lines import LineProgress, NoProgress
 from elastic.errors import JobFailedError, NondeterminismError, QueryError, StateLostError
@@ -18,7 +19,7 @@ from elastic.query import Query
 from elastic.report import Failure, JobOutcome, Report
 from elastic.scenario.assemble import Overrides, run_of_query
 from elastic.scenario.control import StartJob, Watcher
-from elastic.scenario.models import Scenario
+from elastic.scenario.models import DStream, Elastic, Scenario
 from elastic.scenario.runner import Run, execute, prepare
 from elastic.scenario.wording import problem
 
@@ -77,7 +78,7 @@ def run_with(
     Raises:
         QueryError: One of them is wrong.
     """
-    found = checked(cluster, elastic, dstream)
+    found = checked(cluster, elastic, dstream, ("directory", "display", "verify", "resume"))
     where = None if directory is None else Path(directory)
     overrides = Overrides(found.cluster.workers, found.cluster.spares, where, verify=verify, resume=resume)
     run = run_of_query(query, overrides, settings=found.elastic.settings(found.cluster.memory))
@@ -138,8 +139,16 @@ def _watcher(name: str, display: Display) -> Watcher:
     return LiveProgress(sys.stderr, name)
 
 
-def checked(cluster: Mapping[str, Any], settings: Mapping[str, Any], dstream: Mapping[str, Any]) -> Scenario:
+def checked(
+    cluster: Mapping[str, Any], settings: Mapping[str, Any], dstream: Mapping[str, Any], others: Sequence[str]
+) -> Scenario:
     """The arguments as the sections of a scenario that they are.
+
+    Args:
+        cluster: What was given for that section.
+        settings: The same for ``elastic``; only here may be names that there are not.
+        dstream: The same for ``dstream``; empty under another model.
+        others: Names of the call's arguments that are in none of them.
 
     Raises:
         QueryError: One of them is wrong; in the words in which a scenario's mistake is told.
@@ -151,4 +160,10 @@ def checked(cluster: Mapping[str, Any], settings: Mapping[str, Any], dstream: Ma
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         location = first["loc"][:2]
-        raise QueryError(f"run({location[-1]}={first['input']!r}): {problem(first, location)}") from None
+        said = problem(first, location)
+        if first["type"] == "extra_forbidden":  # who writes a call knows of no sections
+            known = list(dict.fromkeys((*cluster, *others, *dstream, *Elastic.model_fields)))
+            other = location[-1] in DStream.model_fields
+            hint = '; it is one of model="dstream".' if other else did_you_mean(str(location[-1]), known)
+            said = f"there is no such argument{hint} There are: {', '.join(known)}"
+        raise QueryError(f"run({location[-1]}={first['input']!r}): {said}") from None

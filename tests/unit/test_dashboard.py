@@ -219,7 +219,10 @@ def test_a_query_runs_from_a_script_and_returns_its_report(start: Start) -> None
     ("settings", "error"),
     [
         ({"tick": "10"}, r"^run\(tick='10'\): \"10\" is not a duration; write 10s$"),
-        ({"tik": "10ms"}, r"^run\(tik='10ms'\): there is no such field; did you mean tick\? "),
+        ({"tik": "10ms"}, r"^run\(tik='10ms'\): there is no such argument; did you mean tick\? There are: workers, "),
+        ({"worker": 3}, r"^run\(worker=3\): there is no such argument; did you mean workers\? There are: workers, "),
+        ({"interval": "1s"}, r'there is no such argument; it is one of model="dstream"\. There are: workers, '),
+        ({"resum": True}, r"there is no such argument; did you mean resume\? "),
         ({"workers": 0}, r"^run\(workers=0\): 0 is too small; at least 1$"),
     ],
 )
