@@ -24,7 +24,7 @@ from elastic.operators.base import (
     ProcessorContext,
     TickInput,
 )
-from elastic.operators.failure import user_error
+from elastic.operators.failure import kind_of, user_error
 from elastic.pickling import dumps, loads
 from elastic.state.processing import StateTable
 
@@ -138,6 +138,6 @@ class _TickContext(BroadcastContext):
 
 def _refuse(result: Any) -> NoReturn:
     raise TypeError(
-        f"process_broadcast returned a {type(result).__name__}, and must return None: every instance calls it, and "
+        f"process_broadcast returned {kind_of(result)}, and must return None: every instance calls it, and "
         "would emit it; keep what it finds in shared, and emit in process"
     )

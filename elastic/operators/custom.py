@@ -22,7 +22,7 @@ from elastic.operators.base import (
 )  # fmt: skip
 from elastic.operators.bound_states import StateMismatchError, bind
 from elastic.operators.broadcast import SHARED
-from elastic.operators.failure import failed_record, user_error
+from elastic.operators.failure import failed_record, kind_of, user_error
 from elastic.operators.named import NamedOutputs
 from elastic.operators.snapshot import copied
 from elastic.operators.states import describe
@@ -368,10 +368,9 @@ def whose(error: Exception, result: Any) -> Exception:
 
 
 def _not_rows(result: Any) -> TypeError:
-    kind = type(result).__name__
     return TypeError(
-        f"process returned a {kind}, which is not taken for rows; write `yield row`, or return a list of rows, such as "
-        "[(key, value)]"
+        f"process returned {kind_of(result)}, which is not taken for rows; write `yield row`, or return a list of "
+        "rows, such as [(key, value)]"
     )
 
 

@@ -230,3 +230,11 @@ class Failures:
 def row_at(column: Column | None, at: int) -> Any:
     """One row of a column, found without converting the others where that is possible."""
     return None if column is None else rows(cut(column, at, at + 1))[0]
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in a sentence: ``a dict``, ``an int``, ``None``."""
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

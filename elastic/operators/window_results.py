@@ -13,7 +13,7 @@ import pyarrow as pa
 from elastic.batch import Batch, Column, Groups, Indices, Times, columnar, concat, rows, take
 from elastic.keys import sort_order
 from elastic.operators.base import Output
-from elastic.operators.failure import Failures, row_at, shortened, user_error
+from elastic.operators.failure import Failures, kind_of, row_at, shortened, user_error
 from elastic.operators.timestamps import seconds
 from elastic.report import FailedRecords
 from elastic.state.processing import dict_keys
@@ -87,8 +87,7 @@ def _rows_of(result: Any) -> Iterable[Any]:
     if result is None:
         return ()
     if isinstance(result, str | bytes | dict | tuple) or not isinstance(result, Iterable):
-        kind = type(result).__name__
-        raise TypeError(f"the function of a window returned a {kind}; yield rows, or return a list of them")
+        raise TypeError(f"the function of a window returned {kind_of(result)}; yield rows, or return a list of them")
     return result
 
 

@@ -19,7 +19,7 @@ import cloudpickle
 
 from elastic.callables import did_you_mean, place
 from elastic.errors import QueryError, UserError
-from elastic.operators.failure import is_ours_or_import, user_trace
+from elastic.operators.failure import is_ours_or_import, kind_of, user_trace
 from elastic.plan import Plan, Settings
 from elastic.scenario.mistakes import FieldError, Location
 from elastic.units import UnitError
@@ -66,12 +66,12 @@ def load_query(target: str, directory: Path, parameters: Mapping[str, Any]) -> R
             )
         return found
     if not callable(found):
-        raise FieldError(("job",), f"{target} is {_article(found)}; expected a Query, or a function that returns one")
+        raise FieldError(("job",), f"{target} is {kind_of(found)}; expected a Query, or a function that returns one")
     _check_parameters(target, found, parameters)
     query = _call(("job",), target, lambda: found(**parameters), parameters)
     if not isinstance(query, Runs):
         forgot = "; did you forget to return it?" if query is None else ""
-        raise FieldError(("job",), f"{target}() returned {_article(query)}; expected a Query{forgot}")
+        raise FieldError(("job",), f"{target}() returned {kind_of(query)}; expected a Query{forgot}")
     return query
 
 
@@ -83,7 +83,7 @@ def load_function(target: str, directory: Path, field: str) -> Callable[..., Any
     """
     found = load_object(target, directory, field, default=field)
     if not callable(found):
-        raise FieldError((field,), f"{target} is {_article(found)}; expected a function")
+        raise FieldError((field,), f"{target} is {kind_of(found)}; expected a function")
     return found  # type: ignore[no-any-return]
 
 
@@ -268,11 +268,3 @@ def _check_parameters(target: str, function: Callable[..., Any], parameters: Map
 def _given_in(parameters: Mapping[str, Any], value: object) -> Location | None:
     """The parameter that has this value; None if none has."""
     return next((("parameters", name) for name, given in parameters.items() if given == value), None)
-
-
-def _article(value: object) -> str:
-    """``a dict``, ``an int``, ``None``."""
-    if value is None:
-        return "None"
-    name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -252,7 +252,7 @@ class Figures:
             records_out=self.work.rows_out,
             bytes_in=self.intake.size_bytes,
             records_per_s=(self.records_in - records) / passed,
-            lag_s=self.latency.lag_s if self.tick_zero_s and not finished else 0.0,
+            lag_s=self.latency.lag_s(now_s) if self.tick_zero_s and not finished else 0.0,
             done=None
             if self.plan.since_s > self.plan.tick_zero_s
             else self.intake.share,  # a resumed run reads the rest

@@ -20,6 +20,9 @@ from elastic.report import Percentiles
 
 LAG_WINDOW_S = 1.0
 
+REPORTS_COME_S = 1.5
+"""Workers report at least once a second."""
+
 
 def visible_tick(plan: Plan) -> Callable[[int], int]:
     """From the tick of a record to the tick in which the slowest sink shows it; ``emit="end"`` is left out."""
@@ -153,8 +156,11 @@ class LatencyTracker:
             if times:
                 self.histogram.add((max(times) - np.array(read_s)) * 1000, records)
 
-    @property
-    def lag_s(self) -> float:
-        """The largest age of the frontier within a second of the time that all reports have reached."""
-        now_s = max(0.0, self._until_s - self.tick_time(self.frontier))
-        return max([now_s, *(lag_s for _, lag_s in self._late)])
+    def lag_s(self, now_s: float) -> float:
+        """The largest age of the frontier within a second of the time that all reports have reached.
+
+        Who has not reported for longer than is usual is taken to have settled nothing since.
+        """
+        until_s = max(self._until_s, now_s - REPORTS_COME_S)
+        newest_s = max(0.0, until_s - self.tick_time(self.frontier))
+        return max([newest_s, *(lag_s for _, lag_s in self._late)])

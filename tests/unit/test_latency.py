@@ -77,7 +77,7 @@ def test_a_record_is_committed_when_the_last_sink_has_it() -> None:
     found.advance(0.2)
 
     assert found.histogram.percentiles().max == pytest.approx(50)
-    assert found.lag_s == pytest.approx(0.15)
+    assert found.lag_s(0.2) == pytest.approx(0.15)
 
 
 def test_reads_that_come_in_any_order_count_alike() -> None:
@@ -112,9 +112,17 @@ def test_the_lag_that_is_told_is_the_largest_of_the_last_second() -> None:
     found.settle(SINK, 99, 1.6)  # it takes long to write what comes then
     found.settle(SINK, 161, 1.62)
     found.advance(1.63)
-    assert found.lag_s == pytest.approx(0.7)
+    assert found.lag_s(1.8) == pytest.approx(0.7)
 
     for tick in range(165, 290, 4):
         found.settle(SINK, tick, tick / 100 + 0.01)
     found.advance(2.9)
-    assert found.lag_s == pytest.approx(0.05)
+    assert found.lag_s(2.9) == pytest.approx(0.05)
+
+
+def test_lag_grows_while_a_worker_that_is_to_settle_says_nothing() -> None:
+    found = tracker()
+    found.settle(SINK, 100, 1.02)
+    found.advance(1.1)
+
+    assert found.lag_s(6.0) == pytest.approx(3.5)

@@ -164,7 +164,7 @@ class Strange(Operator):
     ("function", "cause"),
     [
         (lambda value: "text", "TypeError: process returned a str"),
-        (lambda value: 5, "TypeError: process returned a int"),
+        (lambda value: 5, "TypeError: process returned an int"),
         (lambda value: next(iter(())), "StopIteration"),
         (lambda value: (1 / 0 for _ in range(2)), "ZeroDivisionError: division by zero"),
     ],
