@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -132,7 +133,8 @@ def launch(run: Run, *, display: Display = "auto", start: StartJob | None = None
 def _watcher(name: str, display: Display) -> Watcher:
     if display == "none":
         return NoProgress()
-    if display == "lines" or not sys.stderr.isatty():
+    redraws = sys.stderr.isatty() and os.environ.get("TERM") not in {"dumb", "unknown"}
+    if display == "lines" or not redraws:
         return LineProgress(sys.stderr, name)
     from elastic.dashboard.live import LiveProgress
 

@@ -43,6 +43,12 @@ PROGRESS = Progress(
 CAUGHT_UP = JobEvent(3.1, "caught_up", "count", 0, 5, "worker 1 died")
 
 
+@pytest.fixture(autouse=True)
+def kind_of_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that can redraw, wherever the tests run."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
 class Terminal(io.StringIO):
     """A stream that says it is a terminal."""
 
@@ -197,6 +203,13 @@ def test_a_terminal_gets_a_screen_and_a_pipe_gets_lines(monkeypatch: pytest.Monk
     lines = launch._watcher("job", "auto")
 
     assert (type(live).__name__, type(lines).__name__) == ("LiveProgress", "LineProgress")
+
+
+def test_a_terminal_that_cannot_redraw_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("TERM", "dumb")
+
+    assert type(launch._watcher("job", "auto")).__name__ == "LineProgress"
 
 
 @pytest.fixture
