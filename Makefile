@@ -11,8 +11,8 @@ BIN    := .venv/bin
 # Hundreds of interpreters are started, each of which would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests are handed out one by one, the longest first. Of all of them more run at once than there are cores, since those
-# with processes mostly wait.
+# Tests are handed out one by one, the longest first. Of all of them one more runs at once than there are cores, since
+# those with processes wait for much of their time.
 PYTEST  = $(BIN)/pytest --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
@@ -25,7 +25,7 @@ run: .venv/run.stamp ## count the words of Python's standard library on 4 worker
 	@$(BIN)/elastic run scenarios/word_count.yaml
 
 test: .venv/dev.stamp ## run all tests (under six minutes on 4 cores)
-	$(PYTEST) -n $$(($(CORES) * 3 / 2))
+	$(PYTEST) -n $$(($(CORES) + 1))
 
 test-fast: .venv/dev.stamp ## run the tests that are not slow (under a minute)
 	$(PYTEST) -n $(CORES) -m "not slow and not cluster" --hypothesis-profile fast
