@@ -222,7 +222,8 @@ def test_listeners_and_functions_go_on_after_a_kill(tmp_path: Path) -> None:
     assert intervals == list(range(1, len(intervals) + 1))
     errors = notes.named("receiver error")
     assert {receiver.worker for receiver in errors} == set(killed)
-    assert all("killed" in receiver.error for receiver in errors)
+    told = [receiver.error for receiver in errors]  # on a busy machine its silence may be seen first
+    assert all("killed by SIGKILL" in error or "does not answer" in error for error in told), told
     assert len(notes.named("receiver started")) == 2 + len(errors)
 
 
