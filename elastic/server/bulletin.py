@@ -29,14 +29,17 @@ class Bulletin:
 
     Args:
         clock: Unix time, seconds.
+        command: Address of the command, each of which has another.
 
     Attributes:
         heard: The number of the last of the command's messages that was acted upon.
     """
 
     def __init__(
-        self, hub: Hub, journal: JournalFile, members: Membership, figures: Figures, clock: Callable[[], float]
-    ) -> None:
+        self, hub: Hub, journal: JournalFile, members: Membership, figures: Figures, clock: Callable[[], float],
+        command: str,
+    ) -> None:  # fmt: skip
+        self._command = command
         self._hub, self._journal, self._members, self._figures, self._clock = hub, journal, members, figures, clock
         self._kept_events = 0
         self._saved_at = 0.0
@@ -47,12 +50,13 @@ class Bulletin:
         """Go on with the figures and events of the coordinator before this one."""
         self._figures.recall(self._journal.newest(FIGURES), self._journal.events())
         self._kept_events = len(self._figures.events)
-        self.heard = self._journal.newest(HEARD) or 0
+        command, heard = self._journal.newest(HEARD) or ("", 0)
+        self.heard = heard if command == self._command else 0  # another command numbers its own from 1 on
 
     def hear(self, number: int) -> None:
         """What the command asked for under this number has been done; it is told so, by whoever coordinates then."""
         self.heard = number
-        self._journal.keep(HEARD, number)
+        self._journal.keep(HEARD, (self._command, number))
 
     def keep_events(self) -> None:
         """What has happened survives this process."""

@@ -37,7 +37,7 @@ from elastic.server.attendance import Attendance
 from elastic.server.bulletin import Bulletin, refuse
 from elastic.server.clients import Clients
 from elastic.server.figures import Figures
-from elastic.server.journal import CLOCK, ENDED, FACTS, HEARD, JOURNAL, JournalError, JournalFile
+from elastic.server.journal import CLOCK, ENDED, FACTS, JOURNAL, JournalError, JournalFile
 from elastic.server.latency import LatencyTracker
 from elastic.server.loads import Loads
 from elastic.server.machine import MakeMachine
@@ -115,8 +115,6 @@ class Server:
         self._clock = JobClock(self._journal.newest(CLOCK) if same_clock else None)
         self._journal.keep(CLOCK, self._clock.offset_s)
         self._journal.keep(ENDED, None)
-        if not same_clock:
-            self._journal.keep(HEARD, 0)
         self._hub = Hub("coordinator", address, codec(messages))
         self._hub.connect(COMMAND, command)
         if facts is not None:
@@ -132,7 +130,7 @@ class Server:
         self._loads = None if policy is None else Loads(plan, self._machine.members, policy.period_s)
         self._attendance = Attendance(self._hub, self._clock, members, setup, plan.settings.heartbeat_ms)
         self._clients = Clients(self._hub, self._machine, self._figures, self._attendance.greeted, self._handle)
-        self._bulletin = Bulletin(self._hub, self._journal, members, self._figures, self._clock)
+        self._bulletin = Bulletin(self._hub, self._journal, members, self._figures, self._clock, command)
         self._unaccounted: set[int] = set()
         self._status_at = 0.0
         self._end: EndJob | None = None
