@@ -27,7 +27,7 @@ from elastic.units import UnitError
 T = TypeVar("T")
 
 _TARGET = re.compile(r"(?P<module>.+?)(?::(?P<name>[^:/\\]*))?")
-_PLACE = re.compile(r"\S+:\d+: |query '")
+_PLACE = re.compile(r"[^:\n]+:\d+: |query '")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 

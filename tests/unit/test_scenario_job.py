@@ -160,3 +160,12 @@ def test_placeholders_are_replaced_at_any_depth() -> None:
 def test_an_unknown_placeholder_is_refused_with_the_known_ones() -> None:
     with pytest.raises(FieldError, match=r"^parameters\.p\[0\]: \{stdlb\} stands for nothing; did you mean stdlib\?"):
         filled({"p": ["{stdlb}/x"]}, Path("/"), Path("/"))
+
+
+def test_a_mistake_in_a_file_with_a_blank_in_its_name_is_told_with_its_line_once(folder: Path) -> None:
+    (folder / "my job.py").write_text("from elastic import Query\nquery = Query('my job')\n")
+
+    with pytest.raises(UserError) as caught:
+        load_query("my job.py", folder, {})
+
+    assert str(caught.value).count("my job.py:2: ") == 1
