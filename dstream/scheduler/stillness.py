@@ -50,7 +50,9 @@ class Stillness:
         quiet = any(self.whereabouts.silent_since(worker, now_s) is not None for worker in self.ledger.members.live)
         slept = now_s - self._looked_s > self.whereabouts.after_s / 2
         self._looked_s = now_s
-        if slept or quiet or self.ledger.unheard or not self.ledger.lineage.tasks or not self.ledger.members.live:
+        ledger = self.ledger
+        reads = ledger.plan.batch and not all(ledger.closed.values())  # one source may take far longer than another
+        if slept or quiet or reads or ledger.unheard or not ledger.lineage.tasks or not ledger.members.live:
             self._free_s = now_s
 
     # -- what does not return ------------------------------------------------------------------------------------------

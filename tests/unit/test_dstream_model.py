@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dstream import StreamingContext
 from dstream.model import cut
 from dstream.plan import Reach
 from elastic import Operator, Query, sinks, sources
@@ -31,3 +32,15 @@ def test_every_partition_of_an_operator_reads_all_of_what_is_broadcast_to_it() -
     (keyed,) = [stage for stage in stages if stage.operator == "Rules"]
     reach = {stages[i.stage].operator: i.reach for i in keyed.inputs}
     assert reach == {"rows": Reach.KEYS, "rules": Reach.ALL}
+
+
+def test_what_becomes_of_a_task_that_fails_is_set_in_the_same_words_in_a_scenario_and_in_a_program() -> None:
+    query = Query("rows")
+    query.source(sources.from_list([1])).sink(sinks.discard())
+    program = StreamingContext("1s", retries=0, keep_going=True)
+    program.source(sources.from_list([1])).save(sinks.discard())
+
+    plans = [cut(query.plan(workers=2), 2, DStream.model_validate({"retries": 0, "keep_going": True})), program.plan()]
+
+    assert [(plan.retries, plan.keep_going) for plan in plans] == [(0, True)] * 2
+    assert not cut(query.plan(workers=2), 2, DStream()).keep_going

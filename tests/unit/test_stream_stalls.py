@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from dstream.blocks import Name
@@ -22,11 +23,11 @@ AFTER_S = 10.0
 class Job:
     """Two workers, an interval of one second; time passes in steps in which all workers say that they go on."""
 
-    def __init__(self, *, stall_after_ms: int = 10_000) -> None:
+    def __init__(self, *, stall_after_ms: int = 10_000, batch: bool = False) -> None:
         query = Query("job")
         query.source(sources.from_list(range(10))).key_by().count().sink(sinks.discard())
         plan = query.plan(workers=2, settings=Settings(stall_after_ms=stall_after_ms))
-        self.scheduler = Scheduler(cut(plan, 2, DStream(tasks=2)), 2, 0)
+        self.scheduler = Scheduler(replace(cut(plan, 2, DStream(tasks=2)), batch=batch), 2, 0)
         for number in range(2):
             self.scheduler.handle(WorkerJoined(number, f"w{number}"), 0.0)
         for record in list(self.scheduler.members.instances.values()):
@@ -224,6 +225,15 @@ def test_a_source_that_closes_no_interval_is_what_the_others_wait_for() -> None:
     (stall,) = job.stalls
     assert stall.what == "input"
     assert f"waits for interval 1 of from_list#{other.index} for 12" in stall.detail
+
+
+def test_a_batch_of_which_one_source_takes_longer_than_another_has_no_stalls() -> None:
+    job = Job(batch=True)
+    source, _ = job.scheduler.members.of_kind("source")
+    job.hears(source.worker, Sealed(source.id, 1, 100, 1, 8, final=True, kept=True))
+
+    assert job.scheduler.ledger.lineage.tasks
+    assert job.passes(3 * AFTER_S) == []
 
 
 def test_one_cause_that_is_found_later_takes_the_place_of_the_unknown_one() -> None:
