@@ -28,6 +28,9 @@ from elastic.units import parse_duration_s
 
 add_query_room(__file__)
 
+NO_MEANING = frozenset({"deadline", "nondeterminism", "on_error", "recovery_parts", "scaling", "spill"})
+"""Settings of queries and of the elastic model alone."""
+
 
 class StreamingContext(Inputs):
     """One program over streams that are cut into intervals, and the job that runs it.
@@ -49,7 +52,7 @@ class StreamingContext(Inputs):
         settings: Those of a scenario's ``elastic`` section that are about ticks, keys, liveness, disk and copies.
 
     Raises:
-        QueryError: A setting is wrong.
+        QueryError: A setting is wrong, or is one of the elastic model alone.
     """
 
     model = "dstream"
@@ -59,6 +62,8 @@ class StreamingContext(Inputs):
         directory: str | Path | None = None, checkpoint: int = 10, tasks: int | None = None, retries: int = 2,
         keep_going: bool = False, memory: str = "512MiB", **settings: Any,
     ) -> None:  # fmt: skip
+        if idle := sorted(NO_MEANING & settings.keys()):
+            raise QueryError(f"{caller()}: StreamingContext({idle[0]}=…): it has no meaning for DStreams; leave it out")
         cluster = {"workers": workers, "spares": spares, "memory": memory}
         section = {
             "interval": interval, "checkpoint": checkpoint, "tasks": tasks, "retries": retries,

@@ -104,6 +104,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: (program := context()).transform([program.queue_stream([[1]])] * 2, lambda one, two: one),
         "transform() calls its function with the list of streams, once, when the program is written; lambda",
     ),
+    "a setting of the elastic model alone": (
+        lambda: StreamingContext("100ms", recovery_parts=2),
+        "StreamingContext(recovery_parts=…): it has no meaning for DStreams; leave it out",
+    ),
     "a transform that returns nothing": (
         lambda: stream().transform(lambda rows: rows.pprint()),
         "transform() got None from its function; return a stream",
