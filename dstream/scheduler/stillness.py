@@ -26,7 +26,10 @@ JAM = "jam"
 
 @dataclass(slots=True)
 class Stillness:
-    """The ``Finder`` of this model; its keys are ids of instances, (operator, partition) of other tasks, ``JAM``."""
+    """The ``Finder`` of this model.
+
+    Its keys are ids of instances, (operator, partition) of other tasks, negative numbers for workers, and ``JAM``.
+    """
 
     ledger: Ledger
     whereabouts: Whereabouts
@@ -43,7 +46,9 @@ class Stillness:
         return found or dict(self._jam(now_s))
 
     def is_due(self, key: Hashable, now_s: float) -> bool:
-        """Whether nothing is done yet, as before; of others, what is known is all that can be."""
+        """Whether a worker still says nothing, or nothing is done yet; what else is known is all that can be."""
+        if isinstance(key, int) and key < 0:
+            return self.whereabouts.silent_since(_worker(key), now_s) is not None
         return key == JAM and bool(self.ledger.lineage.tasks) and self.ledger.moved_s <= self._jammed_s
 
     def _look(self, now_s: float) -> None:
@@ -72,22 +77,20 @@ class Stillness:
         known = self.whereabouts
         for worker in known.silent(now_s):
             since_s, busy = known.silent_since(worker, now_s), known.busy(worker)
-            key, place = self._first_of(worker)
+            place = self._first_of(worker)
             if since_s is not None and busy is None and place is not None:
                 root = silent_root(known, 0, worker, since_s, now_s)
                 if now_s >= root.told_at_s:
-                    yield key, self._stall(root, place, worker)
+                    yield _worker(worker), self._stall(root, place, worker)
 
-    def _first_of(self, worker: int) -> tuple[Hashable, tuple[str, int] | None]:
+    def _first_of(self, worker: int) -> tuple[str, int] | None:
         ledger = self.ledger
         given = [name for name, task in ledger.lineage.tasks.items() if task.worker == worker]
         if given:
-            first = min(given, key=_order)
-            held, place = ledger.held.get((first.stage, first.partition)), self._placed(first)
-            return (place if held is None else held.record.id), place
+            return self._placed(min(given, key=_order))
         here = [r for r in ledger.members.instances.values() if r.worker == worker]
         record = min(here, key=lambda r: (ledger.stage(r).kind is not Kind.SOURCE, r.id), default=None)
-        return (0, None) if record is None else (record.id, _place(record))
+        return None if record is None else _place(record)
 
     # -- what is never done --------------------------------------------------------------------------------------------
 
@@ -145,6 +148,11 @@ class Stillness:
 
 def _place(record: InstanceRecord) -> tuple[str, int]:
     return record.operator, record.index
+
+
+def _worker(number: int) -> int:
+    """The key that stands for a worker; and of a key, the worker."""
+    return -1 - number
 
 
 def _order(name: Name) -> tuple[int, int, int]:
