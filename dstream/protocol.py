@@ -212,6 +212,7 @@ class Account:
         blocks: (stage, interval, partition) of tasks whose blocks lie here.
         states: (instance, done) of partitions with state.
         sinks: (instance, last tick that the target holds, last interval that it was given and has taken).
+        sources: (instance, last interval that it or one before it has closed).
         sealed: Of intervals that may not be done.
         kept: (stage, partition, interval) of versions of state that lie on the disk.
         copies: The same of those in this worker's memory.
@@ -222,6 +223,7 @@ class Account:
     blocks: tuple[tuple[int, int, int], ...]
     states: tuple[tuple[int, int], ...]
     sinks: tuple[tuple[int, int, int], ...]
+    sources: tuple[tuple[int, int], ...]
     sealed: tuple[Sealed, ...]
     kept: tuple[tuple[int, int, int], ...]
     copies: tuple[tuple[int, int, int], ...]

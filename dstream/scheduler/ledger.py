@@ -177,6 +177,12 @@ class Ledger:
     def _tick_s(self, tick: int) -> float:
         return self._plan.tick_zero_s + tick * self._plan.settings.tick_ms / 1000
 
+    def close(self, record: InstanceRecord, through: int) -> None:
+        """A source has closed all intervals through one."""
+        key = (self.stage_of[record.id], record.index)
+        self.closed[key] = max(self.closed[key], through)
+        self.note(through)
+
     def sealed(self, message: Sealed, worker: int) -> None:
         """A source has closed an interval, and has its input block."""
         record = self.members.instances.get(message.instance)
@@ -184,8 +190,7 @@ class Ledger:
             return
         stage = self.stage_of[message.instance]
         closed = self.closed[stage, record.index]
-        self.closed[stage, record.index] = max(closed, message.interval)
-        self.note(message.interval)
+        self.close(record, message.interval)
         name = Name(stage, message.interval, record.index)
         if message.kept:
             self.locate(name, worker)

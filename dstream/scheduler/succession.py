@@ -85,3 +85,6 @@ class Succession:
             if (held := ledger.held_by(id)) is not None:
                 held.record.running, held.record.start_tick = True, committed
                 ledger.reached(held, taken)
+        for id, interval in message.sources:  # of what its predecessor has closed, a source has not told
+            if (record := ledger.members.instances.get(id)) is not None:
+                ledger.close(record, interval)

@@ -179,6 +179,7 @@ class TaskHost(Host):
             tuple(self.blocks.names()),
             tuple((held.instance, held.done) for held in states),
             tuple((sink.id, sink.committed, sink.settled_interval) for sink in sinks),
+            tuple((receiver.id, receiver.closed) for receiver in receivers),
             tuple(sealed for receiver in receivers for sealed in receiver.sealed.values()),
             tuple(self._archive.kept()),
             tuple(self.keeping.versions.names()),

@@ -73,6 +73,12 @@ class Receiver(SourceInstance):
         return fed_bytes + sum(self._waiting.values()) > self._limit_bytes or len(self._waiting) > AHEAD
 
     @property
+    def closed(self) -> int:
+        """Intervals through this one are closed, here or by a predecessor."""
+        has_ended = self.ends_at is not None and self.tau >= self.ends_at  # maybe in the middle of an interval
+        return self._plan.interval_of(self.tau) if has_ended else self._sealed
+
+    @property
     def floor(self) -> int:
         """The log is needed only past this tick."""
         return self._floor

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import replace
 from operator import add
 from typing import Any, Literal
 
 from dstream import StreamingContext
-from dstream.blocks import Name
+from dstream.blocks import BlockStore, Name
 from dstream.model import cut
 from dstream.plan import Kind
-from dstream.protocol import Advance, Committed, Guard, Kept, Place, Sealed, StateMissing, TaskDone
+from dstream.protocol import Account, Advance, Committed, Guard, Kept, Place, Sealed, StateMissing, TaskDone
 from dstream.scheduler.copies import DISK, holders
 from dstream.scheduler.ledger import OPEN_AT_ONCE, Held
 from dstream.scheduler.lineage import Lineage
 from dstream.scheduler.machine import Scheduler
+from dstream.scheduler.memory import facts_of
+from dstream.testing.simulator import MemorySpill
+from dstream.worker.receiver import Receiver
 from elastic import Query, sinks, sources
 from elastic.coordinator.events import (
     ClockTick,
@@ -31,7 +35,7 @@ from elastic.coordinator.events import (
 )
 from elastic.coordinator.memory import STATE
 from elastic.plan import Settings
-from elastic.protocol import Noticed, Retire, Send, Start, Started
+from elastic.protocol import Finish, Noticed, Retire, Send, Start, Started
 from elastic.scenario.models import DStream
 
 
@@ -260,6 +264,31 @@ def test_what_nobody_reads_any_more_is_not_computed_again_but_state_is_advanced_
 
     left = [name for name in wanted if name.interval == 3 or name.stage == stages[Kind.STATE]]
     assert list(lineage.tasks) == [*left, first.name]
+
+
+def test_a_scheduler_that_takes_over_hears_what_sources_have_closed_whose_predecessors_told_another_one() -> None:
+    before = deployed()
+    facts = json.loads(json.dumps(facts_of(before.ledger, before.ending)))
+    after = Scheduler(before.ledger.plan, 3, 0, facts)
+    after.handle(Recovered(frozenset({0, 1, 2}), frozenset(), resumed=False), 5.0)
+    sources = after.members.of_kind("source")
+    for worker in range(3):
+        closed = tuple((source.id, 4 + source.index) for source in sources if source.worker == worker)
+        here = tuple(record.id for record in after.members.instances.values() if record.worker == worker)
+        after.handle(Heard(worker, Account((), (), (), closed, (), (), (), here)), 5.0)
+
+    assert [after.ledger.closed[0, source.index] for source in sources] == [4, 5, 6]
+    assert {name.interval for name in after.ledger.lineage.tasks if name.stage == 0} == set(range(1, 7))
+
+
+def test_a_source_that_begins_at_the_end_of_the_stream_has_closed_the_interval_that_was_cut_short() -> None:
+    plan = deployed().ledger.plan
+    interval = plan.partition_interval("from_list", 0)
+    start = Start(1, 7, "from_list", 0, interval, 1, 1, None, None, (), Finish(1, 7, 150, final=True), "")
+    store = BlockStore(1 << 20, MemorySpill())
+
+    assert Receiver(plan, start, 150, store).closed == 2
+    assert Receiver(plan, replace(start, final=None), 150, store).closed == 1
 
 
 def test_what_a_source_has_met_is_a_warning() -> None:
