@@ -12,6 +12,7 @@ import pytest
 
 from elastic import Operator, Query, sinks, sources
 from tests.cluster.driving import drive, kill_owner
+from tests.cluster.jobs import STRUCK, Held
 from tests.cluster.test_scaling import scale
 
 pytestmark = pytest.mark.cluster
@@ -37,7 +38,8 @@ def ruled(directory: Path) -> Query:
     query = Query("ruled")
     rows = [(n % KEYS, n) for n in range(KEYS * ROWS)]
     rules = query.source(sources.from_list(list(range(RULES)), rate="200/s"), name="rules")
-    keyed = query.source(sources.from_list(rows, rate="1600/s"), name="rows").key_by(lambda row: row[0])
+    held = Held(sources.from_list(rows, rate="1600/s"), directory / STRUCK)
+    keyed = query.source(held, name="rows").key_by(lambda row: row[0])
     keyed.union(rules.broadcast()).apply(Rules(), name="ruled").sink(
         sinks.json_lines(directory / "out", commit="200ms")
     )

@@ -12,6 +12,7 @@ import pytest
 
 from elastic import Operator, Query, sinks, sources
 from tests.cluster.driving import drive, kill_owner, kinds
+from tests.cluster.jobs import STRUCK, Held
 
 pytestmark = pytest.mark.cluster
 
@@ -44,7 +45,8 @@ def test_a_join_and_connected_streams_lose_and_repeat_nothing_when_workers_die(t
     query = Query("joins")
     users = query.source(sources.from_list([(user, f"name {user}") for user in range(USERS)]), name="users")
     users_by_key = users.key_by(lambda row: row[0])
-    clicks = query.source(sources.from_list(CLICKS, rate="3k/s"), name="clicks").key_by(lambda row: row[0])
+    held = Held(sources.from_list(CLICKS, rate="3k/s"), tmp_path / STRUCK)
+    clicks = query.source(held, name="clicks").key_by(lambda row: row[0])
     joined = clicks.join(users_by_key, lambda click, user: [click[1], user and user[1]], how="left", name="joined")
     joined.map(lambda row: row[1]).sink(sinks.json_lines(tmp_path / "joined", commit="200ms"), name="K")
     users_by_key.connect(clicks).apply(Balance(), name="met").sink(

@@ -13,6 +13,7 @@ import pytest
 from elastic import Query, sinks, sources
 from elastic.functions import split
 from tests.cluster.driving import drive, kill_owner
+from tests.cluster.jobs import STRUCK, Held
 from tests.cluster.test_scaling import scale
 
 pytestmark = pytest.mark.cluster
@@ -26,7 +27,8 @@ def top_words(directory: Path) -> Query:
     text = directory / "input.txt"
     text.write_text("\n".join(LINES))
     query = Query("top")
-    words = query.source(sources.text_files(str(text), rate="6k/s")).rebalance().flat_map(split()).key_by()
+    lines = query.source(Held(sources.text_files(str(text), rate="6k/s"), directory / STRUCK))
+    words = lines.rebalance().flat_map(split()).key_by()
     top = words.count(emit="50ms").top_k(PLACES, emit="100ms")
     top.sink(sinks.sqlite(directory / "top.db", table="top", columns=("place", "word", "count"), upsert=True))
     return query
