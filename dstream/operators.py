@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dstream.logic import Content, Given, Logic, LogicContext, Read, SourceLogic
-from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
+from dstream.plan import Input, Kind, Reach, Stage, StreamPlan, as_cut
 from elastic.batch import Batch
 from elastic.instance.ahead import Held
 from elastic.instance.source import diverted
@@ -227,6 +227,7 @@ def stream_plan(
         else:
             add(operator, Kind.SINK, operator.parallelism, inputs)
     given = {f.name: getattr(plan, f.name) for f in fields(Plan)}
+    given["operators"] = as_cut(plan.operators, stages)
     return StreamPlan(
         **given,
         stages=tuple(stages),

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any, Self
 
 from elastic.keys import KeyInterval, even_intervals
-from elastic.plan import Plan
+from elastic.plan import OperatorPlan, Plan
 
 
 class Kind(Enum):
@@ -142,12 +142,7 @@ class StreamPlan(Plan):
             return self
         counts: Sequence[int] = cut["partitions"]
         stages = tuple(replace(stage, partitions=n) for stage, n in zip(self.stages, counts, strict=True))
-        parallelism = {s.operator: s.partitions for s in stages if s.kind is not Kind.TASK}
-        operators = {
-            name: replace(operator, parallelism=parallelism.get(name, operator.parallelism))
-            for name, operator in self.operators.items()
-        }
-        return replace(self, stages=stages, operators=operators)
+        return replace(self, stages=stages, operators=as_cut(self.operators, stages))
 
     def interval_of(self, tick: int) -> int:
         """The interval that a tick lies in; ticks and intervals count from 1."""
@@ -187,3 +182,9 @@ class StreamPlan(Plan):
         """The version that lost state of a stage is computed from, where everything is safe through an interval."""
         every = self.checkpoint_intervals
         return max(0, (safe // every - -(-keep // every)) * every)
+
+
+def as_cut(operators: Mapping[str, OperatorPlan], stages: Sequence[Stage]) -> dict[str, OperatorPlan]:
+    """The operators with as many instances as their stages have partitions."""
+    parallelism = {s.operator: s.partitions for s in stages if s.kind is not Kind.TASK}
+    return {name: replace(o, parallelism=parallelism.get(name, o.parallelism)) for name, o in operators.items()}

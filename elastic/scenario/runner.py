@@ -82,10 +82,11 @@ def prepare(run: Run) -> Plan:
     """
     start = _starter(run)
     plan = run.query.plan(workers=run.workers, settings=run.settings)
+    if run.model != "elastic":  # made, and not started: so a model refuses what it cannot run, and cuts it in its way
+        job = start(plan, workers=run.workers, spares=run.spares, directory=run.directory, keep_log=False, resume=False)
+        plan = job.plan
     check_faults(run.faults, plan)
     check_expectations(run.expect, plan)
-    if run.model != "elastic":  # made, and not started: so a model refuses what it cannot run
-        start(plan, workers=run.workers, spares=run.spares, directory=run.directory, keep_log=False, resume=False)
     return plan
 
 

@@ -241,6 +241,15 @@ def test_what_a_model_cannot_run_is_refused_before_anything_is_run(tmp_path: Pat
     assert not (tmp_path / "job").exists()
 
 
+def test_faults_may_hit_as_many_instances_as_the_model_cuts_an_operator_into(tmp_path: Path) -> None:
+    faults = [Fault.model_validate({"at": "1s", "kill": {"owner_of": "count", "instance": n}}) for n in (5, 6)]
+    told = Run("counting", count_query(), tmp_path / "job", model="dstream", workers=2, faults=(faults[0],))
+
+    assert prepare(told).operators["count"].parallelism == 6
+    with pytest.raises(FieldError, match="count has instances 0 to 5, not 6"):
+        prepare(replace(told, faults=(faults[1],)))
+
+
 def test_a_result_that_nobody_can_read_back_is_warned_of_beforehand(tmp_path: Path) -> None:
     query = Query("told")
     query.source(sources.from_list([1])).sink(sinks.call(print), name="alerts")
