@@ -18,7 +18,7 @@ from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, joine
 from elastic.operators.accumulator import Accumulator
 from elastic.operators.accumulators import Counts, Extremes, Means, Sums
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
-from elastic.operators.folding import Foldings, Reductions
+from elastic.operators.folding import Foldings, Reductions, accumulated
 from elastic.operators.intake import AS_IT_IS, Intake, Taking
 from elastic.operators.integers import grown
 from elastic.operators.slots import KeySlots, SlotOrder
@@ -124,9 +124,13 @@ class AggregateProcessor(Processor):
         """What is emitted, without keys of which the user's function made no result."""
         assert isinstance(output.values, Pairs)
         keys, values = output.values.keys, output.values.values
-        good = intake.unresolved(values, output.groups, keys, tick, lambda n: rows(values)[n].accumulator)
-        if good is None:
+        bad = intake.unresolved(values)
+        if not bad:
             return output
+        at = np.array(list(bad), np.int64)
+        good = np.setdiff1d(np.arange(len(output.groups)), at)
+        records = [accumulated(rows(values)[n]) for n in bad]
+        intake.fail(Batch(output.groups[at], take(keys, at), records), [*bad.values()], tick)
         keys = take(keys, good)
         return Output(output.groups[good], Pairs(keys, columnar(rows(take(values, good)))), keys)
 

@@ -23,6 +23,11 @@ class Unresolved:
     error: Exception
 
 
+def accumulated(value: Any) -> Any:
+    """What a result was to be made of, in its place; else the value itself."""
+    return value.accumulator if isinstance(value, Unresolved) else value
+
+
 class _Objects(Accumulator):
     """Python objects by slot."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from elastic.batch import Batch, Column, Groups, Indices, Times, columnar, concat, rows, take
+from elastic.batch import Batch, Column, Indices, columnar, concat, rows
 from elastic.errors import UserCodeError
 from elastic.functions import row_form
 from elastic.operators.accumulator import Accumulator
@@ -80,7 +80,7 @@ class Intake:
         if not bad:
             return None
         numbers = np.array(sorted(bad), np.int64)
-        self._fail(batch.ordered(numbers), [bad[n] for n in numbers.tolist()], tick)
+        self.fail(batch.ordered(numbers), [bad[n] for n in numbers.tolist()], tick)
         added = np.ones(len(batch), bool)
         added[list(bad)] = False
         return added
@@ -96,8 +96,8 @@ class Intake:
         values = mapped(self._context.operator, self._value, _of(batch.values), tick)
         return replace(batch, values=columnar(values) if isinstance(values, list) else values)
 
-    def _fail(self, batch: Batch, errors: Sequence[Exception], tick: int) -> None:
-        """These rows were not added, or these results are none."""
+    def fail(self, batch: Batch, errors: Sequence[Exception], tick: int) -> None:
+        """These rows were not added, or nothing could be made of what stands in their place."""
         operator = self._context.operator
         told = [
             failed_record(operator, tick, row_at(batch.values, n), error, key=row_at(batch.keys, n))
@@ -105,31 +105,15 @@ class Intake:
         ]
         self._context.failures.note(operator, self._on_error, told)
         if self._diverts:
+            if batch.times is None and self._context.event_time:  # what has no time of its own has the tick's
+                batch = replace(batch, times=np.full(len(batch), self._context.now_us(tick)))
             self._diverted.append((batch, told))
 
-    def unresolved(
-        self, values: Column, groups: Groups, keys: Column, tick: int, records: Callable[[int], Any],
-        times: Times | None = None,
-    ) -> Indices | None:  # fmt: skip
-        """The places of values that are results, if some are not: those are left out, or diverted with a record.
-
-        Args:
-            values: What an accumulator gave as ``results``.
-            groups: Of each.
-            keys: Of each.
-            tick: When they are emitted.
-            records: From a place to what is told of it.
-            times: Event time of each, microseconds; the tick's time where they have none.
-        """
-        if not self.careful or not isinstance(values, list):
-            return None
-        bad = {n: value.error for n, value in enumerate(values) if type(value) is Unresolved}
-        if not bad:
-            return None
-        at = np.array(list(bad), np.int64)
-        when = np.full(len(at), self._context.now_us(tick)) if times is None else times[at]
-        self._fail(Batch(groups[at], take(keys, at), [records(n) for n in bad], times=when), [*bad.values()], tick)
-        return np.setdiff1d(np.arange(len(values)), at)
+    def unresolved(self, results: Column) -> dict[int, Exception]:
+        """The places of those that are no results, where that is not to end the job, and why."""
+        if not self.careful or not isinstance(results, list):
+            return {}
+        return {n: value.error for n, value in enumerate(results) if type(value) is Unresolved}
 
     def take(self) -> Iterator[Output]:
         """What the tick has diverted, in canonical order."""

@@ -58,8 +58,17 @@ class Windowful:
             column = [dict(zip(names, row, strict=True)) for row in each]
         return Output(self.groups, column, self.keys, times=self.ends - 1 if timed else None)
 
-    def applied(self, function: WindowFunction, operator: str, tick: int, *, timed: bool) -> Output | None:
+    def applied(
+        self, function: WindowFunction, operator: str, tick: int, *, timed: bool, bad: dict[int, Exception] | None
+    ) -> Output | None:
         """The rows that the user's function makes of each window.
+
+        Args:
+            function: Of the user's.
+            operator: Whose it is.
+            tick: When.
+            timed: Rows have event times.
+            bad: Takes the places of windows on which it fails, of which nothing is emitted; None if that is an error.
 
         Raises:
             UserCodeError: It raised, or returned no rows.
@@ -72,7 +81,10 @@ class Windowful:
             try:
                 out.extend(_rows_of(function(key, values, window)))
             except Exception as error:
-                raise user_error(operator, tick, f"{len(values)} values of {window}", error, key=key) from error
+                if bad is None:
+                    raise user_error(operator, tick, f"{len(values)} values of {window}", error, key=key) from error
+                bad[len(counts)] = error
+                del out[before:]
             counts.append(len(out) - before)
         if not out:
             return None

@@ -8,7 +8,7 @@ tick's own time, so nothing is ever late. Everything follows from the ticks: wha
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from elastic.operators.accumulator import Accumulator
 from elastic.operators.aggregates import Kind, accumulator
 from elastic.operators.base import Output, Processor, ProcessorContext, TickInput
 from elastic.operators.cells import Cells
-from elastic.operators.folding import Gathered
+from elastic.operators.folding import Gathered, accumulated
 from elastic.operators.intake import AS_IT_IS, Intake, Taking
 from elastic.operators.integers import grown
 from elastic.operators.timestamps import END, seconds
@@ -121,13 +121,22 @@ class WindowProcessor(Processor):
 
     def _resolved(self, found: Windowful, tick: int) -> Windowful:
         """The windows of which the user's function made a result."""
+        bad = self._intake.unresolved(found.values)
+        if not bad:
+            return found
+        self._fail(found, bad, tick)
+        return found.at(np.setdiff1d(np.arange(len(found.groups)), list(bad)))
 
-        def record(n: int) -> dict[str, Any]:
-            times = {"start": seconds(int(found.starts[n])), "end": seconds(int(found.ends[n]))}
-            return {**times, "value": rows(found.values)[n].accumulator}
-
-        good = self._intake.unresolved(found.values, found.groups, found.keys, tick, record, found.ends - 1)
-        return found if good is None else found.at(good)
+    def _fail(self, found: Windowful, bad: Mapping[int, Exception], tick: int) -> None:
+        """Nothing is emitted of these windows."""
+        at = np.array(list(bad), np.int64)
+        times, values = zip(found.starts[at].tolist(), found.ends[at].tolist(), strict=True), rows(found.values)
+        records = [
+            {"start": seconds(start), "end": seconds(end), "value": accumulated(values[n])}
+            for n, (start, end) in zip(bad, times, strict=True)
+        ]
+        batch = Batch(found.groups[at], take(found.keys, at), records, times=found.ends[at] - 1)
+        self._intake.fail(batch, [*bad.values()], tick)
 
     def _output(self, found: Windowful, tick: int) -> Output | None:
         function, timed = self._aggregation.function, self._context.event_time
@@ -135,7 +144,11 @@ class WindowProcessor(Processor):
             return found.output(timed=timed)
         assert callable(function)
         apply: WindowFunction = function
-        return found.applied(apply, self._context.operator, tick, timed=timed)
+        bad: dict[int, Exception] | None = {} if self._intake.careful else None
+        output = found.applied(apply, self._context.operator, tick, timed=timed, bad=bad)
+        if bad:
+            self._fail(found, bad, tick)
+        return output
 
     def _given(self, tick: TickInput) -> Iterator[tuple[Batch, Times]]:
         """The rows of a tick in as few batches as possible, and when they happened."""

@@ -89,12 +89,13 @@ class WindowedStream(BaseStream):
         """
         return self._made("aggregate", folding(init, add, merge, result), None, name, on_error=on_error)
 
-    def apply(self, function: WindowFunction, *, name: str | None = None) -> Stream:
+    def apply(self, function: WindowFunction, *, on_error: OnError = "fail", name: str | None = None) -> Stream:
         """The rows that ``function(key, values, window)`` returns or yields for each key and window.
 
         ``values`` are the rows in the order in which they came; ``window.start`` and ``window.end`` are Unix times.
         """
-        return self._made("gather", check_window_function(function), None, name, default="apply")
+        checked = check_window_function(function)
+        return self._made("gather", checked, None, name, default="apply", on_error=on_error)
 
     def join(
         self,

@@ -98,6 +98,39 @@ def test_what_has_no_result_is_skipped_counted_and_the_others_are_the_same(windo
     assert taken(skipped, "K") == taken(diverted, "K")
 
 
+def pages(key: Any, values: list[Any], window: windows.Window) -> Any:
+    for row in values:
+        yield key, row["at"], 1 // row["ok"]
+
+
+def applied(on_error: OnError) -> Query:
+    query = Query("q")
+    rows = keyed(query.source(sources.from_list(ROWS, rate="300/s")).event_time(field("at"), slack="3s"))
+    found = rows.window(windows.tumbling("2s")).apply(pages, on_error=on_error)
+    found.sink(sinks.discard(), name="K")
+    if on_error == "divert":
+        found.output("errors").sink(sinks.discard(), name="E")
+    return query
+
+
+@pytest.mark.parametrize("simulate", [simulator.simulate, streams.simulate], ids=["elastic", "dstream"])
+def test_of_a_window_on_which_its_function_fails_nothing_is_emitted_and_its_rows_are_told(
+    simulate: Callable[..., Any],
+) -> None:
+    kept = simulate(applied("divert"), 0, faults=0, settings=SMALL)
+    good, bad = [at for _, at, _ in taken(kept, "K")], taken(kept, "E")
+
+    assert good
+    assert all(any(not row["ok"] for row in failed["record"]["value"]) for failed in bad)
+    told = [row["at"] for failed in bad for row in failed["record"]["value"]]
+    assert sorted([*good, *told]) == list(range(90)), "each row once: emitted, or told of with its window"
+    for seed in range(3):
+        broken = simulate(applied("divert"), seed, settings=SMALL)
+        assert (broken.status, broken.wrong, broken.error) == ("done", None, None)
+    skipped = simulate(applied("skip"), 0, faults=0, settings=SMALL)
+    assert taken(skipped, "K") == taken(kept, "K")
+
+
 def test_without_a_policy_the_job_ends_with_the_key_and_the_line() -> None:
     ended = simulator.simulate(built(None, "fail"), 0, faults=0, settings=SMALL)
 
