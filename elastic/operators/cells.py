@@ -47,6 +47,10 @@ class Cells:
             self._append(slots[fresh], panes[fresh], groups[fresh])
         return cells
 
+    def known(self, keys: Column, panes: npt.NDArray[np.int64]) -> Indices:
+        """The cell of each pair, -1 where there is none."""
+        return self._find(self.keys.of(keys), panes)
+
     def take(self, cells: Indices) -> Column:
         """The keys at some cells, as they were first seen."""
         return self.keys.take(self.key[cells])

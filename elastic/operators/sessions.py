@@ -26,7 +26,7 @@ _NEW, _LATE = -1, -2
 
 
 class SessionProcessor(WindowProcessor):
-    """One instance of session windows. A cell is a session; its pane is where it began when it was new."""
+    """One instance of session windows. A cell is a session; its pane is a name: where it began, if none had that."""
 
     def __init__(
         self, windows: SessionWindows, aggregation: Aggregation, timing: Timing, context: ProcessorContext
@@ -38,6 +38,7 @@ class SessionProcessor(WindowProcessor):
         self._of_key: dict[int, list[int]] = {}  # by key slot, live cells
         self._next_end = self._next_death = NEVER  # no session ends, or is over, before
         self._changed_late = False
+        self._other_name = BEGINNING
         self._merged_away = np.empty(0, np.int64)  # cells that became part of others in this tick
 
     def _take_in(self, tick: TickInput, before_us: int) -> None:
@@ -97,12 +98,21 @@ class SessionProcessor(WindowProcessor):
         if not len(new):
             return
         assert batch.keys is not None
-        cells = self._cells.of(take(batch.keys, at[new]), batch.groups[at[new]], lows[new])
+        keys = take(batch.keys, at[new])
+        cells = self._cells.of(keys, batch.groups[at[new]], self._panes(keys, lows[new]))
         self._grow()
         targets[new] = cells
         self._start[cells], self._end[cells] = lows[new], highs[new]
         for cell, slot in zip(cells.tolist(), self._cells.key[cells].tolist(), strict=True):
             self._of_key.setdefault(slot, []).append(cell)
+
+    def _panes(self, keys: Column, lows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """What new sessions are called: by their starts, or, where one that is over is called so, by no time at all."""
+        panes = lows.copy()
+        while len(taken := np.flatnonzero(self._cells.known(keys, panes) >= 0)):
+            panes[taken] = self._other_name - np.arange(len(taken))
+            self._other_name -= len(taken)
+        return panes
 
     def _merge(self, merges: list[tuple[int, int]], tick: int) -> None:
         """Add what is in sessions that have become part of earlier ones to these, in order of their starts."""

@@ -333,3 +333,23 @@ def test_by_processing_time_a_window_closes_at_the_first_tick_after_its_end(data
                     end = times[high - 1] + step
                     expected.add((min(last, -(-end // 10_000)), key, times[low] / 1e6, end / 1e6, high - low))
     assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_a_session_that_begins_where_one_began_that_is_over_is_another(*, checkpointed: bool) -> None:
+    first, second = [(0, "a", 4, 0), (0, "a", 7, 0)], [(0, "a", 5, 0), (0, "a", 4, 0)]
+    spec, ticks = SessionWindows(2), [[], first, [], second]
+
+    def make(interval: KeyInterval) -> Processor:
+        context = ProcessorContext("w", interval, GROUPS, 10, 0.0, 7, frozenset({MAIN, LATE}), event_time=True)
+        windowing = Windowing(spec, Aggregation("count"), Timing(by_event_time=True))
+        return TimedProcessor(windowing.make(context), EventClock({0: TimedInput(PARTITIONS, 1, IDLE_TICKS)}))
+
+    cluster, found = Cluster(make, [KeyInterval(0, GROUPS)]), []
+    for tick, given_rows in enumerate(ticks, 1):
+        emitted = cluster.process(tick, list(batches(given_rows, panes=None, typed=False)), final=tick == len(ticks))
+        found += [(round(row["start"] * 1e6), round(row["end"] * 1e6), row["value"]) for _, _, row in emitted]
+        if checkpointed:
+            cluster.checkpoint()
+
+    assert sorted(found) == [(4, 6, 1), (4, 7, 2), (7, 9, 1)], "the rows of the second are counted, and only they"

@@ -148,3 +148,15 @@ def test_a_key_without_a_result_has_one_again_once_its_rows_allow_it() -> None:
     result = simulator.simulate(query, 0, workers=1, faults=0, settings=SMALL)
 
     assert taken(result, "K")[-1] == ("a", 2.0), "of six rows, three of them good; the first three count too"
+
+
+@pytest.mark.parametrize("windowing", [windows.tumbling("100s"), windows.session("100s")], ids=["tumbling", "session"])
+def test_a_window_whose_first_rows_all_failed_is_emitted_with_those_that_came_later(windowing: WindowSpec) -> None:
+    query = Query("q")
+    rows = query.source(sources.from_list([{"v": n or "bad", "at": n} for n in range(6)], rate="100/s"))
+    timed = rows.event_time(field("at"), slack="50s").key_by(lambda _: 1)
+    timed.window(windowing).sum(field("v"), on_error="skip").sink(sinks.discard(), name="K")
+
+    result = simulator.simulate(query, 0, workers=1, faults=0, settings=SMALL)
+
+    assert [row["value"] for row in taken(result, "K")] == [15]
