@@ -92,7 +92,8 @@ def apply_column(function: Callable[[Any], Any], column: Column) -> Column | Non
     if isinstance(result, np.ndarray):
         result = pa.array(result)
     if not isinstance(result, pa.Array | Pairs | list):
-        raise TypeError(f"the column form of {function.name} returned a {type(result).__name__}; return an Arrow array")
+        kind = type(result).__name__
+        raise TypeError(f"the column form of {function.name} returned a value of type {kind}; return an Arrow array")
     if len(result) != len(column):
         raise TypeError(
             f"the column form of {function.name} returned {len(result)} rows for {len(column)}; return one for each "

@@ -108,7 +108,7 @@ class CsvSink(PartsSink):
 
     def _unfit(self, value: Any, name: str) -> SinkError:
         return SinkError(
-            f"the column {name!r} holds {shortened(value)}, a {type(value).__name__}, which cannot be written to "
+            f"the column {name!r} holds {shortened(value)}, of type {type(value).__name__}, which cannot be written to "
             f"{self.directory} as CSV; CSV holds text, numbers, True, False, None and times: turn it into one of these "
             "with .map(...)"
         )

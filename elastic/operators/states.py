@@ -59,7 +59,7 @@ def checked(state: State, value: Any, place: int = 0) -> Any:
     wanted = state.types[place]
     if wanted is None or isinstance(value, wanted) or (wanted is float and isinstance(value, int)):
         return value
-    raise TypeError(f"a {describe(state)} cannot take {value!r}, which is a {type(value).__name__}")
+    raise TypeError(f"a {describe(state)} cannot take {value!r}, of type {type(value).__name__}")
 
 
 def unbound(state: State) -> RuntimeError:

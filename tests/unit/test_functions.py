@@ -58,7 +58,7 @@ def test_a_column_form_that_loses_rows_is_refused_by_name() -> None:
 def test_a_column_form_that_returns_no_column_is_refused_by_name() -> None:
     function = ColumnFunction("odd", len, lambda column: 7)
 
-    with pytest.raises(TypeError, match="column form of odd returned a int"):
+    with pytest.raises(TypeError, match="column form of odd returned a value of type int"):
         apply_column(function, pa.array([1, 2]))
 
 
