@@ -242,16 +242,10 @@ class WindowProcessor(Processor):
         self._saved, self._saved_cells = self._latest, size
         if not gone:
             return changed
-        groups, names = np.concatenate([g for g, _ in gone]), concat([names for _, names in gone])
-        buried = self._are_buried(names)
-        return StateTable(changed.groups, changed.keys, changed.fields, groups[buried], take(names, buried))
-
-    def _are_buried(self, names: Column) -> Indices:
-        """Which of them are not those of live cells: another may have the name of one that was thrown out."""
-        pairs = rows(names)
-        panes = np.array([pane for _, pane in pairs], np.int64)
-        cells = self._cells.known(columnar([key for key, _ in pairs]), panes)
-        return np.flatnonzero((cells < 0) | self._dead[cells])
+        names = [names for _, names in gone]
+        return StateTable(
+            changed.groups, changed.keys, changed.fields, np.concatenate([g for g, _ in gone]), concat(names)
+        )
 
     def full(self) -> StateTable:
         """All cells."""

@@ -30,7 +30,7 @@ class StateTable:
         keys: Key of each entry; no key twice.
         fields: The operator's own columns, one value per entry each; the same names in every table of an operator.
         deleted_groups: Key groups of the deleted keys; only a delta has any.
-        deleted_keys: Keys deleted since the checkpoint that the delta builds on; none of them is in ``keys``.
+        deleted_keys: Keys deleted since the checkpoint that the delta builds on; one in ``keys`` too came after that.
     """
 
     groups: Groups

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from elastic.batch import Batch, columnar, rows, sorted_batch
 from elastic.keys import KeyInterval, groups_of
+from elastic.operators import windowed
 from elastic.operators.aggregates import Kind
 from elastic.operators.base import Processor, ProcessorContext, TickInput
 from elastic.operators.combine import counted_by_pane
@@ -353,3 +354,27 @@ def test_a_session_that_begins_where_one_began_that_is_over_is_another(*, checkp
             cluster.checkpoint()
 
     assert sorted(found) == [(4, 6, 1), (4, 7, 2), (7, 9, 1)], "the rows of the second are counted, and only they"
+
+
+def test_a_session_with_the_name_of_one_that_was_thrown_out_is_in_the_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(windowed, "COMPACT_CELLS", 0)
+    first = [(0, "a", 4, 0), (0, "b", 4, 0), (0, "a", 7, 0)]
+    ticks = [[], first, [], [(0, "a", 5, 0), (0, "a", 4, 0)], []]
+
+    def make(interval: KeyInterval) -> Processor:
+        context = ProcessorContext("w", interval, GROUPS, 10, 0.0, 7, frozenset({MAIN, LATE}), event_time=True)
+        windowing = Windowing(SessionWindows(2), Aggregation("count"), Timing(by_event_time=True))
+        return TimedProcessor(windowing.make(context), EventClock({0: TimedInput(PARTITIONS, 1, IDLE_TICKS)}))
+
+    cluster, found = Cluster(make, [KeyInterval(0, GROUPS)]), []
+    for tick, given_rows in enumerate(ticks, 1):
+        emitted = cluster.process(tick, list(batches(given_rows, panes=None, typed=False)), final=tick == len(ticks))
+        found += [(round(row["start"] * 1e6), round(row["end"] * 1e6), row["value"]) for _, _, row in emitted]
+        if tick == 2:
+            cluster.checkpoint()
+        if tick == 4:
+            cluster.move([KeyInterval(0, GROUPS)])
+
+    assert sorted(found) == [(4, 6, 1), (4, 6, 1), (4, 7, 2), (7, 9, 1)]
