@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from heapq import merge
+from heapq import heappop, heappush, merge
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,8 @@ class LatencyTracker:
     Attributes:
         tick_zero_s: Unix time of tick 0.
         frontier: Every sink has settled through this tick.
-        peaks: (time, lag just before an advance, lag just after) of every advance of the frontier, seconds.
+        peaks: (time, lag just before an advance, lag just after) of every advance of the frontier, seconds. Nothing
+            lags behind where nothing was read: a source that is idle closes a tick only once in a while.
     """
 
     def __init__(self, plan: Plan, sinks: list[tuple[str, int]]) -> None:
@@ -85,6 +86,7 @@ class LatencyTracker:
         self.tick_zero_s = plan.tick_zero_s
         self.histogram = LatencyHistogram()
         self._waiting: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)  # (time, records) by visible tick
+        self._unsettled: list[int] = []  # a heap of the ticks in which something was read
         self._final: int | None = None
         self._marks: dict[tuple[str, int], deque[tuple[int, float]]] = {s: deque(maxlen=20_000) for s in sinks}
         self._timeline: dict[tuple[str, int], deque[tuple[float, int]]] = {s: deque() for s in sinks}
@@ -110,6 +112,7 @@ class LatencyTracker:
     def read(self, tick: int, read_s: float, records: int) -> None:
         """A source read records in a tick."""
         self._waiting[self._visible(tick)].append((read_s, records))
+        heappush(self._unsettled, tick)
 
     def end(self, tick: int) -> None:
         """The stream ends with a tick: whatever would have been visible later is visible there."""
@@ -135,12 +138,19 @@ class LatencyTracker:
             frontier = min(self._newest.values())
             if frontier > self.frontier:
                 before, after = at_s - self.tick_time(self.frontier), at_s - self.tick_time(frontier)
-                self.peaks.append((at_s, before, after))
+                self.peaks.append((at_s, before if self._settles_rows(frontier) else after, after))
                 self._late.append((at_s, before))
                 self.frontier = frontier
         while self._late and self._late[0][0] <= until_s - LAG_WINDOW_S:
             self._late.popleft()
         self._match()
+
+    def _settles_rows(self, frontier: int) -> bool:
+        """Whether anything was read in the ticks past the frontier so far and through this one."""
+        found = False
+        while self._unsettled and self._unsettled[0] <= frontier:
+            found |= heappop(self._unsettled) > self.frontier
+        return found
 
     def _match(self) -> None:
         """Latencies of all reads whose visible tick every sink has settled."""

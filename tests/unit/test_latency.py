@@ -126,3 +126,20 @@ def test_lag_grows_while_a_worker_that_is_to_settle_says_nothing() -> None:
     found.advance(1.1)
 
     assert found.lag_s(6.0) == pytest.approx(3.5)
+
+
+def test_nothing_lags_behind_where_nothing_was_read() -> None:
+    found = tracker()
+    found.read(10, 0.1, 5)
+    found.settle(SINK, 10, 0.13)
+    found.settle(SINK, 60, 0.63)  # idle: a tick is closed twice a second
+    found.settle(SINK, 110, 1.13)
+    found.read(111, 1.11, 1)
+    found.read(161, 1.61, 1)
+    found.settle(SINK, 161, 1.9)
+    found.advance(2.0)
+
+    at_s, before_s, after_s = zip(*found.peaks, strict=True)
+    assert at_s == pytest.approx((0.13, 0.63, 1.13, 1.9))
+    assert before_s == pytest.approx((0.13, 0.03, 0.03, 0.8))
+    assert after_s == pytest.approx((0.03, 0.03, 0.03, 0.29))
