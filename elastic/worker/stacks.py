@@ -6,6 +6,7 @@ import linecache
 import re
 import sys
 import sysconfig
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ Frame: TypeAlias = tuple[str, int, str]
 MOST_LINES = 8
 FEWEST_LINES = 3
 """Of the system's own code, where none of the user's is in it."""
+
+TAKEN_BACK_S = 0.5
+"""By then the watchdog of a process that can go on has emptied the file again."""
 
 _NOT_THE_USERS = (
     *{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")},
@@ -53,8 +57,13 @@ def dumped(text: str) -> list[Frame]:
 
 
 def held_by(path: Path) -> tuple[tuple[str, ...], bool] | None:
-    """What ``in_lines`` makes of the stack in a file; None if there is none."""
+    """What ``in_lines`` makes of the stack in a file; None if there is none.
+
+    None too while it is quite new: a process that was stopped, and goes on, writes one and takes it back at once.
+    """
     try:
+        if time.time() - path.stat().st_mtime < TAKEN_BACK_S:
+            return None
         frames = dumped(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
