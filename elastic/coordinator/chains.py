@@ -114,7 +114,7 @@ class Chains:
         if wait.on:
             text += ", which itself goes on" if len(wait.on) == 1 else ", which themselves go on"
         what: What = "cover" if wait.kind == "cover" else "credit" if wait.kind == "credit" else "input"
-        return self._root(record.id, what, text)
+        return self._root(record.id, what, text, GRACE_S)  # what is known of them may be a moment old
 
     def _is_held_up(self, instance: int) -> bool:
         """Whether an instance's worker is busy with one thing, or says nothing."""

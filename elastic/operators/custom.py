@@ -376,8 +376,7 @@ def _not_rows(result: Any) -> TypeError:
 
 def _checked(call: str, result: Any) -> tuple[Column, Column]:
     if not isinstance(result, tuple) or len(result) != 2:
-        kind = type(result).__name__
-        raise TypeError(f"{call} gives a value of type {kind}; return (keys, values), or None for no rows")
+        raise TypeError(f"{call} gives {kind_of(result)}; return (keys, values), or None for no rows")
     keys, values = map(as_column, result)
     if len(keys) != len(values):
         raise ValueError(f"{call} gives {len(keys)} keys for {len(values)} values; give one key for each")
