@@ -24,6 +24,7 @@ from elastic.plan import Plan, Settings
 from elastic.report import Report
 from elastic.scenario.assemble import job_directory
 from elastic.scenario.runner import Run
+from elastic.surface import surface
 from elastic.units import parse_duration_s
 
 add_query_room(__file__)
@@ -32,6 +33,7 @@ NO_MEANING = frozenset({"deadline", "nondeterminism", "on_error", "recovery_part
 """Settings of queries and of the elastic model alone."""
 
 
+@surface
 class StreamingContext(Inputs):
     """One program over streams that are cut into intervals, and the job that runs it.
 

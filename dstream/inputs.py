@@ -18,10 +18,12 @@ from elastic.callables import add_query_room, caller, check_shippable, shortened
 from elastic.connectors import sources
 from elastic.connectors.base import Source
 from elastic.errors import QueryError
+from elastic.surface import surface
 
 add_query_room(__file__)
 
 
+@surface
 class Inputs(Spelling, ABC):
     """The part of a context that makes streams and RDDs.
 

@@ -29,6 +29,7 @@ from elastic.connectors.base import Sink, SinkContext, Source, Writer
 from elastic.errors import QueryError
 from elastic.keys import KEY_GROUPS, KeyInterval
 from elastic.plan import Settings
+from elastic.surface import surface
 
 add_query_room(__file__)
 
@@ -73,6 +74,7 @@ class _Collect(Sink):
         raise NotImplementedError
 
 
+@surface
 class RDD(RowSteps["RDD"], ByKeySteps["RDD"], JoinSteps["RDD"], Bounded):
     """An immutable dataset in partitions: the methods of a stream that need no time, and actions that give results."""
 

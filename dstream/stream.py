@@ -24,10 +24,12 @@ from dstream.streams.windows import WindowSteps, whole_intervals
 from elastic.callables import add_query_room, caller, check_function, check_shippable, describe, shortened
 from elastic.errors import QueryError
 from elastic.plan import ERRORS
+from elastic.surface import surface
 
 add_query_room(__file__)
 
 
+@surface
 class DStream(
     RowSteps["DStream"], ByKeySteps["DStream"], JoinSteps["DStream"], WindowSteps["DStream"], Outputs["DStream"]
 ):
@@ -169,6 +171,7 @@ class DStream(
         return StateStream(self._context, stateful(self._context, call, dataset, self._at, merging, name=name))
 
 
+@surface
 class StateStream(DStream):
     """What changed of the keys' state in an interval: pairs of a key and its state."""
 

@@ -19,7 +19,8 @@ from elastic.operators.timestamps import Timestamps
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep  # noqa: PTH100, PTH120 (compared with code objects' names)
 _QUERY_FILES = {
-    _PACKAGE + name for name in ("query.py", "graph.py", "arguments.py", "callables.py", f"connectors{os.sep}sinks.py")
+    _PACKAGE + name
+    for name in ("query.py", "graph.py", "arguments.py", "callables.py", "surface.py", f"connectors{os.sep}sinks.py")
 }
 _QUERY_FOLDERS = (f"{_PACKAGE}streams{os.sep}", f"{_PACKAGE}nodes{os.sep}")
 

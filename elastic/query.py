@@ -11,8 +11,10 @@ from elastic.errors import QueryError
 from elastic.graph import Graph, Path
 from elastic.plan import ERRORS, Plan, Settings
 from elastic.streams import Stream, diverted, named_outputs
+from elastic.surface import surface
 
 
+@surface
 class Query:
     """A job: sources, steps, keyed operators and sinks. Runs with ``run``, or through ``elastic run``."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import NamedTuple, TypeAlias
 
+from elastic.surface import surface
 from elastic.units import UnitError, parse_duration_ms
 
 __all__ = ["FixedWindows", "SessionWindows", "Window", "WindowSpec", "session", "sliding", "tumbling"]
@@ -59,6 +60,7 @@ class SessionWindows:
 WindowSpec: TypeAlias = FixedWindows | SessionWindows
 
 
+@surface
 def tumbling(size: str, *, offset: str = "0s") -> FixedWindows:
     """One window after the other.
 
@@ -74,6 +76,7 @@ def tumbling(size: str, *, offset: str = "0s") -> FixedWindows:
     return FixedWindows(size_us, size_us, parse_duration_ms(offset) * 1000 % size_us)
 
 
+@surface
 def sliding(size: str, every: str, *, offset: str = "0s") -> FixedWindows:
     """Windows that overlap: one begins every ``every``, so that a row lies in about ``size / every`` of them.
 
@@ -91,6 +94,7 @@ def sliding(size: str, every: str, *, offset: str = "0s") -> FixedWindows:
     return FixedWindows(size_us, step_us, parse_duration_ms(offset) * 1000 % step_us)
 
 
+@surface
 def session(gap: str) -> SessionWindows:
     """A key's rows for as long as no two are ``gap`` or more apart; it ends that long after the last one.
 

@@ -7,10 +7,12 @@ from typing import Any, Generic, TypeVar
 
 from dstream.streams.spelling import Spelling
 from dstream.streams.stages import At, Builds
+from elastic.surface import surface
 
 S = TypeVar("S")
 
 
+@surface
 class Steps(Spelling, ABC, Generic[S]):
     """A stream, or an RDD: ``S`` is what its methods give.
 

@@ -13,10 +13,12 @@ from dstream.streams.base import S, Steps
 from dstream.streams.stages import checked_merging, moved, reduced, second, wide
 from elastic.callables import add_query_room, caller, check_function, shortened
 from elastic.errors import QueryError
+from elastic.surface import surface
 
 add_query_room(__file__)
 
 
+@surface
 class ByKeySteps(Steps[S]):
     """Steps whose rows are merged or moved: most of them behind a shuffle."""
 

@@ -11,10 +11,12 @@ from dstream.streams.base import S, Steps
 from dstream.streams.stages import At, plain, wide
 from elastic.callables import add_query_room, caller, check_shippable
 from elastic.errors import QueryError
+from elastic.surface import surface
 
 add_query_room(__file__)
 
 
+@surface
 class JoinSteps(Steps[S]):
     """Steps that read other datasets too."""
 

@@ -14,10 +14,12 @@ from elastic.callables import add_query_room, caller, check_shippable, shortened
 from elastic.connectors import sinks
 from elastic.connectors.base import Sink
 from elastic.errors import QueryError
+from elastic.surface import surface
 
 add_query_room(__file__)
 
 
+@surface
 class Outputs(Steps[S]):
     """What makes that anything is computed at all."""
 

@@ -8,10 +8,12 @@ from typing import Any
 from dstream.flow import Kind as PieceKind
 from dstream.streams.base import S, Steps
 from elastic.callables import add_query_room, check_function, describe
+from elastic.surface import surface
 
 add_query_room(__file__)
 
 
+@surface
 class RowSteps(Steps[S]):
     """Steps without a shuffle."""
 

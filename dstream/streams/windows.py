@@ -26,11 +26,13 @@ from dstream.streams.stages import (
 )
 from elastic.callables import add_query_room, caller, check_function
 from elastic.errors import QueryError
+from elastic.surface import surface
 from elastic.units import UnitError, parse_duration_ms
 
 add_query_room(__file__)
 
 
+@surface
 class WindowSteps(Steps[S]):
     """Steps over several intervals."""
 

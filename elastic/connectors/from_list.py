@@ -9,8 +9,10 @@ from typing import Any
 from elastic.batch import Column, columnar, cut, size_bytes
 from elastic.connectors.base import Chunk, Partition, Position, Rate, Reader, Source
 from elastic.connectors.rate import RateLike, as_rate
+from elastic.surface import surface
 
 
+@surface
 def from_list(rows: Iterable[Any], *, rate: RateLike = None) -> FromList:
     """A source of the given rows, in their order within each partition; they are shipped to the workers.
 

@@ -16,6 +16,7 @@ from elastic.batch import Column
 from elastic.connectors.base import Chunk, Partition, Position, Rate, Reader, Source
 from elastic.connectors.rate import RateLike, as_rate
 from elastic.errors import QueryError
+from elastic.surface import surface
 from elastic.units import parse_count
 
 Distribution: TypeAlias = Literal["zipf", "uniform"]
@@ -29,6 +30,7 @@ MOST = 1 << 32
 """Of keys, and of values: each is drawn from 32 random bits."""
 
 
+@surface
 def generator(
     keys: int | str = 100_000,
     *,

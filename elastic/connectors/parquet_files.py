@@ -17,11 +17,13 @@ from elastic.connectors.files import FilePatterns, PathLike, as_patterns
 from elastic.connectors.rate import RateLike, as_rate
 from elastic.connectors.text_files import check_repeat
 from elastic.errors import SourceError
+from elastic.surface import surface
 
 DECODED_ROWS = 1 << 16
 """Rows that are decoded at once; a row group, which may be much larger, is never in memory whole."""
 
 
+@surface
 def parquet(
     paths: PathLike | Iterable[PathLike],
     *,

@@ -13,8 +13,10 @@ from elastic.connectors.lines import InvalidRecord
 from elastic.connectors.rate import RateLike, as_rate
 from elastic.connectors.text_files import LineFiles, check_repeat
 from elastic.errors import QueryError
+from elastic.surface import surface
 
 
+@surface
 def json_lines(
     paths: PathLike | Iterable[PathLike],
     *,
@@ -54,6 +56,7 @@ def json_lines(
     return LineFiles(files, form, repeat, as_rate(rate), follow=follow)
 
 
+@surface
 def csv(
     paths: PathLike | Iterable[PathLike],
     *,

@@ -24,6 +24,7 @@ from elastic.connectors.sqlite import SqliteSink
 from elastic.connectors.sqlite_table import SqliteTable
 from elastic.connectors.stdout import StdoutSink
 from elastic.errors import QueryError
+from elastic.surface import surface
 from elastic.units import parse_duration_ms, parse_duration_s
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
 Compression: TypeAlias = Literal["zstd", "snappy", "gzip", "lz4", "none"]
 
 
+@surface
 def sqlite(
     path: str | os.PathLike[str],
     *,
@@ -79,6 +81,7 @@ def sqlite(
     return SqliteSink(SqliteTable(_absolute(path), table, upsert, parse_duration_s(lock_timeout)), names)
 
 
+@surface
 def json_lines(
     directory: str | os.PathLike[str], *, columns: Iterable[str] | None = None, commit: str = "1s"
 ) -> JsonLinesSink:
@@ -103,6 +106,7 @@ def json_lines(
     return JsonLinesSink(_absolute(directory), _columns("json_lines", columns), _period_ms("json_lines", commit))
 
 
+@surface
 def csv(
     directory: str | os.PathLike[str],
     *,
@@ -131,6 +135,7 @@ def csv(
     return CsvSink(_absolute(directory), _columns("csv", columns), _period_ms("csv", commit), delimiter)
 
 
+@surface
 def parquet(
     directory: str | os.PathLike[str],
     *,
@@ -162,6 +167,7 @@ def parquet(
     return ParquetSink(_absolute(directory), names, _period_ms("parquet", commit), given, compression)
 
 
+@surface
 def call(
     function: Callable[[Delivery], Any],
     *,
@@ -201,6 +207,7 @@ def stdout() -> StdoutSink:
     return StdoutSink()
 
 
+@surface
 def discard(*, rate: Rate | str | None = None) -> DiscardSink:
     """A sink that keeps no row, only how many there were and a checksum, by which the run can still be verified.
 

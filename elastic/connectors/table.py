@@ -15,6 +15,7 @@ from elastic.connectors.parquet_files import parquet
 from elastic.connectors.record_files import csv, json_lines
 from elastic.errors import QueryError, SourceError
 from elastic.keys import key_group
+from elastic.surface import surface
 
 _READ_BYTES = 8 << 20
 _BY_SUFFIX: Mapping[str, Callable[..., Source]] = {
@@ -22,6 +23,7 @@ _BY_SUFFIX: Mapping[str, Callable[..., Source]] = {
 }  # fmt: skip
 
 
+@surface
 def table(
     path: str | os.PathLike[str], *, key: str, types: Mapping[str, TypeLike] | None = None
 ) -> dict[Any, dict[str, Any]]:

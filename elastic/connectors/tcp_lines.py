@@ -15,6 +15,7 @@ from elastic.connectors.lines import Piece, as_text, chunk_of, first_lines, line
 from elastic.connectors.rate import RateLike, as_rate
 from elastic.connectors.text_format import InvalidText, TextFormat
 from elastic.errors import QueryError, SourceError
+from elastic.surface import surface
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 """Between two attempts to connect; each pause is twice the one before it."""
@@ -24,6 +25,7 @@ LONGEST_LINE_BYTES = 64 << 20
 RECEIVE_BYTES = 1 << 18
 
 
+@surface
 def tcp_lines(
     host: str, port: int, *, errors: InvalidText = "replace", reconnect: bool = True, rate: RateLike = None
 ) -> TcpLines:

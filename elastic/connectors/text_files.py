@@ -12,8 +12,10 @@ from elastic.connectors.lines import LineFormat, LinePartition
 from elastic.connectors.rate import RateLike, as_rate
 from elastic.connectors.text_format import InvalidText, TextFormat
 from elastic.errors import QueryError
+from elastic.surface import surface
 
 
+@surface
 def text_files(
     paths: PathLike | Iterable[PathLike],
     *,

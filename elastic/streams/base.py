@@ -14,6 +14,7 @@ from elastic.functions import identity
 from elastic.graph import Graph, Node, Path
 from elastic.operators.lookup import How
 from elastic.plan import ERRORS, OnError, Step, StepKind
+from elastic.surface import surface
 
 if TYPE_CHECKING:
     from elastic.streams.keyed import KeyedStream
@@ -41,6 +42,7 @@ def diverted(graph: Graph, where: str, paths: Sequence[Path]) -> dict[str, Named
     return {ERRORS: NamedOutput(tuple(paths), origin, waits)}
 
 
+@surface
 class BaseStream:
     """What streams with and without keys have in common: the paths that their rows take.
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NoReturn
 from elastic.callables import caller
 from elastic.errors import QueryError
 from elastic.streams.base import BaseStream
+from elastic.surface import surface
 
 
+@surface
 class BroadcastStream(BaseStream):
     """Rows that go to every instance of the operator that they are united with a keyed stream for."""
 

@@ -9,12 +9,14 @@ from elastic.graph import Graph
 from elastic.nodes import applied
 from elastic.operators.base import Operator
 from elastic.plan import OnError
+from elastic.surface import surface
 
 if TYPE_CHECKING:
     from elastic.streams.keyed import KeyedStream
     from elastic.streams.plain import Stream
 
 
+@surface
 class ConnectedStreams:
     """Several keyed streams, as the inputs of one operator."""
 

@@ -20,6 +20,7 @@ from elastic.streams.base import BaseStream
 from elastic.streams.broadcast import BroadcastStream
 from elastic.streams.connected import ConnectedStreams
 from elastic.streams.windowed import WindowedStream
+from elastic.surface import surface
 from elastic.windows import WindowSpec
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ MISPLACED = {
 """What a stream without keys has and this one has not, and what to write."""
 
 
+@surface
 class KeyedStream(BaseStream):
     """Rows with keys: to be aggregated, or given to an operator of your own.
 

@@ -18,11 +18,13 @@ from elastic.plan import Combine, OnError, Step, StepKind
 from elastic.streams.base import BaseStream
 from elastic.streams.broadcast import BroadcastStream
 from elastic.streams.sunk import Sunk
+from elastic.surface import surface
 
 if TYPE_CHECKING:
     from elastic.streams.keyed import KeyedStream
 
 
+@surface
 class Stream(BaseStream):
     """Rows without keys. Every method gives a new stream, and one stream may be read several times."""
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 from elastic.graph import Graph
 from elastic.streams.base import BaseStream, NamedOutput
+from elastic.surface import surface
 
 
+@surface
 class Sunk(BaseStream):
     """A stream that has ended in a sink. With ``on_error="divert"`` it has the output ``errors``, and nothing else."""
 

@@ -13,12 +13,14 @@ from elastic.operators.aggregates import Kind
 from elastic.operators.window_results import How, WindowFunction
 from elastic.plan import Folding, OnError
 from elastic.streams.base import BaseStream
+from elastic.surface import surface
 
 if TYPE_CHECKING:
     from elastic.streams.keyed import KeyedStream
     from elastic.streams.plain import Stream
 
 
+@surface
 class WindowedStream(BaseStream):
     """The rows of a keyed stream in windows, to be aggregated in each of them.
 

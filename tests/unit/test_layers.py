@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 FLOORS = [
     "elastic.ours",
     "elastic.errors",
+    "elastic.surface",
     "elastic.units",
     "elastic.windows",
     "elastic.hashing",
