@@ -61,16 +61,20 @@ def _blob(frames: list[Frame], content: Frame) -> Any:
     """The content itself if it is small; otherwise a reference to the frame that it has been added as."""
     if len(content) <= INLINE_BYTES:
         return content
-    frames.append(content)
-    return msgpack.ExtType(_FRAME, (len(frames) - 1).to_bytes(2, "big"))
+    return _reference(_FRAME, frames, content)
 
 
 def _field(frames: list[Frame], value: Any) -> Any:
     """A field of a message; msgpack would copy large bytes into the header without asking."""
     if type(value) is bytes and len(value) > INLINE_BYTES:
-        frames.append(value)
-        return msgpack.ExtType(_BYTES, (len(frames) - 1).to_bytes(2, "big"))
+        return _reference(_BYTES, frames, value)
     return value
+
+
+def _reference(kind: int, frames: list[Frame], content: Frame) -> Any:
+    """Add a frame; what stands for it in the header. A checkpoint may have more of them than two bytes can count."""
+    frames.append(content)
+    return msgpack.ExtType(kind, (len(frames) - 1).to_bytes(4, "big"))
 
 
 class Codec:

@@ -160,6 +160,17 @@ def test_large_bytes_are_sent_as_the_object_they_are() -> None:
     assert private.decode(frames).rows is content
 
 
+def test_a_checkpoint_of_a_long_stall_has_more_frames_than_two_bytes_can_count() -> None:
+    content, batch = bytes(2000), batch_of(["word" * 10] * 100)
+
+    frames = private.encode(Report(Phase.RUNNING, ((content,) * 70_000, batch)))
+    contents, found = private.decode(frames).rows
+
+    assert len(frames) > 70_000
+    assert all(each is content for each in contents)
+    assert found.values == batch.values
+
+
 def test_stored_data_that_was_cut_off_is_refused() -> None:
     data = private.pack(Report(Phase.RUNNING, bytes(5000)))
 
