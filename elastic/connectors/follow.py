@@ -1,9 +1,8 @@
 """Files that grow: what is appended is read, and so are files that come later and match the patterns.
 
-A file is known by its inode and by a checksum of its first bytes, not by its name: one that is renamed is read on, and
-one that takes its name is another. A position lists the files that were read so far, each with an offset and a checksum
-of all that was read of it; so the records between two positions are runs of whole lines in files that can be found
-again, and a file that has changed behind its reader is noticed instead of being read as something else.
+A file is known by what it is and not by its name: one that is renamed is read on, and one that takes its name is
+another. The records between two positions are runs of whole lines in files that can be found again, and a file that has
+changed behind its reader is noticed instead of being read as something else.
 """
 
 from __future__ import annotations
@@ -11,14 +10,24 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
-from zlib import crc32
 
 from elastic.batch import Column
 from elastic.connectors.base import Chunk, Partition, Position, Reader
+from elastic.connectors.file_identity import (
+    HEAD_BYTES,
+    FileId,
+    Mark,
+    Places,
+    checksum,
+    identity,
+    inode_of,
+    marks_of,
+    position_of,
+)
 from elastic.connectors.files import FilePatterns
 from elastic.connectors.lines import (
     READ_AT_MOST_BYTES,
@@ -33,44 +42,13 @@ from elastic.connectors.lines import (
 )
 from elastic.errors import SourceError
 from elastic.keys import key_hash
+from elastic.units import counted
 
 SCAN_S = 0.5
 """New files are looked for so often."""
 
 QUIET_S = 2.0
 """A file that has lost its name and did not grow for so long has ended; its last line then needs no end."""
-
-HEAD_BYTES = 256
-"""A file is known by at most so many of its first bytes: an inode alone is given out again."""
-
-_FIELDS = 7
-
-
-class FileId(NamedTuple):
-    """Which file it is, whatever it is called.
-
-    Attributes:
-        head_bytes, head_checksum: Of its first bytes.
-        truncated: How often it was found truncated; what it holds after each time is another file.
-    """
-
-    device: int
-    inode: int
-    head_bytes: int
-    head_checksum: int
-    truncated: int
-
-
-class Mark(NamedTuple):
-    """How far a file was read.
-
-    Attributes:
-        checksum: Of all records before ``offset``.
-    """
-
-    file: FileId
-    offset: int
-    checksum: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +113,7 @@ class FollowReader(Reader):
 
     def __init__(self, partition: FollowPartition, clock: Callable[[], float] = time.monotonic) -> None:
         self._partition, self._files, self._format = partition, partition.files, partition.format
-        self._clock = clock
+        self._clock, self._places = clock, Places(self._files)
         self._dealt = {(device, inode): share for device, inode, share in partition.dealt}
         self._tails: list[_Tail] = []
         self._next_scan = 0.0
@@ -149,15 +127,16 @@ class FollowReader(Reader):
         """Go on behind what was read of each file; of one that is gone, the rest is lost."""
         self.close()
         self._tails, self._next_scan = [], 0.0
-        for mark in _marks(position):
-            found = self._find(mark.file)
-            if found is None:
+        marks = marks_of(position)
+        found = self._find([mark.file for mark in marks])
+        for mark in marks:
+            if mark.file in found:
+                self._tails.append(_Tail(*found[mark.file], mark))
+            else:
                 self._notices.append(
                     f"{self._format.source}: a file that was read up to byte {mark.offset} is gone (inode "
                     f"{mark.file.inode}); if it had more, that is lost"
                 )
-            else:
-                self._tails.append(_Tail(*found, mark))
 
     def read(self, limit_bytes: int, limit_records: int | None = None) -> Chunk | None:
         """Whole lines that are there now, of about ``limit_bytes`` in all; a line without its end is left for later."""
@@ -166,38 +145,45 @@ class FollowReader(Reader):
         if limit_records is not None:
             limit = min(limit, int(1.25 * self._line_bytes * limit_records) + 1)
         read: list[tuple[_Tail, Piece]] = []
-        for tail in self._tails:
-            size_bytes = sum(piece.end - piece.start for _, piece in read)
-            lines = sum(piece.text.count(b"\n") for _, piece in read)
-            if size_bytes >= limit or (limit_records is not None and lines >= limit_records):
-                break
-            piece = self._new_lines(tail, limit - size_bytes)
-            if piece is not None and limit_records is not None:
-                piece = first_lines([piece], max(1, limit_records - lines))[0]
-            if piece is not None:
-                read.append((tail, piece))
+        size_bytes, left_records = 0, limit_records
+        unread = deque(self._tails)
+        while unread and size_bytes < limit and (left_records is None or left_records > 0):
+            tail = unread.popleft()
+            if self._is_another(tail):
+                self._start_over(tail)
+                unread.append(tail)
+                continue
+            if (piece := self._new_lines(tail, limit - size_bytes)) is None:
+                continue
+            if left_records is not None:
+                (piece,) = first_lines([piece], left_records)
+                left_records -= piece.text.count(b"\n")
+            read.append((tail, piece))
+            size_bytes += piece.end - piece.start
         if not read:
             return None
-        size_bytes = sum(piece.end - piece.start for _, piece in read)
         chunk = self._parsed(read, size_bytes)
         for tail, piece in read:
-            file = tail.mark.file if tail.mark else _identity(tail.file, min(HEAD_BYTES, piece.end), tail.truncated)
-            tail.mark = Mark(file, piece.end, _checksum(piece, tail.mark))
+            file = tail.mark.file if tail.mark else identity(tail.file, min(HEAD_BYTES, piece.end), tail.truncated)
+            tail.mark = Mark(file, piece.end, checksum(piece, tail.mark))
         self._line_bytes += 0.2 * (size_bytes / max(1, chunk.records) - self._line_bytes)
-        return replace(chunk, position=self._position())
+        return replace(chunk, position=position_of([tail.mark for tail in self._tails if tail.mark]))
 
     def reread(self, start: Position, end: Position) -> Column | Chunk:
         """The lines by which the files were read on between two positions."""
-        before = {mark.file: mark for mark in _marks(start)}
-        read: list[tuple[_Tail, Piece]] = []
+        before = {mark.file: mark for mark in marks_of(start)}
+        grown = [
+            mark for mark in marks_of(end) if mark.offset > (known.offset if (known := before.get(mark.file)) else 0)
+        ]
+        tails = {tail.mark.file: tail for tail in self._tails if tail.mark}
+        found = self._find([mark.file for mark in grown if mark.file not in tails])
         try:
-            for mark in _marks(end):
-                read += self._read_again(mark, before.get(mark.file))
+            tails |= {file: _Tail(*place, None) for file, place in found.items()}
+            read = [self._read_again(mark, before.get(mark.file), tails.get(mark.file)) for mark in grown]
             chunk = self._parsed(read, 0)
         finally:
-            for tail, _ in read:
-                if tail not in self._tails:
-                    os.close(tail.file)
+            for _, file in found.values():
+                os.close(file)
         return chunk if chunk.malformed else chunk.rows
 
     def notices(self) -> Sequence[str]:
@@ -226,15 +212,19 @@ class FollowReader(Reader):
             ]
         self._has_scanned = True
         self._forget(now)
-        known = {_inode(os.fstat(tail.file)) for tail in self._tails}
+        known = {inode_of(os.fstat(tail.file)) for tail in self._tails}
         for path in self._files.look():
             try:
                 status = Path(path).stat()
             except OSError:  # it was there a moment ago
                 continue
-            if status.st_size and _inode(status) not in known and self._is_mine(status):
-                known.add(_inode(status))
-                self._tails.append(_Tail(path, self._open(path), None))
+            if status.st_size and inode_of(status) not in known and self._is_mine(status):
+                known.add(inode_of(status))
+                try:
+                    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                except OSError as error:
+                    raise self._refused(error, len(self._tails)) from None
+                self._tails.append(_Tail(path, file, None))
 
     def _forget(self, now: float) -> None:
         """Close what was deleted and read to its end; a file that only has another name may still grow."""
@@ -245,65 +235,45 @@ class FollowReader(Reader):
                 os.close(tail.file)
                 self._tails.remove(tail)
 
+    def _find(self, files: Sequence[FileId]) -> dict[FileId, tuple[str, int]]:
+        """Path and open file of those that are there, wherever they were renamed to within their directories."""
+        try:
+            return self._places.opened(files)
+        except OSError as error:
+            raise self._refused(error, len(files)) from None
+
     def _is_mine(self, status: os.stat_result) -> bool:
         share, of = self._partition.share
-        return self._dealt.get(_inode(status), key_hash(status.st_ino) % of) == share
+        return self._dealt.get(inode_of(status), key_hash(status.st_ino) % of) == share
 
-    def _open(self, path: str) -> int:
-        try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            advice = "fix it, or leave it out with exclude="
-            if error.errno == errno.EMFILE:
-                followed = f"{len(self._tails)} files are followed here"
-                advice = f"{followed}; raise ulimit -n, or move away those that have ended"
-            raise SourceError(f"{self._format.source}: cannot read {path!r}: {error.strerror}; {advice}") from None
-
-    def _find(self, wanted: FileId) -> tuple[str, int] | None:
-        """Path and open file of a file that was read before, wherever it was renamed to within its directory."""
-        for path in self._candidates():
-            try:
-                if _inode(Path(path).stat()) != (wanted.device, wanted.inode):
-                    continue
-                file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            if _identity(file, wanted.head_bytes, wanted.truncated) == wanted:
-                return path, file
-            os.close(file)
-        return None
-
-    def _candidates(self) -> list[str]:
-        """Files that match, then those beside them: log rotation leaves a file where it was, under another name."""
-        matching = self._files.look()
-        folders = sorted({str(Path(path).parent) for path in (*matching, *self._files.patterns)})
-        beside = [str(p) for f in folders if Path(f).is_dir() for p in sorted(Path(f).iterdir()) if p.is_file()]
-        return [*matching, *(path for path in beside if path not in matching)]
+    def _refused(self, error: OSError, followed: int) -> SourceError:
+        """What to say of a file that cannot be opened, where so many are followed."""
+        advice = "fix it, or leave it out with exclude="
+        if error.errno == errno.EMFILE:
+            are = "is" if followed == 1 else "are"
+            here = f"{counted(followed, 'file')} {are} followed here"
+            advice = f"{here}; raise ulimit -n, or move away those that have ended"
+        return SourceError(f"{self._format.source}: cannot read {error.filename!r}: {error.strerror}; {advice}")
 
     # -- what is in them -----------------------------------------------------------------------------------------------
 
     def _new_lines(self, tail: _Tail, limit_bytes: int) -> Piece | None:
         """Whole lines behind what was read of a file; None if there are none yet."""
-        status, now = os.fstat(tail.file), self._clock()
-        if status.st_size != tail.size_bytes:
-            tail.size_bytes, tail.grew_at = status.st_size, now
-        if status.st_size < tail.offset or (status.st_size > tail.offset and not self._is_same(tail)):
-            self._start_over(tail, status.st_size)
-        if status.st_size <= tail.offset:
+        if tail.size_bytes <= tail.offset:
             return None
         start = tail.offset or self._header_bytes(tail)
         while True:
-            text = pread(tail.file, min(limit_bytes, status.st_size - start), start)
+            text = pread(tail.file, min(limit_bytes, tail.size_bytes - start), start)
             if whole := text.rfind(b"\n") + 1:
                 return Piece(text[:whole], start, start + whole)
-            if start + len(text) >= status.st_size or limit_bytes >= READ_AT_MOST_BYTES:
+            if start + len(text) >= tail.size_bytes or limit_bytes >= READ_AT_MOST_BYTES:
                 break
             limit_bytes = min(max(2 * limit_bytes, 4096), READ_AT_MOST_BYTES)
         if limit_bytes >= READ_AT_MOST_BYTES:
             raise SourceError(
                 f"{self._format.source}: {tail.path!r}: a line at byte {start} is longer than 1 GiB; is this text?"
             )
-        ended = text and self._has_lost_its_name(tail) and now - tail.grew_at >= QUIET_S
+        ended = text and self._has_lost_its_name(tail) and self._clock() - tail.grew_at >= QUIET_S
         return Piece(text + b"\n", start, start + len(text)) if ended else None
 
     def _header_bytes(self, tail: _Tail) -> int:
@@ -312,15 +282,20 @@ class FollowReader(Reader):
         line = head[: head.find(b"\n") + 1]
         return self._format.header_bytes(tail.path, line) if line else 0
 
-    def _is_same(self, tail: _Tail) -> bool:
-        """Whether a file still begins as it did when it was first read."""
-        wanted = tail.mark.file if tail.mark else None
-        return wanted is None or _identity(tail.file, wanted.head_bytes, wanted.truncated) == wanted
+    def _is_another(self, tail: _Tail) -> bool:
+        """Whether what was read of a file is not what it begins with any more; looks how large it is by now."""
+        size_bytes = os.fstat(tail.file).st_size
+        if size_bytes != tail.size_bytes:
+            tail.size_bytes, tail.grew_at = size_bytes, self._clock()
+        if tail.mark is None or size_bytes == tail.offset:
+            return False
+        known = tail.mark.file
+        return size_bytes < tail.offset or identity(tail.file, known.head_bytes, known.truncated) != known
 
-    def _start_over(self, tail: _Tail, size_bytes: int) -> None:
+    def _start_over(self, tail: _Tail) -> None:
         self._notices.append(
             f"{self._format.source}: {tail.path!r} was truncated after {tail.offset} bytes of it were read (it has "
-            f"{size_bytes} now); it is read from its start, and what was appended before and not yet read is lost"
+            f"{tail.size_bytes} now); it is read from its start, and what was appended before and not yet read is lost"
         )
         tail.mark, tail.truncated = None, tail.truncated + 1
         self._tails.remove(tail)
@@ -329,29 +304,19 @@ class FollowReader(Reader):
     def _has_lost_its_name(self, tail: _Tail) -> bool:
         """Whether the path is gone, or another file's."""
         try:
-            return _inode(Path(tail.path).stat()) != _inode(os.fstat(tail.file))
+            return inode_of(Path(tail.path).stat()) != inode_of(os.fstat(tail.file))
         except OSError:
             return True
 
-    def _position(self) -> Position:
-        return [n for tail in self._tails if tail.mark for n in (*tail.mark.file, tail.mark.offset, tail.mark.checksum)]
-
-    def _read_again(self, mark: Mark, before: Mark | None) -> list[tuple[_Tail, Piece]]:
-        """The lines of a file between two marks, if there are any; the file is open then."""
+    def _read_again(self, mark: Mark, before: Mark | None, tail: _Tail | None) -> tuple[_Tail, Piece]:
+        """The lines of a file between two marks."""
         start = before.offset if before else 0
-        if mark.offset <= start:
-            return []
-        known = next((tail for tail in self._tails if tail.mark and tail.mark.file == mark.file), None)
-        found = None if known else self._find(mark.file)
-        tail = _Tail(*found, mark) if found else known
         if tail is not None:
             start = start or self._header_bytes(tail)
             text = pread(tail.file, mark.offset - start, start)
             piece = Piece(text if text.endswith(b"\n") else text + b"\n", start, mark.offset)
-            if len(text) == mark.offset - start and _checksum(piece, before) == mark.checksum:
-                return [(tail, piece)]
-            if known is None:
-                os.close(tail.file)
+            if len(text) == mark.offset - start and checksum(piece, before) == mark.checksum:
+                return tail, piece
         raise SourceError(
             f"{self._format.source}: bytes {start} to {mark.offset} of a followed file are needed again, but it is "
             f"gone, or they have changed ({tail.path if tail else f'inode {mark.file.inode}'}); leave rotated files "
@@ -369,23 +334,3 @@ class FollowReader(Reader):
     def _name(self, tail: _Tail) -> str:
         """What a file is called where a bad line is told of; a diverted one is the same however the file is renamed."""
         return f"inode {os.fstat(tail.file).st_ino}" if self._format.errors == "divert" else tail.path
-
-
-def _marks(position: Position) -> list[Mark]:
-    assert isinstance(position, list)
-    runs = [position[i : i + _FIELDS] for i in range(0, len(position), _FIELDS)]
-    return [Mark(FileId(*run[:-2]), *run[-2:]) for run in runs]
-
-
-def _identity(file: int, head_bytes: int, truncated: int) -> FileId:
-    head = pread(file, head_bytes, 0)
-    return FileId(*_inode(os.fstat(file)), len(head), crc32(head), truncated)
-
-
-def _checksum(piece: Piece, before: Mark | None) -> int:
-    """Of all records of a file through a piece of it."""
-    return crc32(piece.text, before.checksum if before else 0)
-
-
-def _inode(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino

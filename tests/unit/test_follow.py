@@ -14,6 +14,7 @@ from elastic.batch import rows
 from elastic.connectors import follow as room
 from elastic.connectors import sources
 from elastic.connectors.base import Chunk, Position
+from elastic.connectors.files import FilePatterns
 from elastic.connectors.follow import FollowPartition, FollowReader
 from elastic.errors import QueryError, SourceError
 
@@ -151,6 +152,20 @@ def test_a_truncated_file_is_read_from_its_start_and_that_is_said(tmp_path: Path
     assert "a.log' was truncated after 14 bytes of it were read (it has 5 now)" in notice
     assert "not yet read is lost" in notice
     assert following.reader.notices() == []
+
+
+def test_a_truncated_file_is_read_once_after_the_others_and_so_it_is_when_it_is_read_again(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        append(tmp_path / f"{name}.log", f"{name} one\n{name} two\n")
+    following = Following(tmp_path)
+    following.read()
+    (tmp_path / "a.log").write_text("a anew\n")
+    append(tmp_path / "b.log", "b three\n")
+    append(tmp_path / "c.log", "c three\n")
+
+    assert following.read() == ["b three", "c three", "a anew"]
+    again = following.again().reread(*following.positions[-2:])
+    assert rows(again.rows if isinstance(again, Chunk) else again) == following.chunks[-1]
 
 
 def test_a_file_that_was_truncated_and_has_grown_past_is_noticed_by_its_first_bytes(tmp_path: Path) -> None:
@@ -322,3 +337,67 @@ def test_a_folder_that_is_not_there_is_told_of_once_and_waited_for(tmp_path: Pat
     (tmp_path / "logs" / "2026").mkdir(parents=True)
     append(tmp_path / "logs" / "2026" / "a.log", "come\n")
     assert [rows(chunk.rows) for reader in readers if (chunk := reader.read(1 << 20))] == [["come"]]
+
+
+def test_a_successor_looks_into_the_folders_once_for_all_of_many_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(50):
+        append(tmp_path / f"{n:02}.log", f"line {n}\n")
+    following = Following(tmp_path)
+    following.read()
+    for n in range(25):
+        (tmp_path / f"{n:02}.log").rename(tmp_path / f"{n:02}.log.1")
+    looks = 0
+    look = FilePatterns.look
+
+    def counted(files: FilePatterns) -> list[str]:
+        nonlocal looks
+        looks += 1
+        return look(files)
+
+    monkeypatch.setattr(FilePatterns, "look", counted)
+    successor = following.again()
+
+    again = successor.reread(*following.positions)
+    successor.seek(following.positions[-1])
+    append(tmp_path / "03.log.1", "more\n")
+
+    assert rows(again.rows if isinstance(again, Chunk) else again) == [f"line {n}" for n in range(50)]
+    assert successor.read(1 << 20) is not None
+    assert looks == 2  # one for what was read before, one for new files
+    assert list(successor.notices()) == []
+
+
+def test_a_file_that_is_renamed_between_two_looks_is_found_where_it_is_then(tmp_path: Path) -> None:
+    append(tmp_path / "a.log", "one\n")
+    append(tmp_path / "b.log", "two\n")
+    following = Following(tmp_path)
+    following.read()
+    successor = following.again()
+    successor.seek(following.positions[-1])
+    (tmp_path / "a.log").rename(tmp_path / "a.log.1")
+
+    successor.seek(following.positions[-1])
+
+    append(tmp_path / "a.log.1", "three\n")
+    chunk = successor.read(1 << 20)
+    assert chunk is not None
+    assert rows(chunk.rows) == ["three"]
+    assert list(successor.notices()) == []
+
+
+def test_a_file_that_may_not_be_opened_again_is_not_taken_for_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, *_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files", path)
+
+    append(tmp_path / "a.log", "one\n")
+    following = Following(tmp_path)
+    following.read()
+    successor = following.again()
+    monkeypatch.setattr(os, "open", refuse)
+
+    with pytest.raises(SourceError, match=r"cannot read '.*a\.log': Too many open files; 1 file is followed here"):
+        successor.seek(following.positions[-1])
