@@ -6,16 +6,15 @@ A position lists the files that were read so far, each with an offset and a chec
 from __future__ import annotations
 
 import os
-import stat
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 from zlib import crc32
 
 from elastic.connectors.base import Position
-from elastic.connectors.files import FilePatterns
+from elastic.connectors.files import FilePatterns, regular_files
 from elastic.connectors.lines import Piece, pread
 
 HEAD_BYTES = 256
@@ -92,7 +91,7 @@ class Places:
 
     def __init__(self, files: FilePatterns) -> None:
         self._files = files
-        self._paths: dict[Inode, list[str]] = {}
+        self._paths: Mapping[Inode, list[str]] = {}
 
     def opened(self, wanted: Sequence[FileId]) -> dict[FileId, tuple[str, int]]:
         """Path and open file of each that is there; the caller closes them.
@@ -131,11 +130,14 @@ class Places:
     def _look(self) -> None:
         matching = self._files.look()
         folders = sorted({str(Path(path).parent) for path in (*matching, *self._files.patterns)})
-        beside = [str(path) for folder in folders if Path(folder).is_dir() for path in sorted(Path(folder).iterdir())]
-        paths: defaultdict[Inode, list[str]] = defaultdict(list)
-        for path in dict.fromkeys((*matching, *beside)):
-            with suppress(OSError):  # it was there a moment ago
-                status = Path(path).stat()
-                if stat.S_ISREG(status.st_mode):
-                    paths[inode_of(status)].append(path)
-        self._paths = dict(paths)
+        beside = [path for folder in folders for path in names_in(folder) if path not in matching]
+        self._paths = paths = defaultdict[Inode, list[str]](list)
+        for path, status in (*matching.items(), *regular_files(beside)):
+            paths[inode_of(status)].append(path)
+
+
+def names_in(folder: str) -> list[str]:
+    """The paths of what is in a folder, sorted; none if it is not there."""
+    with suppress(OSError):
+        return sorted(os.path.join(folder, name) for name in os.listdir(folder))  # noqa: PTH118, PTH208 (many)
+    return []

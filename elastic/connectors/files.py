@@ -8,6 +8,7 @@ import os
 import stat
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -80,10 +81,14 @@ class FilePatterns:
             folders += [] if folder.is_dir() else [str(folder)]
         return folders
 
-    def look(self) -> list[str]:
-        """The same of the files that are there now, which may be none."""
+    def look(self) -> dict[str, os.stat_result]:
+        """The same of the files that are there now, which may be none, each with what the system says of it.
+
+        Cost: about 7 µs for each.
+        """
         named = [match for pattern in self.patterns for match in self._matches(pattern)[0] if not self._excluded(match)]
-        return sorted({os.path.abspath(match) for match in named if Path(match).is_file()})  # noqa: PTH100 (as above)
+        found = {match if os.path.isabs(match) else os.path.abspath(match) for match in named}  # noqa: PTH100, PTH117 (as above)
+        return dict(regular_files(sorted(found)))
 
     def absolute(self) -> FilePatterns:
         """The same files, wherever the working directory is."""
@@ -131,6 +136,15 @@ class FilePatterns:
 
     def _excluded(self, path: str) -> bool:
         return any(fnmatch.fnmatchcase(path, e) if glob.has_magic(e) else e in path for e in self.exclude)
+
+
+def regular_files(paths: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """Those of some paths that are files, each with what the system says of it; one may have gone meanwhile."""
+    for path in paths:
+        with suppress(OSError):
+            status = os.stat(path)  # noqa: PTH116 (a Path would take three times as long, and there may be many)
+            if stat.S_ISREG(status.st_mode):
+                yield path, status
 
 
 def as_patterns(source: str, paths: PathLike | Iterable[PathLike], exclude: str | Iterable[str]) -> FilePatterns:

@@ -83,7 +83,7 @@ class LineFiles(Source):
     def partitions(self, count: int) -> Sequence[Partition]:
         """Cut the files into ``count`` runs of about equal size, by name; or deal them out, if they are followed."""
         if self.follow:
-            return follow(self.name, self.files, self.form.fitted(self.files.look()), count)
+            return follow(self.name, self.files, self.form.fitted(list(self.files.look())), count)
         files = self.files.segments()
         form = self.form.fitted([file.path for file in files])
         parts = cut(without_headers(files, form), count)

@@ -51,7 +51,7 @@ def test_what_is_excluded_is_the_same_whether_it_is_looked_at_or_not(paths: list
         wanted = FilePatterns("files", (f"{directory}/top/**/*",), (exclude,))
         every = FilePatterns("files", wanted.patterns, ())
 
-        assert wanted.look() == [path for path in every.look() if not wanted._excluded(path)]
+        assert list(wanted.look()) == [path for path in every.look() if not wanted._excluded(path)]
 
 
 def test_a_folder_that_is_left_out_is_not_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -324,16 +324,18 @@ def test_more_files_than_a_process_may_have_open_are_refused_with_what_to_do(
 
 def test_a_folder_that_is_not_there_is_told_of_once_and_waited_for(tmp_path: Path) -> None:
     parts = sources.text_files(f"{tmp_path}/logs/2*/*.log", follow=True).partitions(2)
-    times = iter([0.0, 0.0, 10.0, 10.0, 20.0, 20.0, 20.0, 20.0])
-    readers = [FollowReader(part, lambda: next(times, 20.0)) for part in parts if isinstance(part, FollowPartition)]
+    now = 0.0
+    readers = [FollowReader(part, lambda: now) for part in parts if isinstance(part, FollowPartition)]
 
-    for _ in range(2):
-        assert [reader.read(1 << 20) for reader in readers] == [None, None]
+    assert [reader.read(1 << 20) for reader in readers] == [None, None]
+    now = 10.0
+    assert [reader.read(1 << 20) for reader in readers] == [None, None]
     assert [list(reader.notices()) for reader in readers] == [
         [f"text_files: there is no folder '{tmp_path}/logs' yet; files are read once there is"],
         [],
     ]
 
+    now = 20.0
     (tmp_path / "logs" / "2026").mkdir(parents=True)
     append(tmp_path / "logs" / "2026" / "a.log", "come\n")
     assert [rows(chunk.rows) for reader in readers if (chunk := reader.read(1 << 20))] == [["come"]]
@@ -351,7 +353,7 @@ def test_a_successor_looks_into_the_folders_once_for_all_of_many_files(
     looks = 0
     look = FilePatterns.look
 
-    def counted(files: FilePatterns) -> list[str]:
+    def counted(files: FilePatterns) -> dict[str, os.stat_result]:
         nonlocal looks
         looks += 1
         return look(files)
