@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from dstream.listeners import StreamingListener
 from dstream.model import TASKS_PER_WORKER, interval_ticks, with_whole_ticks
 from dstream.outputs import Callbacks
 from dstream.plan import StreamPlan
+from dstream.rdd import RDD, lines_of, parallelize
 from dstream.running import Running
+from dstream.streams.spelling import Spelling
 from dstream.streams.windows import whole_intervals
 from elastic.callables import add_query_room, caller, refuse_while_imported, shortened
 from elastic.dashboard.launch import checked, launch, reported
@@ -86,6 +88,9 @@ class StreamingContext(Inputs):
 
     def __repr__(self) -> str:
         return f"<StreamingContext {self.graph.name!r}: every {self.interval_ms}ms>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Elsewhere, ()
 
     @property
     def name(self) -> str:
@@ -252,6 +257,18 @@ class StreamingContext(Inputs):
         return AttendedJob(
             plan, self.outputs, workers=workers, spares=spares, directory=directory, keep_log=keep_log, resume=resume
         )
+
+
+class Elsewhere(Spelling):
+    """What functions have of a context in another process: RDDs that are computed there."""
+
+    def parallelize(self, rows: Iterable[Any]) -> RDD:
+        """The RDD of rows in memory."""
+        return parallelize(rows)
+
+    def text_file(self, paths: Any) -> RDD:
+        """The RDD of the lines of text files."""
+        return lines_of(paths)
 
 
 class _Program:

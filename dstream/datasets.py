@@ -45,14 +45,6 @@ class Dataset(ABC):
         return 0
 
 
-class Bounded(ABC):
-    """A dataset that is all there: an RDD."""
-
-    @abstractmethod
-    def collect(self) -> list[Any]:
-        """All rows."""
-
-
 MakeDataset: TypeAlias = Callable[[LogicContext], Dataset]
 
 

@@ -34,10 +34,10 @@ MERGE_ROWS = 1 << 18
 
 Kind: TypeAlias = Literal[
     "map", "filter", "flat_map", "map_values", "flat_map_values", "map_partitions", "map_partitions_with_index",
-    "map_with_time", "count", "with_one",
+    "map_with_time", "count", "with_one", "merge", "timed",
 ]  # fmt: skip
 
-WHOLE: frozenset[Kind] = frozenset({"map_partitions", "map_partitions_with_index", "map_with_time"})
+WHOLE: frozenset[Kind] = frozenset({"map_partitions", "map_partitions_with_index", "map_with_time", "timed"})
 """What has to wait for the interval's end: for all rows of the partition, or to know when that is."""
 
 
@@ -48,11 +48,12 @@ class Piece:
     Attributes:
         kind: What it does with its function.
         name: What errors call it, such as ``map(parse)``.
+        function: The user's; of ``merge`` a ``Merging``, of ``timed`` what gives the pieces that stand there at a time.
     """
 
     kind: Kind
     name: str
-    function: Callable[..., Any]
+    function: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,6 +228,13 @@ def apply(piece: Piece, column: Column, *, tick: int, place: Place) -> Column:
         case "map_with_time":
             timed = partial(piece.function, place.now(tick))
             return stepped(Step("map", piece.name, timed, 0), Flow(column, None), tick).column
+        case "timed":
+            for each in piece.function(place.now(tick)):
+                column = apply(each, column, tick=tick, place=place)
+            return column
+        case "merge":
+            pairs = as_pairs(column, tick, piece.name)
+            return merged(piece.function, pairs.keys, pairs.values, tick)
         case "map_values":
             pairs = as_pairs(column, tick, piece.name)
             return Pairs(pairs.keys, one(mapped(piece.name, piece.function, pairs.values, tick)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
+from types import MappingProxyType
 from typing import Any
 
 from dstream.datasets import SourceRows, StageLogic
@@ -55,6 +56,23 @@ class Draft:
             self.channels.append(channel)
             found = len(self.channels) - 1
         return found
+
+
+def _as_it_is(_: int, channel: Channel) -> Channel:
+    return channel
+
+
+def _read_by(ends: Sequence[Draft], drafts: Sequence[Draft]) -> Mapping[int, set[int]]:
+    """The channels that are read of these stages and of all that they read."""
+    read: dict[int, set[int]] = {draft.id: set() for draft in ends}
+    for draft in reversed(drafts):
+        if draft.id in read:
+            for input in draft.inputs:
+                read.setdefault(input.stage, set()).add(input.channel)
+    return read
+
+
+NO_DRAFTS: Mapping[int, Draft] = MappingProxyType({})
 
 
 def _identity(channel: Channel) -> tuple[Any, ...]:
@@ -139,26 +157,41 @@ class StreamGraph:
         found.adopt([d for d in self.drafts if d.kind is Kind.SINK], self)
         return found
 
-    def adopt(self, ends: Sequence[Draft], of: StreamGraph) -> Mapping[int, Draft]:
-        """Stages of another graph and all that they read, as stages of this one; by the numbers that they had."""
-        read: dict[int, set[int]] = {draft.id: set() for draft in ends}
-        for draft in reversed(of.drafts):
-            if draft.id in read:
-                for input in draft.inputs:
-                    read.setdefault(input.stage, set()).add(input.channel)
+    def leading_to(self, ends: Sequence[Draft]) -> list[Draft]:
+        """These stages and all that they read, in order."""
+        read = _read_by(ends, self.drafts)
+        return [draft for draft in self.drafts if draft.id in read]
+
+    def adopt(
+        self, ends: Sequence[Draft], of: StreamGraph, given: Mapping[int, Draft] = NO_DRAFTS,
+        channel_of: Callable[[int, Channel], Channel] = _as_it_is,
+    ) -> Mapping[int, Draft]:  # fmt: skip
+        """Stages of another graph and all that they read, as stages of this one; by the numbers that they had.
+
+        Args:
+            ends: Stages of the other graph.
+            of: The other graph.
+            given: Stages of this one that stand for some of the other.
+            channel_of: What takes the place of a channel of the other's stage of that number.
+        """
+        read = _read_by(ends, of.drafts)
         mine: dict[int, Draft] = {}
         channels: dict[tuple[int, int], int] = {}
         for draft in of.drafts:
             if draft.id not in read:
                 continue
-            inputs = [replace(i, stage=mine[i.stage].id, channel=channels[i.stage, i.channel]) for i in draft.inputs]
-            like = draft.like if draft.like in {None, ONE} else mine[draft.like].id
-            copy = self.add(
-                draft.name, draft.kind, draft.logic, inputs, like=like, every=draft.every, tasks=draft.tasks
-            )
+            copy = given.get(draft.id)
+            if copy is None:
+                inputs = [
+                    replace(i, stage=mine[i.stage].id, channel=channels[i.stage, i.channel]) for i in draft.inputs
+                ]
+                like = draft.like if draft.like in {None, ONE} else mine[draft.like].id
+                copy = self.add(
+                    draft.name, draft.kind, draft.logic, inputs, like=like, every=draft.every, tasks=draft.tasks
+                )
             mine[draft.id] = copy
             for number in sorted(read[draft.id]):
-                channels[draft.id, number] = copy.channel(draft.channels[number])
+                channels[draft.id, number] = copy.channel(channel_of(draft.id, draft.channels[number]))
         return mine
 
     def plan(

@@ -10,10 +10,11 @@ from typing import Any
 from dstream.graph import StreamGraph
 from dstream.outputs import Callbacks
 from dstream.queued import QueueSource
-from dstream.rdd import RDD, Workers, parallelize, rdd_of
-from dstream.stream import DStream, check_built
+from dstream.rdd import RDD, Workers, lines_of, parallelize
+from dstream.stream import DStream
 from dstream.streams.spelling import Spelling
 from dstream.streams.stages import source_at
+from dstream.transforms import all_at_once, arity
 from elastic.callables import add_query_room, caller, check_shippable, shortened
 from elastic.connectors import sources
 from elastic.connectors.base import Source
@@ -101,16 +102,16 @@ class Inputs(Spelling, ABC):
             raise QueryError(f"{caller()}: union() of no streams")
         return streams[0].union(*streams[1:])
 
-    def transform(self, streams: Sequence[DStream], function: Callable[[list[DStream]], DStream]) -> DStream:
-        """What the function makes of the list of streams. It is called once, now, and holds for every interval.
+    def transform(self, streams: Sequence[DStream], function: Callable[..., Any]) -> DStream:
+        """What ``function(rdds)`` or ``function(time, rdds)`` makes of the streams' datasets, in each interval.
 
         Raises:
-            QueryError: It makes no stream.
+            QueryError: It takes other arguments, cannot be shipped, or returns something else.
         """
         if not streams:
             raise QueryError(f"{caller()}: transform() of no streams")
-        check_built("transform", function, "the list of streams", 1)
-        return streams[0].transform(lambda _: function(list(streams)))
+        takes_time = arity("transform", function, {1: "(rdds)", 2: "(time, rdds)"}) == 2
+        return streams[0].transformed("transform", function, all_at_once, list(streams), takes_time=takes_time)
 
     # -- datasets that are all there -----------------------------------------------------------------------------------
 
@@ -119,8 +120,8 @@ class Inputs(Spelling, ABC):
         return parallelize(rows, self._workers)
 
     def text_file(self, paths: Any) -> RDD:
-        """The RDD of the lines of text files, read when an action needs them."""
-        return rdd_of(sources.text_files(paths), self._workers)
+        """The RDD of the lines of text files, read when an action needs them; in ``transform``, in every interval."""
+        return lines_of(paths, self._workers)
 
 
 def _rows_of(item: Any) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -15,7 +14,8 @@ from dstream.recordings import Recording, moment_s
 from dstream.stream import DStream
 from dstream.streams.base import at_of
 from dstream.streams.stages import At
-from elastic.callables import add_query_room, caller, describe, shortened
+from dstream.transforms import arity
+from elastic.callables import add_query_room, caller
 from elastic.connectors.base import SinkContext
 from elastic.errors import QueryError
 
@@ -50,9 +50,7 @@ class Callbacks:
         Raises:
             QueryError: It is no function of one or two arguments.
         """
-        if not callable(function):
-            raise QueryError(f"{caller()}: foreach_rdd() takes a function, not {shortened(function)}")
-        timed = _arguments(function) == 2
+        timed = arity("foreach_rdd", function, {1: "(rdd)", 2: "(time, rdd)"}) == 2
         self._record(stream, HandOver(), name, function=function, timed=timed)
 
     def remember(self, stream: DStream, keep_ms: int | None, name: str | None) -> None:
@@ -114,22 +112,3 @@ class Callbacks:
         for note in self._news.read():
             for listener in self.listeners:
                 tell(listener, note)
-
-
-def _arguments(function: Any) -> int:
-    """How many arguments it takes, 1 or 2.
-
-    Raises:
-        QueryError: Another number.
-    """
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a built-in
-        return 1
-    for count in (1, 2):
-        try:
-            signature.bind(*[None] * count)
-        except TypeError:
-            continue
-        return count
-    raise QueryError(f"{caller()}: foreach_rdd({describe(function)}) calls its function with (rdd) or (time, rdd)")

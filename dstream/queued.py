@@ -13,7 +13,11 @@ ONE_READ = 1
 """Bytes that an item is said to have: so few that a tick has no more than one."""
 
 
-class QueueSource(Source):
+class OncePerInterval(Source):
+    """A source of which a receiver reads once in an interval."""
+
+
+class QueueSource(OncePerInterval):
     """Rows in memory, an item for each interval.
 
     Args:

@@ -14,14 +14,16 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
-from dstream.datasets import Bounded
 from dstream.graph import StreamGraph
 from dstream.local import Budget, LocalRun, TooLargeError, read_all, write
 from dstream.plan import Input, Kind, Reach
+from dstream.refreshed import Refreshed, is_transforming
+from dstream.streams.base import Bounded
 from dstream.streams.by_key import ByKeySteps
 from dstream.streams.joins import JoinSteps
 from dstream.streams.rows import RowSteps
 from dstream.streams.stages import At, all_in_one, checked_merging, counted, source_at
+from dstream.streams.tables import is_refreshed
 from elastic.batch import Batch, rows
 from elastic.callables import add_query_room, caller, check_function, check_shippable, shortened
 from elastic.connectors import sources
@@ -75,7 +77,7 @@ class _Collect(Sink):
 
 
 @surface
-class RDD(RowSteps["RDD"], ByKeySteps["RDD"], JoinSteps["RDD"], Bounded):
+class RDD(RowSteps["RDD"], ByKeySteps["RDD"], JoinSteps["RDD"], Bounded["RDD"]):
     """An immutable dataset in partitions: the methods of a stream that need no time, and actions that give results."""
 
     _context: History
@@ -170,7 +172,16 @@ class RDD(RowSteps["RDD"], ByKeySteps["RDD"], JoinSteps["RDD"], Bounded):
         return self._new(all_in_one(self._context, self._at, checked_merging(call, function))).collect()
 
     def _ending(self, sink: Sink) -> StreamGraph:
-        """What leads to this dataset, and nothing else."""
+        """What leads to this dataset, and nothing else.
+
+        Raises:
+            QueryError: A function of ``transform`` asks for the rows of data that is read anew in every interval.
+        """
+        if is_transforming() and is_refreshed(self):
+            raise QueryError(
+                f"{caller()}: a function of transform() has no rows of data that is read anew in every interval: it "
+                "writes the steps; join the two, or call the action outside of transform(), once"
+            )
         graph = StreamGraph("rdd")
         at = _adopted(graph, self)
         graph.add(sink.name, Kind.SINK, sink, [Input(*at.feed(keyed=False), Reach.KEYS)])
@@ -219,3 +230,9 @@ def rdd_of(source: Source, workers: Workers | None = None) -> RDD:
 def parallelize(found: Iterable[Any], workers: Workers | None = None) -> RDD:
     """The RDD of rows in memory."""
     return rdd_of(sources.from_list(found), workers)
+
+
+def lines_of(paths: Any, workers: Workers | None = None) -> RDD:
+    """The RDD of the lines of text files; if a function of ``transform`` asks for it, as they are in each interval."""
+    source = sources.text_files(paths)
+    return rdd_of(Refreshed(source) if is_transforming() else source, workers)

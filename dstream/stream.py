@@ -6,21 +6,24 @@ streams whose rows are ``(key, value)`` tuples; methods that need pairs say so w
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn
 
-from dstream.datasets import SNAPSHOT, Bounded, How
+from dstream.datasets import SNAPSHOT
 from dstream.flow import Merging
 from dstream.plan import Kind
+from dstream.refreshed import transforming
 from dstream.state import Running, Tracking, Updating
+from dstream.streams.base import Bounded
 from dstream.streams.by_key import ByKeySteps
-from dstream.streams.joins import JoinSteps, joined_with
 from dstream.streams.outputs import Outputs
 from dstream.streams.rows import RowSteps
 from dstream.streams.stages import At, Builds, all_in_one, checked_merging, counted, stateful
+from dstream.streams.tables import TableSteps
 from dstream.streams.windows import WindowSteps, whole_intervals
+from dstream.transforms import arity, one_by_one, timed
 from elastic.callables import add_query_room, caller, check_function, check_shippable, describe, shortened
 from elastic.errors import QueryError
 from elastic.plan import ERRORS
@@ -31,7 +34,7 @@ add_query_room(__file__)
 
 @surface
 class DStream(
-    RowSteps["DStream"], ByKeySteps["DStream"], JoinSteps["DStream"], WindowSteps["DStream"], Outputs["DStream"]
+    RowSteps["DStream"], ByKeySteps["DStream"], TableSteps["DStream"], WindowSteps["DStream"], Outputs["DStream"]
 ):
     """A dataset for each interval.
 
@@ -66,19 +69,48 @@ class DStream(
             )
         return self._new(replace(self._at, view=ERRORS))
 
-    def transform(self, function: Callable[[DStream], DStream]) -> DStream:
-        """What the function makes of this stream. It is called once, now: what it writes holds for every interval."""
-        check_built("transform", function, "the stream", 1)
-        made = function(self)
-        if not isinstance(made, DStream):
-            raise QueryError(f"{caller()}: transform() got {shortened(made)} from its function; return a stream")
-        return made
+    def transform(self, function: Callable[..., Any]) -> DStream:
+        """What the function makes of each interval's dataset: ``function(rdd)``, or ``function(time, rdd)``.
 
-    def transform_with(self, function: Callable[[DStream, DStream], DStream], other: DStream) -> DStream:
-        """The same with two streams."""
+        A function of the time is called for every interval, by whoever computes a part of it, with the Unix time of the
+        interval's end; what it writes there has the steps that it wrote when it was called first, now. A function
+        without it writes the same for every interval, and so is called once, now, with the stream.
+
+        Raises:
+            QueryError: It takes other arguments, cannot be shipped, or returns something else.
+        """
+        takes_time = arity("transform", function, {1: "(rdd)", 2: "(time, rdd)"}) == 2
+        return self.transformed("transform", function, one_by_one, [self], takes_time=takes_time)
+
+    def transform_with(self, function: Callable[..., Any], other: DStream) -> DStream:
+        """The same with two streams: ``function(rdd, other)``, or ``function(time, rdd, other)``."""
         self._mine("transform_with", other)
-        check_built("transform_with", function, "both streams", 2)
-        return self.transform(lambda stream: function(stream, other))
+        takes_time = arity("transform_with", function, {2: "(rdd, other)", 3: "(time, rdd, other)"}) == 3
+        return self.transformed("transform_with", function, one_by_one, [self, other], takes_time=takes_time)
+
+    def transformed(
+        self, call: str, function: Any, calls: Callable[..., Any], streams: list[DStream], *, takes_time: bool
+    ) -> DStream:
+        """What a function makes of streams of which this is the first.
+
+        Args:
+            call: What was called.
+            function: The user's.
+            calls: ``one_by_one`` or ``all_at_once``.
+            streams: What it is given.
+            takes_time: It takes the time before them.
+
+        Raises:
+            QueryError: It cannot be shipped, or returns no stream.
+        """
+        write = partial(calls, function)
+        if takes_time:
+            return self._new(timed(call, function, write, self._context, [stream._at for stream in streams]))
+        with transforming():
+            made = write(None, streams)
+        if not isinstance(made, DStream | Bounded):
+            raise QueryError(f"{caller()}: {call}() got {shortened(made)} from its function; return an RDD")
+        return made if isinstance(made, DStream) else self._new(self._mine(call, made))
 
     def map_with_time(self, function: Callable[[float, Any], Any]) -> DStream:
         """One row per row: what ``function(time, row)`` returns; the time is that of the interval's end, Unix time.
@@ -156,16 +188,13 @@ class DStream(
         return DStream(self._context, at)
 
     def _mine(self, call: str, other: Any) -> At:
+        if isinstance(other, Bounded):
+            return self._table(other)
         if not isinstance(other, DStream):
             raise QueryError(f"{caller()}: {call}() takes a stream, not {shortened(other)}")
         if other._context is not self._context:
             raise QueryError(f"{caller()}: {call}() of streams of two contexts; build both from one")
         return other._at
-
-    def _join(self, how: How, other: Any) -> DStream:
-        if isinstance(other, Bounded):
-            return self._new(joined_with(how, self._context, self._at, other))
-        return super()._join(how, other)
 
     def _stateful(self, call: str, dataset: Any, merging: Merging | None, name: str | None) -> StateStream:
         return StateStream(self._context, stateful(self._context, call, dataset, self._at, merging, name=name))
@@ -178,20 +207,3 @@ class StateStream(DStream):
     def snapshots(self) -> DStream:
         """All keys with their state, after each interval."""
         return self._new(replace(self._at, view=SNAPSHOT))
-
-
-def check_built(call: str, function: Any, given: str, count: int) -> None:
-    """Return if a function that makes streams of streams takes so many.
-
-    Raises:
-        QueryError: It is none, or takes others.
-    """
-    try:
-        inspect.signature(function).bind(*[None] * count)
-    except ValueError:  # a built-in without a signature
-        pass
-    except TypeError:
-        raise QueryError(
-            f"{caller()}: {call}() calls its function with {given}, once, when the program is written; "
-            f"{describe(function)} takes others. For the time of an interval's end, write map_with_time(f)"
-        ) from None

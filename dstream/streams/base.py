@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
+from dstream.graph import StreamGraph
 from dstream.streams.spelling import Spelling
 from dstream.streams.stages import At, Builds
 from elastic.surface import surface
@@ -40,6 +41,19 @@ class Steps(Spelling, ABC, Generic[S]):
         """
 
 
+class Bounded(Steps[S]):
+    """A dataset that is all there: an RDD."""
+
+    @abstractmethod
+    def collect(self) -> list[Any]:
+        """All rows."""
+
+
 def at_of(steps: Steps[Any]) -> At:
     """Where the rows of a stream or an RDD come from."""
     return steps._at  # noqa: SLF001 (of the same class)
+
+
+def graph_of(steps: Steps[Any]) -> StreamGraph:
+    """The stages among which those of a stream or an RDD are."""
+    return steps._context.graph  # noqa: SLF001 (of the same class)

@@ -10,8 +10,8 @@ from typing import Any
 from dstream.datasets import Grouped, Union
 from dstream.flow import Merging
 from dstream.streams.base import S, Steps
-from dstream.streams.stages import checked_merging, moved, reduced, second, wide
-from elastic.callables import add_query_room, caller, check_function, shortened
+from dstream.streams.stages import checked_merging, first, gathered, moved, reduced, second, wide
+from elastic.callables import add_query_room, caller, check_function, describe, shortened
 from elastic.errors import QueryError
 from elastic.surface import surface
 
@@ -45,6 +45,30 @@ class ByKeySteps(Steps[S]):
         check_function("combine_by_key", merge_combiners, called="two values", arguments=2)
         combined = self._at.then("map_partitions", "combine_by_key()", partial(_combine, create, merge_value))
         return self._new(reduced(self._context, combined, Merging("combine_by_key", merge_combiners)))
+
+    def distinct(self) -> S:
+        """Each different row once."""
+        paired = self._at.then("with_one", "distinct()", None)
+        found = reduced(self._context, paired, Merging("distinct", operator.add, "sum"))
+        return self._new(found.then("map", "distinct()", first))
+
+    def sort_by(self, key: Callable[[Any], Any], *, ascending: bool = True) -> S:
+        """The same rows in the order of what the function gives for each; all of them in one partition.
+
+        Args:
+            key: What rows are compared by; rows of which it gives the same keep their order.
+            ascending: The smallest is the first.
+        """
+        check_function("sort_by", key)
+        return self._sorted(f"sort_by({describe(key)})", key, ascending=ascending)
+
+    def sort_by_key(self, *, ascending: bool = True) -> S:
+        """The same pairs in the order of their keys; all of them in one partition."""
+        return self._sorted("sort_by_key()", first, ascending=ascending)
+
+    def _sorted(self, name: str, key: Callable[[Any], Any], *, ascending: bool) -> S:
+        at = gathered(self._context, name.partition("(")[0], self._at)
+        return self._new(at.then("flat_map", name, partial(_in_order, key, ascending)))
 
     def partition_by(self, partitions: int | None = None) -> S:
         """The same pairs, all of one key in one partition; what follows by key needs no further shuffle.
@@ -88,6 +112,10 @@ def _checked(call: str, partitions: Any) -> int | None:
 
 def _numbered(partition: int, rows: Iterable[Any]) -> list[tuple[tuple[int, int], Any]]:
     return [((partition, n), row) for n, row in enumerate(rows)]
+
+
+def _in_order(key: Callable[[Any], Any], ascending: Any, group: tuple[None, list[Any]]) -> list[Any]:
+    return sorted(group[1], key=key, reverse=not ascending)
 
 
 def _combine(create: Callable[..., Any], merge_value: Callable[..., Any], rows: Iterable[Any]) -> list[tuple[Any, Any]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dstream.datasets import Bounded, How, Joined, Union, by_key
-from dstream.flow import as_pairs
+from dstream.datasets import How, Joined, Union
 from dstream.plan import Input, Kind, Reach
-from dstream.streams.base import S, Steps
+from dstream.streams.base import Bounded, S, Steps
 from dstream.streams.stages import At, plain, wide
-from elastic.callables import add_query_room, caller, check_shippable
+from elastic.callables import add_query_room, caller
 from elastic.errors import QueryError
 from elastic.surface import surface
 
@@ -20,7 +19,7 @@ add_query_room(__file__)
 class JoinSteps(Steps[S]):
     """Steps that read other datasets too."""
 
-    def union(self, *others: S) -> S:
+    def union(self, *others: S | Bounded[Any]) -> S:
         """The rows of all."""
         ats = [self._at, *(self._mine("union", other) for other in others)]
         if len({at.every for at in ats}) > 1:
@@ -28,25 +27,30 @@ class JoinSteps(Steps[S]):
         inputs = [Input(*at.feed(keyed=False), Reach.KEYS) for at in ats]
         return self._new(At(self._context.graph.add("union", Kind.TASK, plain(Union()), inputs), every=self._at.every))
 
-    def cogroup(self, other: S) -> S:
+    def cogroup(self, other: S | Bounded[Any]) -> S:
         """Pairs of each key of either with two lists: its values here and there."""
         return self._join("cogroup", other)
 
-    def join(self, other: S | Bounded) -> S:
-        """For each key of both, each pair of a value here and a value there; a stream takes an RDD too."""
+    def join(self, other: S | Bounded[Any]) -> S:
+        """For each key of both, each pair of a value here and a value there."""
         return self._join("inner", other)
 
-    def left_outer_join(self, other: S | Bounded) -> S:
+    def left_outer_join(self, other: S | Bounded[Any]) -> S:
         """The same; a key that the other lacks has None in the place of its value."""
         return self._join("left", other)
 
-    def right_outer_join(self, other: S) -> S:
+    def right_outer_join(self, other: S | Bounded[Any]) -> S:
         """The same; a key that this one lacks has None."""
         return self._join("right", other)
 
-    def full_outer_join(self, other: S) -> S:
+    def full_outer_join(self, other: S | Bounded[Any]) -> S:
         """The same; a key that either lacks has None."""
         return self._join("full", other)
+
+    def subtract_by_key(self, other: S | Bounded[Any]) -> S:
+        """The pairs whose keys the other has not."""
+        both = self._join("cogroup", other)
+        return both.flat_map(_unmatched)  # type: ignore[attr-defined, no-any-return]
 
     def _join(self, how: How, other: Any) -> S:
         call = how if how == "cogroup" else "join"
@@ -55,8 +59,6 @@ class JoinSteps(Steps[S]):
         return self._new(wide(self._context, call, joined, [(self._at, None), (right, None)]))
 
 
-def joined_with(how: How, context: Any, at: At, static: Bounded) -> At:
-    """A stream's rows with those of a dataset that is the same in every interval."""
-    values = by_key(as_pairs(static.collect(), 0, "join"))
-    check_shippable("the RDD", values)
-    return wide(context, "join", Joined(how, context.key_groups, values), [(at, None)])
+def _unmatched(group: tuple[Any, tuple[list[Any], list[Any]]]) -> list[tuple[Any, Any]]:
+    key, (mine, others) = group
+    return [] if others else [(key, value) for value in mine]

@@ -16,8 +16,6 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "mapWithState": "write track(initialize, update, timeout)",
         "saveAsTextFiles": "write save_as_text_files(directory)",
         "transformWith": "write transform_with(function, other)",
-        "sortBy": "rows come in canonical order; see transform in the reference for a list that is sorted",
-        "sortByKey": "rows come in canonical order; see transform in the reference for a list that is sorted",
         "getOrCreate": "write the program anew, and go on with context.run(resume=True) or context.start(resume=True)",
         "sparkContext": "there is none below: the context itself has parallelize and text_file",
         "awaitTerminationOrTimeout": "write await_termination(timeout)",
@@ -43,5 +41,5 @@ class Spelling:
                 hint = f"; here it is called {here}"
             else:
                 hint = did_you_mean(name, [known for known in dir(self) if not known.startswith("_")])
-            article = "an" if kind == "RDD" else "a"
+            article = "an" if kind.endswith("RDD") else "a"
             raise AttributeError(f"{caller()}: {article} {kind} has no {name}{hint}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from dstream.datasets import ROWS, Merged, Union
+from dstream.datasets import ROWS, Grouped, Merged, Union
 from dstream.flow import Channel, Merging, Piece
 from dstream.flow import Kind as PieceKind
 from dstream.graph import ONE, Draft, StreamGraph
@@ -142,6 +142,13 @@ def all_in_one(context: Builds, at: At, merging: Merging) -> At:
     return At(draft, every=at.every).then("map", merging.name, second)
 
 
+def gathered(context: Builds, call: str, at: At) -> At:
+    """One pair, of None and the list of all rows; none where there are none."""
+    inputs = [Input(*at.then("map", f"{call}()", with_none).feed(keyed=True), Reach.KEYS)]
+    draft = context.graph.add(call, Kind.TASK, plain(Grouped(context.key_groups)), inputs, like=ONE)
+    return At(draft, every=at.every)
+
+
 def counted(context: Builds, at: At) -> At:
     """One row: how many rows there are."""
     return all_in_one(context, at.then("count", "count()", len), COUNTING)
@@ -176,6 +183,11 @@ def _same(dataset: Any, _: Any) -> Any:
 def with_none(row: Any) -> tuple[None, Any]:
     """The row under the one key None."""
     return None, row
+
+
+def first(pair: tuple[Any, Any]) -> Any:
+    """The key of a pair."""
+    return pair[0]
 
 
 def second(pair: tuple[Any, Any]) -> Any:

@@ -16,7 +16,7 @@ from dstream.blocks import BlockStore, Name
 from dstream.logic import Content, Given, LogicContext, Read, SourceLogic, content_bytes
 from dstream.plan import Kind, StreamPlan
 from dstream.protocol import Sealed
-from dstream.queued import QueueSource
+from dstream.queued import OncePerInterval
 from elastic.batch import size_bytes
 from elastic.connectors.base import Chunk
 from elastic.errors import UserError
@@ -55,13 +55,13 @@ class Receiver(SourceInstance):
         self._waiting: dict[int, int] = {}  # bytes, by interval with rows that is closed here and not done everywhere
         self.sealed: dict[int, Sealed] = {}
         self._sealed = 0 if plan.batch else base // plan.interval_ticks
-        self._one_each = isinstance(plan.operators[start.operator].logic, QueueSource)
+        self._one_each = isinstance(plan.operators[start.operator].logic, OncePerInterval)
         self._has_read = False  # in the interval that is under way
         self._floor = base
 
     @property
     def full(self) -> bool:
-        """Whether reading must wait: tasks are behind, or a queue has given the interval's item.
+        """Whether reading must wait: tasks are behind, or the interval has what a queue gives.
 
         Empty ticks may still be closed.
         """

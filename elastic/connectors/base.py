@@ -184,6 +184,8 @@ class Source(ABC):
     errors: str | None = None
     """What becomes of a malformed record: ``fail``, ``skip``, ``divert`` or something of the source's own; None where
     there is no choice. With ``divert``, what chunks have in ``malformed`` goes to the output ``errors``."""
+    accompanies: bool = False
+    """Whether it has no end of its own: the input has ended when that of all other sources has."""
 
     def with_errors(self, errors: str) -> Source:
         """The same source with another policy, before it is cut into partitions; only if it has one."""

@@ -74,7 +74,8 @@ class Ending:
 
     @property
     def _exhausted(self) -> bool:
-        return all(s.exhausted for s in self._members.of_kind("source"))
+        operators = self._members.plan.operators
+        return all(s.exhausted or operators[s.operator].logic.accompanies for s in self._members.of_kind("source"))
 
     def _frozen(self, record: InstanceRecord) -> list[object]:
         sources = self._members.of_kind("source")

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,10 +17,12 @@ from dstream import DStream, StreamingContext
 from dstream.local import LocalRun
 from dstream.logic import Read
 from dstream.plan import Kind, Stage, StreamPlan
+from dstream.transforms import IntervalRDD
 from dstream.versions import Version, whole
 from elastic import sinks, sources
 from elastic.batch import columnar, rows
 from elastic.connectors.base import Chunk
+from elastic.errors import QueryError, UserCodeError
 
 PAIR = st.tuples(st.sampled_from("abcde"), st.integers(-50, 50))
 INTERVALS = st.lists(st.lists(PAIR, max_size=8), min_size=1, max_size=9)
@@ -458,3 +461,110 @@ def test_a_stream_joined_with_static_data(intervals: list[Rows], static: Rows) -
     assert counted(found) == counted(
         [[(k, (v, w)) for (k, v), (o, w) in product(each, static) if k == o] for each in intervals]
     )
+
+
+# -- what is written anew for each interval's time ---------------------------------------------------------------------
+
+
+@FEW
+@given(INTERVALS, st.integers(1, 4))
+def test_a_transform_is_written_anew_with_the_time_of_each_interval(intervals: list[Rows], workers: int) -> None:
+    def write(time: float, rdd: IntervalRDD) -> IntervalRDD:
+        odd = rdd.filter(lambda row: row[1] > 0) if time % 2 else rdd
+        sums = odd.map_values(lambda v: v + time).reduce_by_key(lambda a, b: a + b + time)
+        return sums.join(sums.map_values(lambda _: time)).map(lambda row: (time, row))
+
+    def expected(time: float, each: Rows) -> Rows:
+        sums: dict[Any, float] = {}
+        for k, v in each:
+            if v > 0 or time % 2 == 0:
+                sums[k] = sums[k] + v + 2 * time if k in sums else v + time
+        return [(time, (k, (total, time))) for k, total in sums.items()]
+
+    found = run(lambda s: s.map(lambda row: row).transform(write).filter(bool), intervals, workers=workers)
+
+    assert counted(found) == counted([expected(float(n), each) for n, each in enumerate(intervals, 1)])
+
+
+@FEW
+@given(st.lists(st.tuples(st.lists(PAIR, max_size=4), st.lists(PAIR, max_size=4)), min_size=1, max_size=4))
+def test_a_transform_of_two_streams_is_written_anew_too(intervals: list[tuple[Rows, Rows]]) -> None:
+    inputs = [[left for left, _ in intervals], [right for _, right in intervals]]
+    expected = counted(
+        [
+            [(n, (k, (v, w))) for (k, v), (o, w) in product(left, right) if k == o]
+            for n, (left, right) in enumerate(intervals, 1)
+        ]
+    )
+
+    def both(time: float, one: IntervalRDD, other: IntervalRDD) -> IntervalRDD:
+        return one.join(other).map(lambda row: (int(time), row))
+
+    assert counted(run_both(lambda s: s[0].transform_with(both, s[1]), inputs)) == expected
+    made = run_both(lambda s: s[0].context.transform(s, lambda time, two: both(time, *two)), inputs)  # type: ignore[attr-defined]
+    assert counted(made) == expected
+
+
+@FEW
+@given(INTERVALS)
+def test_a_transform_that_gives_back_what_it_was_given(intervals: list[Rows]) -> None:
+    assert counted(run(lambda s: s.transform(lambda time, rdd: rdd), intervals)) == counted(intervals)
+
+
+def test_a_transform_that_moves_rows_in_some_intervals_only_is_told_with_its_name() -> None:
+    def write(time: float, rdd: IntervalRDD) -> IntervalRDD:
+        return rdd.reduce_by_key(max) if time < 2 else rdd
+
+    with pytest.raises(
+        QueryError, match=r"transform\(.*write\) wrote other steps for the time 2.0 than when the program"
+    ):
+        run(lambda s: s.transform(write), [[("a", 1)]] * 3)
+
+
+def test_a_transform_that_raises_in_some_interval_shows_the_users_line() -> None:
+    def write(time: float, rdd: IntervalRDD) -> IntervalRDD:
+        return rdd.map(lambda _: 1) if time < 2 else rdd.map(1 / 0)  # type: ignore[arg-type]
+
+    with pytest.raises(UserCodeError, match=r"test_dstreams.py.*in write[\s\S]*ZeroDivisionError"):
+        run(lambda s: s.transform(write), [[("a", 1)]] * 3)
+
+
+@FEW
+@given(INTERVALS, st.lists(PAIR, max_size=5))
+def test_static_data_in_a_transform_at_a_time(intervals: list[Rows], static: Rows) -> None:
+    rdd = StreamingContext("1s").parallelize(static)
+
+    found = run(lambda s: s.transform(lambda time, each: each.join(rdd).map(lambda row: (time, row))), intervals)
+
+    assert counted(found) == counted(
+        [
+            [(float(n), (k, (v, w))) for (k, v), (o, w) in product(each, static) if k == o]
+            for n, each in enumerate(intervals, 1)
+        ]
+    )
+
+
+# -- order, and what others have ---------------------------------------------------------------------------------------
+
+
+@FEW
+@given(INTERVALS, st.booleans())
+def test_rows_in_order(intervals: list[Rows], ascending: bool) -> None:  # noqa: FBT001
+    by_value = run(lambda s: s.sort_by(lambda row: (row[1], row[0]), ascending=ascending), intervals)
+    assert by_value == [sorted(each, key=lambda row: (row[1], row[0]), reverse=not ascending) for each in intervals]
+    keys = run(lambda s: s.sort_by_key(ascending=ascending).map(lambda row: row[0]), intervals)
+    assert keys == [sorted((k for k, _ in each), reverse=not ascending) for each in intervals]
+
+
+@FEW
+@given(INTERVALS)
+def test_each_different_row_once(intervals: list[Rows]) -> None:
+    assert counted(run(lambda s: s.distinct(), intervals)) == counted([list(set(each)) for each in intervals])
+
+
+@FEW
+@given(INTERVALS, st.sets(st.sampled_from("abcde")))
+def test_the_pairs_whose_keys_another_has_not(intervals: list[Rows], keys: set[str]) -> None:
+    found = run(lambda s: s.subtract_by_key(s.filter(lambda row: row[0] in keys)), intervals)
+
+    assert counted(found) == counted([[row for row in each if row[0] not in keys] for each in intervals])

@@ -96,13 +96,37 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: stream().join(stream()),
         "join() of streams of two contexts; build both from one",
     ),
-    "a transform that looks at the time": (
-        lambda: stream().transform(lambda time, rows: rows),
-        "transform() calls its function with the stream, once, when the program is written; lambda",
+    "a transform of three arguments": (
+        lambda: stream().transform(lambda time, rdd, more: rdd),
+        "calls its function with (rdd) or (time, rdd)",
     ),
     "a transform of several streams that wants them one by one": (
-        lambda: (program := context()).transform([program.queue_stream([[1]])] * 2, lambda one, two: one),
-        "transform() calls its function with the list of streams, once, when the program is written; lambda",
+        lambda: (program := context()).transform([program.queue_stream([[1]])] * 2, lambda one, two, three: one),
+        "calls its function with (rdds) or (time, rdds)",
+    ),
+    "a transform that asks for an interval's rows": (
+        lambda: stream().transform(lambda time, rdd: rdd.take(3)),
+        "an IntervalRDD has no take",
+    ),
+    "a transform that asks for the rows of data that is read anew": (
+        lambda: (
+            (program := context())
+            .queue_stream([[1]])
+            .transform(lambda rdd: rdd.map(program.text_file(__file__).collect().index))
+        ),
+        "a function of transform() has no rows of data that is read anew in every interval",
+    ),
+    "a transform that has state": (
+        lambda: stream().transform(lambda time, rdd: rdd.running_reduce(max)),
+        "an IntervalRDD has no running_reduce",
+    ),
+    "a transform whose function cannot be shipped": (
+        lambda: stream().transform(lambda time, rdd: rdd if LOCK else None),
+        "cannot be sent to the workers: it uses LOCK",
+    ),
+    "a transform that joins another stream": (
+        lambda: (s := stream()).transform(lambda time, rdd: rdd.join(s)),
+        "it uses s = <DStream from_list>",
     ),
     "a setting of the elastic model alone": (
         lambda: StreamingContext("100ms", recovery_parts=2),
@@ -110,7 +134,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a transform that returns nothing": (
         lambda: stream().transform(lambda rows: rows.pprint()),
-        "transform() got None from its function; return a stream",
+        "transform() got None from its function; return an RDD",
+    ),
+    "a transform at a time that returns nothing": (
+        lambda: stream().transform(lambda time, rdd: None),
+        "got None from its function; return an RDD",
     ),
     "an initial state that is no pair": (
         lambda: stream().update_state_by_key(lambda values, state: state, [1]),
