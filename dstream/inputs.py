@@ -111,7 +111,10 @@ class Inputs(Spelling, ABC):
         if not streams:
             raise QueryError(f"{caller()}: transform() of no streams")
         takes_time = arity("transform", function, {1: "(rdds)", 2: "(time, rdds)"}) == 2
-        return streams[0].transformed("transform", function, all_at_once, list(streams), takes_time=takes_time)
+        first = streams[0]
+        return first._transformed(  # noqa: SLF001 (a stream of this context)
+            "transform", function, all_at_once, list(streams), takes_time=takes_time
+        )
 
     # -- datasets that are all there -----------------------------------------------------------------------------------
 

@@ -80,15 +80,15 @@ class DStream(
             QueryError: It takes other arguments, cannot be shipped, or returns something else.
         """
         takes_time = arity("transform", function, {1: "(rdd)", 2: "(time, rdd)"}) == 2
-        return self.transformed("transform", function, one_by_one, [self], takes_time=takes_time)
+        return self._transformed("transform", function, one_by_one, [self], takes_time=takes_time)
 
     def transform_with(self, function: Callable[..., Any], other: DStream) -> DStream:
         """The same with two streams: ``function(rdd, other)``, or ``function(time, rdd, other)``."""
         self._mine("transform_with", other)
         takes_time = arity("transform_with", function, {2: "(rdd, other)", 3: "(time, rdd, other)"}) == 3
-        return self.transformed("transform_with", function, one_by_one, [self, other], takes_time=takes_time)
+        return self._transformed("transform_with", function, one_by_one, [self, other], takes_time=takes_time)
 
-    def transformed(
+    def _transformed(
         self, call: str, function: Any, calls: Callable[..., Any], streams: list[DStream], *, takes_time: bool
     ) -> DStream:
         """What a function makes of streams of which this is the first.
