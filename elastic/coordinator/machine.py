@@ -190,7 +190,14 @@ class Coordinator:
         if not (actions := self._workforce.lose(event)):
             return []
         cause = f"worker {event.worker} {event.reason}"
-        return actions + self._refill(cause) + self.recovery.after(event.worker, cause, now_s)
+        refilled = [] if self._has_heir else self._refill(cause)
+        return actions + refilled + self.recovery.after(event.worker, cause, now_s)
+
+    @property
+    def _has_heir(self) -> bool:
+        """Whether a spare takes over what is lost; then another starts once that has its state: see ``_settled``."""
+        holders = {worker for i in self.members.instances.values() for worker in (i.holder, i.second)}
+        return self.deployed and any(spare not in holders for spare in self.members.spares)
 
     def _refill(self, cause: str) -> list[object]:
         """Start a worker for each that the job lacks, in place of those that were lost or came into use."""

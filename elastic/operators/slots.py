@@ -226,14 +226,18 @@ class _Table:
         bits = max(4, len(self.keys).bit_length() + _SPARE_BITS)
         self._mask = np.uint64((1 << bits) - 1)
         self._places = np.zeros(1 << bits, np.int32)
-        self._place(np.arange(len(self.keys)))
+        self._place(np.arange(len(self.keys)), all_free=True)
 
-    def _place(self, pending: Indices) -> None:
+    def _place(self, pending: Indices, *, all_free: bool = False) -> None:
         place = ((self._hashes[pending] >> _GROUP_BITS) & self._mask).astype(np.int64)
         number = (pending + 1).astype(np.int32)
         while len(number):
-            free = np.flatnonzero(self._places[place] == 0)
-            self._places[place[free]] = number[free]  # where several meet, the last one stays
+            if all_free:
+                self._places[place] = number  # where several meet, the last one stays
+            else:
+                free = np.flatnonzero(self._places[place] == 0)
+                self._places[place[free]] = number[free]
+            all_free = False
             homeless = np.flatnonzero(self._places[place] != number)
             place, number = (place[homeless] + 1) & int(self._mask), number[homeless]
 

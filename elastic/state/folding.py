@@ -21,7 +21,7 @@ from elastic.keys import KeyInterval
 from elastic.state.processing import StateTable, cut_table, fold, join_tables
 
 PIECE_ENTRIES = 1 << 15
-"""A piece of so many entries is folded in 3 ms."""
+"""A piece of so many entries is folded in 2 ms."""
 
 MAX_DELTAS = 256
 """However small they are: each costs something in every fold."""
@@ -54,7 +54,7 @@ class Layers:
 def folded(state: StateTable | Layers) -> StateTable:
     """The one table that a state is.
 
-    Cost: one pass over it, 60 ns an entry where there are deltas.
+    Cost: one pass over it, 50 ns an entry where there are deltas.
     """
     return state if isinstance(state, StateTable) else FoldingTable(state).whole()
 

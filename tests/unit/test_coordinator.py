@@ -73,11 +73,32 @@ def test_a_lost_worker_has_its_checkpoints_cut_at_their_holder_and_a_spare_takes
 
     ((holder, cut),) = sent(actions, Cut)
     assert (holder, cut.instance) == (count.holder, count.id)
-    assert any(isinstance(a, SpawnWorker) for a in actions)
     actions = coordinator.handle(Heard(holder, CutDone(cut.reconfigure, 7, lost=False)), 1.1)
     ((worker, start),) = sent(actions, Start)
     assert (worker, start.part_at, start.version) == (3, holder, 2)
     assert {m.version for _, m in sent(actions, View) if m.edge == 1} == {2}
+
+
+def spawned(actions: list[Any]) -> int:
+    return sum(isinstance(action, SpawnWorker) for action in actions)
+
+
+def test_a_spare_that_takes_over_is_replaced_once_it_has_done_so() -> None:
+    coordinator, _ = deployed()
+    early = coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)
+    cut = next(message for _, message in sent(early, Cut))
+    early += coordinator.handle(Heard(1, CutDone(cut.reconfigure, 7, lost=False)), 1.1)
+
+    waiting = [i.id for i in coordinator.members.by_id() if not i.running]
+    actions = [a for id in waiting for a in coordinator.handle(Heard(3, Started(id, 7, 0)), 1.2)]
+
+    assert (spawned(early), spawned(actions)) == (0, 1)
+
+
+def test_where_no_spare_can_take_over_a_worker_starts_at_once() -> None:
+    coordinator, _ = deployed(spares=0)
+
+    assert spawned(coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)) == 1
 
 
 def test_only_instances_with_state_have_a_term_of_their_holders_also_when_they_are_replaced() -> None:
