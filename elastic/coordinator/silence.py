@@ -3,9 +3,9 @@
 That nothing was heard of a worker for the time of a heartbeat may have three reasons: it hangs; it, or the machine, has
 so much to do that nobody got round to answering; or the coordinator itself did not get round to listening. Only the
 first is a failure, and to replace a healthy worker makes the other two worse. So a worker whose process is stopped is
-given up at once, and any other gets the time that the coordinator was late itself, and a moment more in which to answer
-when it is asked anew; as long as its process wants to run, a longer one. What follows is the same if it was healthy
-after all: a zombie is harmless (invariant 9).
+given up at once; if it has ended, who started it is about to say how; and any other gets the time that the coordinator
+was late itself, and a moment more in which to answer when it is asked anew; as long as its process wants to run, a
+longer one. What follows is the same if it was healthy after all: a zombie is harmless (invariant 9).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
 EXIT_NEWS_S = 0.05
-"""The end of a process is reported by its parent within a few milliseconds; a broken connection may come first."""
+"""The end of a process is reported by its parent within a few milliseconds; a broken connection may come first. Of one
+that is known to have ended, the news is on its way: on a busy machine it takes longer, and it says how it has ended."""
 
 TURN_S = 0.25
 """So long the coordinator's loop takes at most to come round; what it takes longer, it is late."""
@@ -27,8 +28,8 @@ SECOND_CHANCE = 0.3
 PATIENCE = 4.0
 """One that runs, or wants to, has so many heartbeats."""
 
-State: TypeAlias = Literal["stopped", "asleep", "running", "unknown"]
-"""Of a process. One that has ended is ``stopped`` here: it will not answer. ``unknown`` are those of other machines."""
+State: TypeAlias = Literal["ended", "stopped", "asleep", "running", "unknown"]
+"""Of a process. ``unknown`` are those of other machines."""
 
 
 class Look(NamedTuple):
@@ -112,6 +113,8 @@ class Silence:
 
     def _time_for(self, suspicion: _Suspicion, look: Look) -> float:
         """How long an answer may take, beyond the heartbeat."""
+        if look.state == "ended":
+            return self.heartbeat_s
         if look.state == "stopped":
             return EXIT_NEWS_S
         late_s = min(self.heartbeat_s, self._late_s(suspicion.since_s - self.heartbeat_s))

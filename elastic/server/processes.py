@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import psutil
 
-from elastic.coordinator.silence import UNKNOWN, Look
+from elastic.coordinator.silence import UNKNOWN, Look, State
 from elastic.wire.control import Hello
 
-_STOPPED = {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
-_RUNNING = {psutil.STATUS_RUNNING, psutil.STATUS_WAKING}
+_STATES: dict[str, State] = {
+    psutil.STATUS_ZOMBIE: "ended", psutil.STATUS_DEAD: "ended",
+    psutil.STATUS_STOPPED: "stopped", psutil.STATUS_TRACING_STOP: "stopped",
+    psutil.STATUS_RUNNING: "running", psutil.STATUS_WAKING: "running",
+}  # fmt: skip
 
 
 def look_at(hello: Hello) -> Look:
@@ -20,8 +23,7 @@ def look_at(hello: Hello) -> Look:
         with process.oneshot():
             status, times = process.status(), process.cpu_times()
     except psutil.NoSuchProcess:
-        return Look("stopped")
+        return Look("ended")
     except psutil.Error:
         return UNKNOWN
-    cpu_s = times.user + times.system
-    return Look("stopped" if status in _STOPPED else "running" if status in _RUNNING else "asleep", cpu_s)
+    return Look(_STATES.get(status, "asleep"), times.user + times.system)

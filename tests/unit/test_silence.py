@@ -16,7 +16,7 @@ from elastic.coordinator.silence import EXIT_NEWS_S, PATIENCE, SECOND_CHANCE, TU
 from elastic.server.processes import look_at
 from elastic.wire.control import Hello
 
-STOPPED, ASLEEP = Look("stopped"), Look("asleep", 3.0)
+ENDED, STOPPED, ASLEEP = Look("ended"), Look("stopped"), Look("asleep", 3.0)
 
 
 def told_after(silence: Silence, looks: Mapping[int, Look] | None = None, *, since_s: float = 10.0) -> float:
@@ -30,8 +30,12 @@ def told_after(silence: Silence, looks: Mapping[int, Look] | None = None, *, sin
     raise AssertionError("never")
 
 
-def test_a_process_that_is_stopped_or_has_ended_is_given_up_as_soon_as_it_is_silent() -> None:
+def test_a_process_that_is_stopped_is_given_up_as_soon_as_it_is_silent() -> None:
     assert told_after(Silence(1.0), {1: STOPPED}) <= EXIT_NEWS_S + 0.01
+
+
+def test_a_process_that_has_ended_is_given_up_without_the_news_of_how_only_if_that_does_not_come() -> None:
+    assert told_after(Silence(1.0), {1: ENDED}) == pytest.approx(1.0, abs=0.02)
 
 
 def test_it_does_not_matter_how_late_the_coordinator_was_where_a_process_is_stopped() -> None:
@@ -102,7 +106,7 @@ def test_who_is_hung_is_told_with_how_long_it_was_silent_and_since_when() -> Non
 
 @given(
     st.lists(st.floats(0.0, 3.0), max_size=30),
-    st.lists(st.sampled_from(["stopped", "asleep", "running", "unknown"]), min_size=30, max_size=30),
+    st.lists(st.sampled_from(["ended", "stopped", "asleep", "running", "unknown"]), min_size=30, max_size=30),
 )
 def test_nobody_is_waited_for_without_end_and_nobody_given_up_before_the_news_of_its_end(
     gaps: list[float], states: list[str]
@@ -145,9 +149,9 @@ def test_what_a_process_does_can_be_seen(process: subprocess.Popen[str]) -> None
     os.kill(process.pid, signal.SIGSTOP)
     assert seen("stopped")
     process.kill()
-    assert seen("stopped")
+    assert seen("ended")
     process.wait()
-    assert seen("stopped")
+    assert seen("ended")
 
 
 def test_of_a_process_elsewhere_or_without_a_number_nothing_is_known() -> None:
