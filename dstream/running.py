@@ -97,4 +97,4 @@ class Running:
                 return self._job.outcome()
             if self._stopping.is_set() and not told:
                 told = True
-                self._job.stop()
+                self._job.stop(patient=True)

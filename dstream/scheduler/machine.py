@@ -144,7 +144,7 @@ class Scheduler:
             case Heard():
                 actions = self._heard(event.worker, event.message)
             case StopRequested():
-                actions = self.ending.stop(now_s, deployed=self._ledger.deployed)
+                actions = self.ending.stop(now_s, deployed=self._ledger.deployed, patient=event.patient)
             case Recovered():
                 actions = self._recovered(event)
             case ClockTick():

@@ -333,9 +333,9 @@ class LocalJob:
 
     # -- ending --------------------------------------------------------------------------------------------------------
 
-    def stop(self) -> None:
-        """Sources have been told to end; what is complete is committed, within a second."""
-        self._ask(StopJob())
+    def stop(self, *, patient: bool = False) -> None:
+        """Sources have been told to end; what is complete is committed, within a second unless one is ``patient``."""
+        self._ask(StopJob(patient))
 
     def abort(self) -> None:
         """All processes of the job have been ended at once."""

@@ -10,7 +10,7 @@ from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.protocol import Drain, Exhausted, Finish, Finished, Freeze, Frozen, Send
 
 DRAIN_S = 1.0
-"""A job that is stopped gets so long to commit what is complete."""
+"""A job that is stopped gets so long to commit what is complete, if nobody has more patience."""
 
 
 class Ending:
@@ -18,24 +18,25 @@ class Ending:
 
     Attributes:
         stopping: The user has asked for the end.
+        patient: And waits until everything is committed, however long that takes.
     """
 
     def __init__(self, members: Membership) -> None:
         self._members = members
-        self.stopping, self._drain_until_s = False, 0.0
+        self.stopping, self.patient, self._drain_until_s = False, False, 0.0
 
-    def stop(self, now_s: float, *, deployed: bool) -> list[object]:
+    def stop(self, now_s: float, *, deployed: bool, patient: bool = False) -> list[object]:
         """Freeze the sources wherever they are; what they have read by then is drained and committed."""
         if self.stopping:
             return []
-        self.stopping, self._drain_until_s = True, now_s + DRAIN_S
+        self.stopping, self.patient, self._drain_until_s = True, patient, now_s + DRAIN_S
         if not deployed:
             return [EndJob("interrupted")]
         return [Record("stopping"), *self._tell_sources()]
 
     def resume(self) -> Record:
         """The job was stopped, or all of it was killed: what was to be its end is not, unless the input had ended."""
-        self.stopping = False
+        self.stopping = self.patient = False
         if self._members.finish is not None and not self._members.finish[1]:
             self._members.finish = None
         for record in self._members.instances.values():
@@ -44,7 +45,8 @@ class Ending:
 
     def out_of_patience(self, now_s: float) -> list[object]:
         """What could not be drained in time is dropped: it was never committed, so nothing is half done."""
-        return [EndJob("interrupted")] if self.stopping and now_s > self._drain_until_s else []
+        late = self.stopping and not self.patient and now_s > self._drain_until_s
+        return [EndJob("interrupted")] if late else []
 
     def heard(self, message: Exhausted | Frozen | Finished) -> list[object]:
         """An instance has come to its end, or to where the end can be fixed."""

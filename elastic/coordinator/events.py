@@ -72,7 +72,9 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """The user wants the job to end: commit what is complete."""
+    """The user wants the job to end: commit what is complete, within a second or however long that takes."""
+
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

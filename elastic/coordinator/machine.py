@@ -128,7 +128,7 @@ class Coordinator:
             case Measured():
                 return self.scaling.measured(event.loads, now_s) if self.announced else []
             case StopRequested():
-                return self.ending.stop(now_s, deployed=self.deployed)
+                return self.ending.stop(now_s, deployed=self.deployed, patient=event.patient)
             case Recovered():
                 return self._recovered(event, now_s)
             case ClockTick():

@@ -73,6 +73,7 @@ def job_facts(plan: Plan, members: Membership, ending: Ending) -> Facts:
         "tick_zero_s": plan.tick_zero_s,
         "since_s": plan.since_s,
         "stopping": ending.stopping,
+        "patient": ending.patient,
         "finish": None if members.finish is None else list(members.finish),
         "workers": [_worker(worker) for worker in members.workers.values()],
         "instances": [_instance(record) for record in members.instances.values()],
@@ -85,7 +86,7 @@ def job_facts(plan: Plan, members: Membership, ending: Ending) -> Facts:
 def recall_job(facts: Facts, members: Membership, ending: Ending) -> None:
     """The way back, into another incarnation."""
     members.epoch = facts["epoch"] + 1
-    ending.stopping = facts["stopping"]
+    ending.stopping, ending.patient = facts["stopping"], facts.get("patient", False)
     members.finish = None if facts["finish"] is None else (facts["finish"][0], facts["finish"][1])
     members.workers = {body["id"]: Worker(**body) for body in facts["workers"]}
     members.instances = {body["id"]: _record(body) for body in facts["instances"]}

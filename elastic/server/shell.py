@@ -217,7 +217,7 @@ class Server:
                 self._lose(message.worker, message.reason, self._clock.at(message.monotonic_s))
                 self._attendance.forget(message.worker)
             case StopJob():
-                self._handle(StopRequested())
+                self._handle(StopRequested(message.patient))
             case ScaleJob() | Inquire() | DrainWorker() | KillWorker() | JoinJob():
                 self._clients.on_question(message, now)
             case Note():

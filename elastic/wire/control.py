@@ -164,7 +164,9 @@ class EndRequest:
 
 @dataclass(frozen=True, slots=True)
 class StopJob:
-    """The user wants the job to end gracefully."""
+    """The user wants the job to end gracefully; ``patient``: however long that takes."""
+
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from elastic import Query, sinks, sources
 from elastic.coordinator.events import (
+    ClockTick,
     EndJob,
     Heard,
     Journal,
     Record,
     Recovered,
     SpawnWorker,
+    StopRequested,
     WorkerBack,
     WorkerJoined,
     WorkerLost,
@@ -252,6 +256,20 @@ def resumed_from(journalled: list[Any], now_s: float) -> tuple[Coordinator, list
     facts = [a.body for a in journalled if isinstance(a, Journal) and a.kind == STATE][-1]
     coordinator = Coordinator(plan(disk="on"), 3, 1, facts)
     return coordinator, coordinator.handle(Recovered(resumed=True), now_s)
+
+
+@pytest.mark.parametrize("patient", [False, True])
+def test_a_job_that_is_stopped_gets_a_second_to_commit_what_is_complete_or_all_the_time_it_takes(
+    *, patient: bool
+) -> None:
+    coordinator, _ = deployed()
+    actions = coordinator.handle(StopRequested(patient=patient), 5.0)
+    facts = next(a.body for a in actions if isinstance(a, Journal) and a.kind == STATE)
+    successor = Coordinator(plan(), 3, 1, facts)
+
+    assert not any(isinstance(a, EndJob) for a in coordinator.handle(ClockTick(), 5.9))
+    for each in (coordinator, successor):
+        assert any(isinstance(a, EndJob) for a in each.handle(ClockTick(), 65.0)) is not patient
 
 
 def test_a_job_that_was_killed_again_before_a_worker_had_come_is_resumed_with_new_workers_all_the_same() -> None:
