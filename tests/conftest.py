@@ -6,6 +6,7 @@ import contextlib
 import heapq
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -38,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
     Processes are killed here, never the machine: waiting for a disk would show nothing, and be half of the time. The
     directory's name is short, since there is a limit to the path of a socket.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background job; tests send themselves Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = config.option.basetemp or any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
     if not chosen and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH_BYTES:
         os.environ["TMPDIR"] = str(_MEMORY)  # of the processes that share the work too

@@ -57,9 +57,9 @@ class Checked(Number):
         helper.check(value)
         yield from super().process(key, value, state, ctx)
 
-def bounded(operator: str = "number", records: int = 3000):
+def bounded(operator: str = "number", records: int = 3000, rate: str = "3k/s"):
     query = Query("bounded")
-    numbers = query.source(sources.from_list(list(range(records)), rate="1500/s")).key_by(lambda n: n % 8)
+    numbers = query.source(sources.from_list(list(range(records)), rate=rate)).key_by(lambda n: n % 8)
     made = numbers.count(name="number") if operator == "count" else numbers.apply(Checked(), name="number")
     made.sink(sinks.json_lines("out", commit="100ms"))
     return query
@@ -89,6 +89,10 @@ def check(number):
 """
 
 
+SLOWLY = "--set", "rate=200/s"
+"""The job ``bounded`` lasts a quarter of a minute: it is not over before something has happened to it."""
+
+
 def start(place: Path, *arguments: str) -> subprocess.Popen[str]:
     """``elastic run`` as a terminal starts it: the leader of a process group, its two streams one."""
     return subprocess.Popen(
@@ -115,7 +119,7 @@ def left_over(place: Path) -> list[Path]:
     return [*(place / "tmp").iterdir(), *(place / "out").rglob("*.tmp"), *place.rglob("*.pickle")]
 
 
-def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 20.0) -> float:
+def wait_for(condition: Callable[[], object], what: str, deadline_s: float = 60.0) -> float:
     """Return how long it took for the condition to hold, seconds."""
     began = time.monotonic()
     while not condition():

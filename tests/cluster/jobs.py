@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from math import ceil, log2
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from zlib import crc32
 
 from elastic import Operator, Query, sinks, sources
-from elastic.connectors.base import Chunk, Partition, Reader, Source
 from elastic.functions import split
 
 LINES = [f"w{n % 97} w{n % 13} common {n % 7}" for n in range(24_000)]
+
+HARD = re.compile(r"(a+)+$")
+"""Takes twice as long with every further letter that in the end does not match, and lets nobody else do anything."""
 
 CHAIN_KEYS, CHAIN_ROWS = 60, 100
 
@@ -31,60 +35,15 @@ class Chain(Operator):
         yield key, count, folded
 
 
-STRUCK = "struck"
-"""A file in a test's directory: what was to happen to its job has happened. Until then its input does not end."""
-
-
-class Held(Source):
-    """A source that does not end before a file is there: till then there is nothing more for now.
-
-    So a job lasts long enough for what is to happen to it, on however busy a machine, and no longer.
-    """
-
-    def __init__(self, source: Source, file: Path) -> None:
-        self.name, self.rate, self.source, self.file = source.name, source.rate, source, file
-
-    def partitions(self, count: int) -> Sequence[Partition]:
-        return [HeldPartition(partition.name, partition, self.file) for partition in self.source.partitions(count)]
-
-
-@dataclass(frozen=True, slots=True)
-class HeldPartition(Partition):
-    """One of another source's."""
-
-    name: str
-    partition: Partition
-    file: Path
-
-    @property
-    def input_bytes(self) -> int | None:
-        return self.partition.input_bytes
-
-    def open(self) -> Reader:
-        return cast("Reader", HeldReader(self.partition.open(), self.file))
-
-
-class HeldReader:
-    """A reader that is finished once the file is there."""
-
-    def __init__(self, reader: Reader, file: Path) -> None:
-        self._reader, self._file = reader, file
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more comes."""
-        return self._reader.finished and self._file.exists()
-
-    @finished.setter
-    def finished(self, value: bool) -> None:
-        self._reader.finished = value
-
-    def read(self, limit_bytes: int, limit_records: int | None = None) -> Chunk | None:
-        """What there is."""
-        return None if self._reader.finished else self._reader.read(limit_bytes, limit_records)
+def hard_to_match(seconds: float) -> str:
+    """A text with which ``HARD`` takes so much processor time on this machine, and no more than twice that."""
+    letters, took_s = 16, 0.0
+    while took_s < 0.02:
+        letters += 1
+        began_s = time.thread_time()
+        HARD.match("a" * letters + "b")
+        took_s = time.thread_time() - began_s
+    return "a" * (letters + ceil(log2(seconds / took_s))) + "b"
 
 
 def word_count(directory: Path, rate: str = "10k/s") -> Query:
@@ -92,7 +51,7 @@ def word_count(directory: Path, rate: str = "10k/s") -> Query:
     text = directory / "input.txt"
     text.write_text("\n".join(LINES))
     query = Query("words")
-    lines = query.source(Held(sources.text_files(str(text), rate=rate), directory / STRUCK))
+    lines = query.source(sources.text_files(str(text), rate=rate))
     words = lines.flat_map(split()).key_by()
     words.count(emit="100ms", name="count").sink(sinks.sqlite(directory / "counts.db", table="counts", upsert=True))
     return query
@@ -116,7 +75,7 @@ def chain(directory: Path, rate: str = "3k/s") -> Query:
     """
     query = Query("chain")
     rows = [(key, n) for key in range(CHAIN_KEYS) for n in range(CHAIN_ROWS)]
-    keyed = query.source(Held(sources.from_list(rows, rate=rate), directory / STRUCK)).key_by(lambda row: row[0])
+    keyed = query.source(sources.from_list(rows, rate=rate)).key_by(lambda row: row[0])
     keyed.apply(Chain(), name="chain").sink(sinks.json_lines(directory / "out", commit="200ms"))
     return query
 

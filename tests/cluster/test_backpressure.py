@@ -46,5 +46,5 @@ def test_a_job_that_is_held_up_by_its_sink_can_be_stopped(tmp_path: Path, emit: 
     outcome = drive(query, tmp_path, stop, workers=2, memory_bytes=MEMORY_BYTES)
 
     assert outcome.status == "interrupted", outcome.error
-    assert time.monotonic() - stopped_at[0] < 4.0  # 1.2 s on a machine of one's own
+    assert time.monotonic() - stopped_at[0] < 20.0  # 1.2 s on a machine of one's own
     assert outcome.peak_memory_bytes.worker < MEMORY_BYTES

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from elastic import Operator, Query, sinks, sources
-from tests.cluster.driving import drive, kill_owner
-from tests.cluster.jobs import STRUCK, Held
-from tests.cluster.test_scaling import scale
+from tests.cluster.driving import drive, kill_owner, scale, see
 
 pytestmark = pytest.mark.cluster
 
@@ -38,8 +36,7 @@ def ruled(directory: Path) -> Query:
     query = Query("ruled")
     rows = [(n % KEYS, n) for n in range(KEYS * ROWS)]
     rules = query.source(sources.from_list(list(range(RULES)), rate="200/s"), name="rules")
-    held = Held(sources.from_list(rows, rate="1600/s"), directory / STRUCK)
-    keyed = query.source(held, name="rows").key_by(lambda row: row[0])
+    keyed = query.source(sources.from_list(rows, rate="1600/s"), name="rows").key_by(lambda row: row[0])
     keyed.union(rules.broadcast()).apply(Rules(), name="ruled").sink(
         sinks.json_lines(directory / "out", commit="200ms")
     )
@@ -71,7 +68,8 @@ def test_every_key_knows_every_rule_once_after_a_kill(tmp_path: Path, operator: 
 
 @pytest.mark.slow
 def test_instances_that_are_added_know_every_rule_once(tmp_path: Path) -> None:
-    outcome = drive(ruled(tmp_path), tmp_path, scale("ruled", 5, after_records=800), spares=2, checkpoint_ms=200)
+    asked = scale("ruled", 5, after_records=800), see("scaled_out")
+    outcome = drive(ruled(tmp_path), tmp_path, *asked, spares=2, checkpoint_ms=200)
 
     assert outcome.status == "done", outcome.error
     assert [(s.operator, s.before, s.after) for s in outcome.scale_outs] == [("ruled", 3, 5)]

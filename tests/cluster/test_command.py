@@ -33,12 +33,12 @@ if __name__ == "__main__":
 def run_script(place: Path, text: str) -> subprocess.CompletedProcess[str]:
     (place / "main.py").write_text(text)
     return subprocess.run(
-        [sys.executable, "main.py"], cwd=place, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "main.py"], cwd=place, capture_output=True, text=True, timeout=120, check=False
     )
 
 
 def test_a_user_exception_shows_the_users_own_line_last_and_no_traceback_of_ours(place: Path) -> None:
-    output, _ = (command := start(place, "job.py:failing", "--plain")).communicate(timeout=60)
+    output, _ = (command := start(place, "job.py:failing", "--plain")).communicate(timeout=120)
 
     assert command.returncode == 3
     shown = re.sub(r"\n[ ~^]+(?=\n)", "", output)  # Python's marks under the line
@@ -59,7 +59,7 @@ def test_a_user_exception_shows_the_users_own_line_last_and_no_traceback_of_ours
 def test_a_job_in_a_script_is_a_query_or_a_function_that_returns_one(
     place: Path, arguments: list[str], count: int
 ) -> None:
-    output, _ = (command := start(place, *arguments)).communicate(timeout=60)
+    output, _ = (command := start(place, *arguments)).communicate(timeout=120)
 
     assert command.returncode == 0, output
     assert f"a\t{count}\n" in output
@@ -90,7 +90,7 @@ def test_the_report_in_json_says_what_was_read_written_and_verified(place: Path)
         "expect: {result: verified, lost: 0, duplicated: 0}\n"
     )
 
-    output, _ = (command := start(place, "three.yaml", "--json", "report.json")).communicate(timeout=60)
+    output, _ = (command := start(place, "three.yaml", "--json", "report.json")).communicate(timeout=120)
 
     assert command.returncode == 0, output
     report = json.loads((place / "report.json").read_text())

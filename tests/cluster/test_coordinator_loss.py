@@ -11,22 +11,10 @@ import pytest
 from elastic.cluster import job
 from elastic.cluster.remote import Remote, find
 from elastic.wire.control import FIRST_EXTRA
-from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
+from tests.cluster.driving import Running, drive, kill_coordinator, kill_owner, kinds, scale, see
 from tests.cluster.jobs import chain, chain_rows, expected_chain
 
 pytestmark = pytest.mark.cluster
-
-
-def kill_coordinator(*, after_records: int = 0, after: str | None = None) -> Breaker:
-    """SIGKILL for the coordinator, once so many records were read and an event of a kind was seen."""
-
-    def strike(running: Running) -> bool:
-        if running.progress.records_in < after_records or (after is not None and not running.saw(after)):
-            return False
-        running.job.kill_coordinator()
-        return True
-
-    return strike
 
 
 def test_a_coordinator_that_is_killed_is_replaced_and_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
@@ -62,11 +50,10 @@ def test_a_worker_that_is_lost_after_its_coordinator_is_recovered_by_the_next_on
 def kill_worker_and_coordinator(running: Running) -> bool:
     """Both at once: the loss of the worker is known to nobody who lives."""
     owner = running.job.owner_of("chain", 0)
-    if running.progress.records_in < 1_500 or owner is None:
+    if not running.has_read(1_500) or owner is None:
         return False
-    running.job.kill_coordinator()
-    running.job.kill(owner, note=False)
-    return True
+    running.kill_coordinator()
+    return running.kill(owner, note=False)
 
 
 def test_a_worker_that_is_lost_with_its_coordinator_is_recovered_by_the_next_one(tmp_path: Path) -> None:
@@ -111,7 +98,7 @@ def test_a_coordinator_that_does_not_stay_up_ends_the_job_and_who_asked_it_for_s
     def strike(running: Running) -> bool:
         if not running.saw("coordinator_recovered"):
             return False
-        running.job.kill_coordinator()
+        running.kill_coordinator()
         running.job.drain(1)
         return True
 
@@ -127,21 +114,19 @@ def test_a_coordinator_that_does_not_stay_up_ends_the_job_and_who_asked_it_for_s
 def test_what_is_asked_of_a_coordinator_that_is_killed_is_done_by_the_next_one(tmp_path: Path, *, dead: bool) -> None:
     def ask(running: Running) -> bool:
         victim = running.job.owner_of("chain", 2)
-        if running.progress.records_in < 1_000 or victim is None:
+        if not running.has_read(1_000) or not running.is_complete() or victim is None:
             return False
         if dead:
-            running.job.kill_coordinator()
+            running.kill_coordinator()
         running.job.scale("chain", 4)
         running.job.drain(victim)
         running.job.join()
         if not dead:
-            running.job.kill_coordinator()
+            running.kill_coordinator()
         return True
 
-    def see(running: Running) -> bool:
-        return all(running.saw(kind) for kind in ("scaled_out", "drained", "spare_started"))
-
-    outcome = drive(chain(tmp_path, "1500/s"), tmp_path, ask, see, spares=2, checkpoint_ms=200)
+    done = see("scaled_out", "drained", "spare_started")
+    outcome = drive(chain(tmp_path, "1500/s"), tmp_path, ask, done, spares=2, checkpoint_ms=200)
 
     assert (outcome.status, outcome.error) == ("done", None)
     assert chain_rows(tmp_path) == expected_chain()
@@ -162,9 +147,9 @@ def test_another_command_is_answered_by_the_next_coordinator(tmp_path: Path) -> 
     asking = threading.Thread(target=ask)
 
     def strike(running: Running) -> bool:
-        if running.progress.records_in < 1_000:
+        if not running.has_read(1_000) or not running.is_complete():
             return False
-        running.job.kill_coordinator()
+        running.kill_coordinator()
         asking.start()
         return True
 
@@ -174,18 +159,6 @@ def test_another_command_is_answered_by_the_next_coordinator(tmp_path: Path) -> 
 
     assert answers == [4], "asked while nobody was there to answer"
     assert (outcome.status, chain_rows(tmp_path)) == ("done", expected_chain())
-
-
-def scale(operator: str, instances: int, *, after_records: int) -> Breaker:
-    """Ask for so many instances once so many records were read."""
-
-    def ask(running: Running) -> bool:
-        if running.progress.records_in < after_records:
-            return False
-        running.job.scale(operator, instances)
-        return True
-
-    return ask
 
 
 @pytest.mark.slow

@@ -22,8 +22,8 @@ from elastic.errors import UserError
 from elastic.plan import Plan
 from elastic.report import JobOutcome, Progress
 from elastic.scenario.models import DStream
-from tests.cluster.driving import DEADLINE_S, Breaker, Running, drive, kill_owner, kinds
-from tests.cluster.jobs import LINES, STRUCK, chain, chain_rows, counts, expected_chain, expected_counts, word_count
+from tests.cluster.driving import DEADLINE_S, Breaker, Running, drive, kill_coordinator, kill_owner, kinds
+from tests.cluster.jobs import LINES, chain, chain_rows, counts, expected_chain, expected_counts, word_count
 
 pytestmark = pytest.mark.cluster
 
@@ -134,18 +134,6 @@ def test_user_code_that_raises_is_tried_again_and_then_ends_the_job_with_its_lin
     assert kinds(outcome).count("warning") == 2
 
 
-def kill_coordinator(*, after_records: int = 0, after: str | None = None) -> Breaker:
-    """SIGKILL for the scheduler's process, once so many records were read and an event of a kind was seen."""
-
-    def strike(running: Running) -> bool:
-        if running.progress.records_in < after_records or (after is not None and not running.saw(after)):
-            return False
-        running.job.kill_coordinator()
-        return True
-
-    return strike
-
-
 def test_a_scheduler_that_is_killed_is_replaced_and_nothing_is_lost_or_repeated(tmp_path: Path) -> None:
     outcome = run(chain(tmp_path), tmp_path, kill_coordinator(after_records=2_000))
 
@@ -171,7 +159,6 @@ def test_a_worker_and_the_scheduler_may_be_killed_at_once_and_again_in_the_recov
 def test_a_job_of_which_everything_was_killed_goes_on_with_other_numbers_of_workers(tmp_path: Path) -> None:
     section = DStream.model_validate({"interval": "200ms", "checkpoint": 3})
     (tmp_path / "job").mkdir()
-    (tmp_path / STRUCK).touch()
 
     def run_until(done: Callable[[Progress], bool], workers: int, *, resume: bool) -> JobOutcome:
         plan, deadline = chain(tmp_path).plan(workers=workers), time.monotonic() + DEADLINE_S

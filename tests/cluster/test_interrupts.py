@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.command import has_committed, left_over, our_processes, start, wait_for
+from tests.cluster.command import SLOWLY, has_committed, left_over, our_processes, start, wait_for
 
 pytestmark = pytest.mark.cluster
 
-ENDS_WITHIN_S = 3.0
-"""Two seconds on a machine of one's own."""
+ENDS_WITHIN_S = 30.0
+"""Two seconds on a machine of one's own; without an end to their patience, some of these jobs would last for hours."""
 
 
 def rows_of(place: Path) -> dict[str, list[int]]:
@@ -113,36 +113,35 @@ def test_all_processes_end_when_the_command_is_killed(place: Path, job: str) -> 
     command.kill()
     command.communicate()
 
-    wait_for(lambda: not our_processes(place), "the end of all processes", 5.0)
-    wait_for(lambda: not list((place / "tmp").iterdir()), "the end of the sockets' directory", 5.0)
+    wait_for(lambda: not our_processes(place), "the end of all processes")
+    wait_for(lambda: not list((place / "tmp").iterdir()), "the end of the sockets' directory")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells how far the import is")
 def test_an_interrupt_while_the_command_is_still_being_imported_ends_it_without_a_word(place: Path) -> None:
+    (place / "yaml.py").write_text("import pathlib, time\npathlib.Path('imports').touch()\ntime.sleep(600)\n")
     command = start(place, "job.py:endless")
-    maps = Path(f"/proc/{command.pid}/maps")
-    wait_for(lambda: "numpy" in maps.read_text(), "the import of NumPy")
+    wait_for((place / "imports").exists, "the import of YAML")
 
     command.send_signal(signal.SIGINT)
 
-    output, _ = command.communicate(timeout=5)
-    assert command.returncode in {-signal.SIGINT, 130}
-    assert output in {"", "interrupted\n"}
+    output, _ = command.communicate(timeout=120)
+    assert command.returncode == -signal.SIGINT
+    assert output == ""
     assert left_over(place) == []
 
 
 def test_a_job_whose_processes_have_lost_their_parent_fails_with_what_to_do_and_is_resumed(place: Path) -> None:
-    command = start(place, "job.py:bounded", "--plain")
+    command = start(place, "job.py:bounded", "--plain", *SLOWLY)
     wait_for(lambda: has_committed(place), "the first commit")
 
     psutil.Process(command.pid).children()[0].kill()
 
-    output, _ = command.communicate(timeout=10)
+    output, _ = command.communicate(timeout=120)
     assert command.returncode == 3
     assert "Traceback" not in output
     assert "what was committed stays: go on with --resume" in output
     assert left_over(place) == []
-    resumed, _ = (again := start(place, "job.py:bounded", "--plain", "--resume")).communicate(timeout=60)
+    resumed, _ = (again := start(place, "job.py:bounded", "--plain", "--resume")).communicate(timeout=120)
     assert again.returncode == 0, resumed
     assert sorted(v for values in rows_of(place).values() for v in values) == sorted(
         n for key in range(8) for n in range(1, 376)
@@ -150,7 +149,7 @@ def test_a_job_whose_processes_have_lost_their_parent_fails_with_what_to_do_and_
 
 
 def test_the_sockets_of_a_job_that_was_killed_with_all_its_processes_go_with_its_next_run(place: Path) -> None:
-    command = start(place, "job.py:bounded", "--plain")
+    command = start(place, "job.py:bounded", "--plain", *SLOWLY)
     wait_for(lambda: has_committed(place), "the first commit")
     for process in our_processes(place):  # the parent before the others, so that nobody is left to tidy up
         process.suspend()
@@ -159,7 +158,7 @@ def test_the_sockets_of_a_job_that_was_killed_with_all_its_processes_go_with_its
     command.communicate()
     assert list((place / "tmp").iterdir())
 
-    output, _ = (again := start(place, "job.py:bounded", "--plain", "--resume")).communicate(timeout=60)
+    output, _ = (again := start(place, "job.py:bounded", "--plain", "--resume")).communicate(timeout=120)
 
     assert again.returncode == 0, output
     assert list((place / "tmp").iterdir()) == []
@@ -167,16 +166,16 @@ def test_the_sockets_of_a_job_that_was_killed_with_all_its_processes_go_with_its
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there can another process be given a limit")
 def test_a_journal_that_cannot_be_written_ends_the_job_with_what_to_do_and_it_is_resumed(place: Path) -> None:
-    command = start(place, "job.py:bounded", "--plain")
+    command = start(place, "job.py:bounded", "--plain", *SLOWLY)
     wait_for(lambda: has_committed(place), "the first commit")
     (coordinator,) = [p for p in psutil.Process(command.pid).children(recursive=True) if "coordin" in p.name()]
 
     coordinator.rlimit(psutil.RLIMIT_FSIZE, (1, 1))  # as a full disk does, it refuses what would make a file larger
 
-    output, _ = command.communicate(timeout=10)
+    output, _ = command.communicate(timeout=120)
     assert command.returncode == 3, output
     assert "bounded: FAILED after" in output
     assert "journal.sqlite': disk I/O error; see to that and resume the job" in output
     assert "Traceback" not in output
-    resumed, _ = (again := start(place, "job.py:bounded", "--plain", "--resume")).communicate(timeout=60)
+    resumed, _ = (again := start(place, "job.py:bounded", "--plain", "--resume")).communicate(timeout=120)
     assert again.returncode == 0, resumed

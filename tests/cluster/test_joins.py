@@ -12,7 +12,6 @@ import pytest
 
 from elastic import Operator, Query, sinks, sources
 from tests.cluster.driving import drive, kill_owner, kinds
-from tests.cluster.jobs import STRUCK, Held
 
 pytestmark = pytest.mark.cluster
 
@@ -45,8 +44,7 @@ def test_a_join_and_connected_streams_lose_and_repeat_nothing_when_workers_die(t
     query = Query("joins")
     users = query.source(sources.from_list([(user, f"name {user}") for user in range(USERS)]), name="users")
     users_by_key = users.key_by(lambda row: row[0])
-    held = Held(sources.from_list(CLICKS, rate="3k/s"), tmp_path / STRUCK)
-    clicks = query.source(held, name="clicks").key_by(lambda row: row[0])
+    clicks = query.source(sources.from_list(CLICKS, rate="3k/s"), name="clicks").key_by(lambda row: row[0])
     joined = clicks.join(users_by_key, lambda click, user: [click[1], user and user[1]], how="left", name="joined")
     joined.map(lambda row: row[1]).sink(sinks.json_lines(tmp_path / "joined", commit="200ms"), name="K")
     users_by_key.connect(clicks).apply(Balance(), name="met").sink(
@@ -62,8 +60,12 @@ def test_a_join_and_connected_streams_lose_and_repeat_nothing_when_workers_die(t
     assert kinds(outcome).count("failed") == 2
     found = rows(tmp_path / "joined")
     assert sorted(n for n, _ in found) == list(range(len(CLICKS)))
-    late = [n for n, name in found if name is None]  # clicks of the first ticks, which may come before the table
-    assert len(late) < 600
+    unknown = {n for n, name in found if name is None}  # clicks of ticks before the one that read the table
+    assert len(unknown) < len(CLICKS)
+    for first in range(0, len(CLICKS), len(CLICKS) // 3):  # of each of the three partitions
+        for user in range(USERS):
+            known = [n not in unknown for n in range(first + user, first + len(CLICKS) // 3, USERS)]
+            assert known == sorted(known), "once there is a name for a user, there always is"
     assert all(name in (None, f"name {n % USERS}") for n, name in found)
     met = Counter((key, count) for key, _, count in rows(tmp_path / "met"))
     assert met == Counter({(user, n): 1 for user in range(USERS) for n in range(1, len(CLICKS) // USERS + 1)})

@@ -15,6 +15,7 @@ import pytest
 from dstream import OutputInfo, StreamingContext, StreamingListener
 from elastic import sinks, sources
 from elastic.errors import JobFailedError
+from tests.cluster.driving import DEADLINE_S, Held
 
 pytestmark = pytest.mark.cluster
 
@@ -41,7 +42,7 @@ def program(directory: Path) -> StreamingContext:
     context = StreamingContext(
         "100ms", workers=2, directory=directory / "job", checkpoint=3, retries=1, keep_going=True, partitions=1
     )
-    pairs = context.source(sources.from_list(ROWS, rate="2k/s"))
+    pairs = context.source(Held(sources.from_list(ROWS, rate="2k/s"), directory / "go"))
     totals = pairs.running_reduce(operator.add, name="totals")
     totals.save(sinks.sqlite(directory / "totals.db", table="totals", upsert=True), name="good")
     pairs.map(refuse).save(sinks.json_lines(directory / "refused"), name="refused")
@@ -56,12 +57,13 @@ def committed(directory: Path) -> tuple[dict[int, int], list[Any]]:
 
 
 def test_an_output_that_fails_has_all_intervals_before_and_the_other_one_has_everything(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
     context = program(tmp_path)
     context.add_listener(notes := Notes())
     context.start()
 
     with pytest.raises(JobFailedError, match="1 of 2 outputs failed, the others have everything") as caught:
-        context.await_termination("60s")
+        context.await_termination(DEADLINE_S)
 
     assert "'refused' from interval" in str(caught.value)
     assert "test_keep_going.py" in str(caught.value)
@@ -71,26 +73,27 @@ def test_an_output_that_fails_has_all_intervals_before_and_the_other_one_has_eve
     assert {o.name for o in notes.outputs if o.error is not None} == {"refused"}
     assert failed == list(range(failed[0], failed[0] + len(failed)))
     lines = (tmp_path / "job" / "intervals.jsonl").read_text().splitlines()
-    assert len(rows) == sum(json.loads(line)["records"] for line in lines[: failed[0] - 1])
+    records = [json.loads(line)["records"] for line in lines]
+    assert len(rows) == sum(records[: failed[0] - 1]) <= BAD < sum(records[: failed[0]])
     assert [tuple(row) for row in rows] == ROWS[: len(rows)]
-    assert BAD >= len(rows) > BAD - 600
 
 
 def test_a_resumed_job_goes_on_with_the_outputs_that_have_not_failed(tmp_path: Path) -> None:
     context = program(tmp_path)
     context.add_listener(notes := Notes())
     context.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + DEADLINE_S
     while not any(output.error for output in notes.outputs):
         assert not context.await_termination(0.05)
         assert time.monotonic() < deadline
     context.stop(graceful=False)
     before = committed(tmp_path)[1]
+    (tmp_path / "go").touch()
     again = program(tmp_path)
     again.start(resume=True)
 
     with pytest.raises(JobFailedError, match="'refused' from interval"):
-        again.await_termination("60s")
+        again.await_termination(DEADLINE_S)
 
     totals, rows = committed(tmp_path)
     assert totals == EXPECTED

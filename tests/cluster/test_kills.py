@@ -98,13 +98,12 @@ def kill_once_protected(instance: int, kills_before: int) -> Breaker:
     def strike(running: Running) -> bool:
         restored = sum(e.kind == "restored" and e.operator == "chain" for e in running.events)
         owner = running.job.owner_of("chain", instance)
-        if restored < kills_before or owner is None:
+        if restored < kills_before or owner is None or owner in running.killed:
             return False
         since.append(running.progress.checkpoints)
         if running.progress.checkpoints < since[0] + 8:  # some four of each of the two instances
             return False
-        running.job.kill(owner)
-        return True
+        return running.kill(owner)
 
     return strike
 

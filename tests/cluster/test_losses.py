@@ -8,21 +8,13 @@ from pathlib import Path
 import pytest
 
 from elastic import Query, sinks, sources
-from tests.cluster.driving import Running, drive, kill_owner, kinds
+from tests.cluster.driving import drive, kill_both, kill_owner, kinds
 from tests.cluster.jobs import chain, chain_rows, expected_chain
 
 pytestmark = pytest.mark.cluster
 
-
-def kill_instance_and_its_neighbour(running: Running) -> bool:
-    """SIGKILL for the workers of chain#0 and chain#1, of which the second keeps the checkpoints of the first."""
-    owners = [running.job.owner_of("chain", n) for n in range(2)]
-    if running.progress.records_in < 2_000 or running.progress.checkpoints < 3 or None in owners:
-        return False
-    for owner in owners:
-        assert owner is not None
-        running.job.kill(owner)
-    return True
+#: Of chain#0 and chain#1, of which the second keeps the checkpoints of the first.
+kill_instance_and_its_neighbour = kill_both(("chain", 0), ("chain", 1), after_records=2_000, checkpoints=12)
 
 
 def test_losing_an_instance_with_its_backup_ends_the_job_and_says_what_was_lost(tmp_path: Path) -> None:

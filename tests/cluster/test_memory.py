@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 MEMORY_BYTES = 192 << 20
 RECORDS = 400_000
+RARE_ROWS = 120_000
 
 
 class Padded(Operator):
@@ -42,7 +43,7 @@ class Unwritable(Padded):
 
 
 class RareSink(Sink):
-    """Takes everything at once, and says only every few seconds that it is committed."""
+    """Takes everything at once, and says only after very many rows that it is committed."""
 
     name = "rare"
 
@@ -62,7 +63,7 @@ class StallingSink(Sink):
 class _RareWriter(Writer):
     def __init__(self, inner: Writer, stalls_s: float) -> None:
         self._inner, self._stalls_s = inner, stalls_s
-        self._through, self._said_s, self._commits = 0, time.monotonic(), 0
+        self._through, self._rows, self._commits = 0, 0, 0
 
     def committed(self) -> list[tuple[KeyInterval, int]]:
         return self._inner.committed()
@@ -72,8 +73,9 @@ class _RareWriter(Writer):
         if self._stalls_s:
             time.sleep(self._stalls_s if self._commits == 2 else 0.0)
             return self._inner.commit(ticks, through, final=final)
-        if final or time.monotonic() - self._said_s > 3.0:
-            self._through, self._said_s = self._inner.commit((), through, final=final), time.monotonic()
+        self._rows += sum(len(batch) for _, batch in ticks)
+        if final or self._rows >= RARE_ROWS:
+            self._through, self._rows = self._inner.commit((), through, final=final), 0
         return self._through
 
 
@@ -149,7 +151,7 @@ def test_a_sink_that_does_not_return_for_seconds_holds_the_source_back_and_no_wo
     assert outcome.peak_memory_bytes.worker < MEMORY_BYTES
     assert len(watch.grown_bytes) >= 4, "the coordinator, two workers, a spare"
     assert max(watch.grown_bytes.values()) < MEMORY_BYTES
-    assert outcome.stalls[0].operator == "stalling"
+    assert "stalling" in {stall.operator for stall in outcome.stalls}
 
 
 def test_a_burst_of_ten_times_the_rate_slows_the_source_and_is_taken_within_the_memory(tmp_path: Path) -> None:

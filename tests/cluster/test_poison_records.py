@@ -55,7 +55,7 @@ def test_the_scenario_with_poison_records_meets_what_it_expects(tmp_path: Path) 
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "elastic", "run", f"{ROOT}/scenarios/poison_records.yaml", "--json", str(report)]
 
-    done = subprocess.run([*command, "--plain"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, "--plain"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
     failures = {f["where"]: (f["skipped"], f["diverted"]) for f in json.loads(report.read_text())["failures"]}

@@ -12,9 +12,7 @@ import pytest
 
 from elastic import Query, sinks, sources
 from elastic.functions import split
-from tests.cluster.driving import drive, kill_owner
-from tests.cluster.jobs import STRUCK, Held
-from tests.cluster.test_scaling import scale
+from tests.cluster.driving import drive, kill_owner, scale, see
 
 pytestmark = pytest.mark.cluster
 
@@ -27,7 +25,7 @@ def top_words(directory: Path) -> Query:
     text = directory / "input.txt"
     text.write_text("\n".join(LINES))
     query = Query("top")
-    lines = query.source(Held(sources.text_files(str(text), rate="6k/s"), directory / STRUCK))
+    lines = query.source(sources.text_files(str(text), rate="6k/s"))
     words = lines.rebalance().flat_map(split()).key_by()
     top = words.count(emit="50ms").top_k(PLACES, emit="100ms")
     top.sink(sinks.sqlite(directory / "top.db", table="top", columns=("place", "word", "count"), upsert=True))
@@ -63,7 +61,10 @@ def test_a_ranking_is_right_after_a_kill_at_a_random_moment(tmp_path: Path, oper
 @pytest.mark.slow
 @pytest.mark.parametrize("operator", ["top_k-leaders", "rebalance"])
 def test_a_ranking_is_right_when_instances_are_added(tmp_path: Path, operator: str) -> None:
-    outcome = drive(top_words(tmp_path), tmp_path, scale(operator, 5, after_records=3_000), spares=2, checkpoint_ms=300)
+    outcome = drive(
+        top_words(tmp_path), tmp_path, scale(operator, 5, after_records=3_000), see("scaled_out"), spares=2,
+        checkpoint_ms=300,
+    )  # fmt: skip
 
     assert outcome.status == "done", outcome.error
     assert [(s.operator, s.before, s.after) for s in outcome.scale_outs] == [(operator, 3, 5)]

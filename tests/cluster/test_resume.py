@@ -15,7 +15,7 @@ import pytest
 from elastic.cluster.saved import Identity
 from elastic.errors import UserError
 from elastic.plan import Settings
-from tests.cluster.command import has_committed, left_over, our_processes, start, wait_for
+from tests.cluster.command import SLOWLY, has_committed, left_over, our_processes, start, wait_for
 from tests.cluster.jobs import chain
 
 pytestmark = pytest.mark.cluster
@@ -35,12 +35,12 @@ def rows_of(place: Path) -> dict[str, list[int]]:
 
 def end_of(command: subprocess.Popen[str]) -> str:
     """What a command has printed, when it has ended."""
-    output, _ = command.communicate(timeout=60)
+    output, _ = command.communicate(timeout=120)
     return output
 
 
 def test_a_job_of_which_everything_was_killed_goes_on_and_its_result_is_exact(place: Path) -> None:
-    command = start(place, "job.py:bounded", "--workers", "2")
+    command = start(place, "job.py:bounded", "--workers", "2", *SLOWLY)
     wait_for(lambda: has_committed(place), "the first commit")
     os.killpg(command.pid, signal.SIGKILL)
     end_of(command)
@@ -58,7 +58,7 @@ def test_a_job_of_which_everything_was_killed_goes_on_and_its_result_is_exact(pl
 
 
 def test_a_job_that_was_stopped_goes_on_with_other_numbers_of_workers(place: Path) -> None:
-    command = start(place, "job.py:bounded", "--workers", "2")
+    command = start(place, "job.py:bounded", "--workers", "2", *SLOWLY)
     wait_for(lambda: has_committed(place), "the first commit")
     os.killpg(command.pid, signal.SIGINT)
     end_of(command)
@@ -90,7 +90,7 @@ def test_a_job_that_failed_goes_on_once_its_code_is_mended(place: Path) -> None:
 
 
 def test_a_job_whose_state_does_not_fit_its_new_code_is_refused_with_what_differs(place: Path) -> None:
-    command = start(place, "job.py:bounded", "--workers", "2")
+    command = start(place, "job.py:bounded", "--workers", "2", *SLOWLY)
     wait_for(lambda: has_committed(place), "the first commit")
     os.killpg(command.pid, signal.SIGINT)
     end_of(command)
@@ -133,7 +133,7 @@ def test_what_is_done_or_never_was_cannot_be_resumed(place: Path) -> None:
 
 
 def test_the_state_of_a_job_can_be_looked_at_while_it_runs_and_after_it_was_stopped(place: Path) -> None:
-    command = start(place, "job.py:bounded", "--set", "records=100000", "--workers", "2")
+    command = start(place, "job.py:bounded", "--workers", "2", *SLOWLY)
     wait_for(lambda: state(place, "bounded", "--key", "3").startswith("number#"), "a checkpoint with the key")
     os.killpg(command.pid, signal.SIGINT)
     end_of(command)
@@ -151,7 +151,7 @@ def test_the_state_of_a_job_can_be_looked_at_while_it_runs_and_after_it_was_stop
 def state(place: Path, *arguments: str) -> str:
     """What ``elastic state`` prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "elastic", "state", *arguments], cwd=place, text=True, check=False, timeout=30,
+        [sys.executable, "-m", "elastic", "state", *arguments], cwd=place, text=True, check=False, timeout=120,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     return done.stdout

@@ -6,10 +6,10 @@ import operator
 import os
 import signal
 import sqlite3
+import threading
 import time
 from collections import Counter
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,17 @@ from elastic.functions import split
 from elastic.report import JobOutcome
 from elastic.scenario.models import DStream as Section
 from elastic.scenario.verify import verdict_of_clean_run
-from tests.cluster.driving import DEADLINE_S, Breaker, Running, kill_owner
+from tests.cluster.driving import DEADLINE_S, Breaker, Held, held, kill_owner, watch
 from tests.cluster.jobs import LINES, expected_counts
 
 pytestmark = pytest.mark.cluster
 
 
-def make(directory: Path, *, rate: str = "10k/s", **options: Any) -> tuple[StreamingContext, DStream]:
-    """A context and the words of 24,000 lines, as pairs with 1."""
-    context = StreamingContext("100ms", workers=3, checkpoint=4, directory=directory / "job", **options)
-    words = context.source(sources.from_list(LINES, rate=rate), name="lines").flat_map(split())
+def make(directory: Path, *, rate: str = "10k/s", until: Path | None = None) -> tuple[StreamingContext, DStream]:
+    """A context and the words of 24,000 lines, as pairs with 1; the input ends once the file is there, if any is."""
+    context = StreamingContext("200ms", workers=3, checkpoint=4, directory=directory / "job")
+    lines = sources.from_list(LINES, rate=rate)
+    words = context.source(lines if until is None else Held(lines, until), name="lines").flat_map(split())
     return context, words.map(lambda word: (word, 1))
 
 
@@ -40,22 +41,9 @@ def break_and_verify(context: StreamingContext, directory: Path, *breakers: Brea
     """Run the program to its end, letting each breaker strike once; every sink equals that of a clean run."""
     job_directory = directory / "job"
     job_directory.mkdir()
-    start = partial(start_job, settings=Section())
-    job = start(context.plan(), workers=3, spares=1, directory=job_directory, keep_log=True, resume=False)
-    running, waiting = Running(job), list(breakers)
-    deadline = time.monotonic() + DEADLINE_S
-    try:
-        job.start()
-        while not running.progress.finished:
-            running.progress = job.poll(0.02)
-            running.events += running.progress.events
-            if waiting and waiting[0](running):
-                waiting.pop(0)
-            assert time.monotonic() < deadline, running
-        outcome = job.outcome()
-    finally:
-        job.close()
-    assert not waiting
+    plan = held(context.plan(), directory / "struck")
+    job = start_job(plan, workers=3, spares=1, directory=job_directory, keep_log=True, resume=False, settings=Section())
+    outcome = watch(job, directory / "struck", *breakers, processes=4)
     assert outcome.status == "done", outcome.error
     verdict = verdict_of_clean_run(job.plan, job_directory, job.log_directory)
     assert verdict.verified, verdict.detail
@@ -78,8 +66,8 @@ def test_running_state_is_exact_after_a_kill(tmp_path: Path) -> None:
 def test_windows_are_exact_after_two_kills(tmp_path: Path, inverse: Any) -> None:
     """A window of six intervals reaches back beyond a checkpoint, which is taken every four."""
     context, ones = make(tmp_path)
-    window = ones.reduce_by_key_and_window(operator.add, "600ms", "200ms", inverse=inverse)
-    window.running_reduce(max, name="most").save(sinks.json_lines(tmp_path / "out", commit="300ms"))
+    window = ones.reduce_by_key_and_window(operator.add, "1200ms", "400ms", inverse=inverse)
+    window.running_reduce(max, name="most").save(sinks.json_lines(tmp_path / "out", commit="600ms"))
 
     kills = kill_owner("most", 0, after_records=7_000), kill_owner("lines", 1, after_records=15_000)
     break_and_verify(context, tmp_path, *kills)
@@ -89,8 +77,8 @@ def test_joins_state_and_static_data_are_exact_after_a_kill(tmp_path: Path) -> N
     context, ones = make(tmp_path)
     names = context.parallelize([(f"w{n}", f"word {n}") for n in range(50)])
     counts = ones.reduce_by_key(operator.add)
-    seen = counts.track(lambda _, n: n, lambda _, so_far, n: so_far + n, "500ms", name="seen")
-    joined = counts.delayed("300ms").full_outer_join(seen).left_outer_join(names)
+    seen = counts.track(lambda _, n: n, lambda _, so_far, n: so_far + n, "1s", name="seen")
+    joined = counts.delayed("600ms").full_outer_join(seen).left_outer_join(names)
     joined.save(sinks.discard(), name="out")
 
     break_and_verify(context, tmp_path, kill_owner("seen", 1, after_records=12_000))
@@ -108,7 +96,7 @@ def test_functions_are_called_with_every_interval_in_order(tmp_path: Path) -> No
     context.on_interval(told.append)
     context.start()
 
-    assert context.await_termination(30)
+    assert context.await_termination(DEADLINE_S)
     assert [at for at, _ in found] == sorted(at for at, _ in found)
     assert sum((Counter(each) for _, each in found), Counter()) == Counter(expected_counts())
     assert [each["interval"] for each in told] == list(range(1, len(told) + 1))
@@ -122,7 +110,7 @@ def test_a_function_that_raises_ends_the_job_and_is_raised_where_one_waits(tmp_p
     context.start()
 
     with pytest.raises(ZeroDivisionError):
-        context.await_termination(30)
+        context.await_termination(DEADLINE_S)
 
 
 def test_a_program_that_is_stopped_has_committed_what_it_had_read(tmp_path: Path) -> None:
@@ -137,12 +125,33 @@ def test_a_program_that_is_stopped_has_committed_what_it_had_read(tmp_path: Path
     assert 0 < sum(found) < 4 * len(LINES)
 
 
+def test_what_was_read_is_processed_before_a_program_ends_however_long_that_takes(tmp_path: Path) -> None:
+    def slowly(n: int) -> int:
+        (tmp_path / "begun").touch()
+        time.sleep(0.1)
+        return n
+
+    context = StreamingContext("100ms", workers=1, directory=tmp_path / "job")
+    rows = context.source(Held(sources.from_list(range(20)), tmp_path / "never")).map(slowly)
+    found: list[int] = []
+    rows.foreach_rdd(lambda rdd: found.extend(rdd.collect()))
+    context.start()
+    while not (tmp_path / "begun").exists():
+        assert not context.await_termination(0.02)
+    context.stop()
+
+    assert sorted(found) == list(range(20))
+
+
 def test_ctrl_c_while_one_waits_stops_the_job_and_what_was_read_is_committed(tmp_path: Path) -> None:
     context, ones = make(tmp_path, rate="3k/s")
     found: list[int] = []
 
+    waiting = threading.Event()
+
     def take(rdd: RDD) -> None:
         if not found:
+            assert waiting.wait(DEADLINE_S)
             os.kill(os.getpid(), signal.SIGINT)
         found.extend(rdd.collect())
 
@@ -150,7 +159,8 @@ def test_ctrl_c_while_one_waits_stops_the_job_and_what_was_read_is_committed(tmp
     ones.save(sinks.json_lines(tmp_path / "out"))
     context.start()
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 (it may come as soon as it is waited for)
+        waiting.set()
         context.await_termination(DEADLINE_S)
 
     assert context.await_termination()
@@ -163,7 +173,7 @@ def test_a_program_that_is_resumed_is_called_with_every_interval_once_and_its_re
     times: list[float] = []
 
     def program() -> StreamingContext:
-        context, ones = make(tmp_path)
+        context, ones = make(tmp_path, until=tmp_path / "go")
         counted = ones.reduce_by_key(operator.add)
 
         def note(time_s: float, rdd: RDD) -> None:
@@ -177,11 +187,11 @@ def test_a_program_that_is_resumed_is_called_with_every_interval_once_and_its_re
     context = program()
     context.start()
     deadline = time.monotonic() + DEADLINE_S
-    while len(times) < 5:
+    while len(times) < 3:
         assert time.monotonic() < deadline
         assert not context.await_termination(0.02)
     context.stop(graceful=False)
-    assert totals != expected_counts()
+    (tmp_path / "go").touch()
     resumed = program()
     resumed.start(resume=True)
 

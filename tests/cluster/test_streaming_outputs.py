@@ -9,6 +9,7 @@ import operator
 import re
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import pytest
 
 from dstream import RDD, BatchInfo, DStream, OutputInfo, ReceiverInfo, StreamingContext, StreamingListener, rdd
 from elastic import sinks, sources
+from elastic.connectors.base import Partition, Source
 from elastic.errors import JobFailedError, QueryError, UserError
+from tests.cluster.driving import DEADLINE_S, Held
 from tests.cluster.jobs import LINES
 
 pytestmark = pytest.mark.cluster
@@ -86,7 +89,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     stream.foreach_rdd(found.rdds.append)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         context.start()
-        assert context.await_termination("30s")
+        assert context.await_termination(DEADLINE_S)
     found.printed = printed.getvalue()
     return found
 
@@ -196,13 +199,15 @@ def test_a_queue_goes_on_with_its_default_until_it_is_stopped(tmp_path: Path) ->
     assert found[:4] == [[1, 2, 3], [0], [0], [0]]
 
 
-def pairs(directory: Path, *, rate: str, **options: Any) -> tuple[StreamingContext, DStream]:
-    context = StreamingContext("100ms", workers=2, directory=directory / "job", **options)
+def pairs(directory: Path, *, rate: str) -> tuple[StreamingContext, DStream]:
+    context = StreamingContext("100ms", workers=2, directory=directory / "job")
     return context, context.source(sources.from_list(LINES, rate=rate), name="lines").map(lambda line: (line, 1))
 
 
 def test_listeners_and_functions_go_on_after_a_kill(tmp_path: Path) -> None:
-    context, ones = pairs(tmp_path, rate="12k/s", checkpoint=3)
+    context = StreamingContext("100ms", workers=2, directory=tmp_path / "job", checkpoint=3)
+    lines = Held(sources.from_list(LINES, rate="12k/s"), tmp_path / "struck")
+    ones = context.source(lines, name="lines").map(lambda line: (line, 1))
     context.add_listener(notes := Notes())
     totals: list[int] = []
 
@@ -211,12 +216,14 @@ def test_listeners_and_functions_go_on_after_a_kill(tmp_path: Path) -> None:
         if len(totals) == 4:
             killed.append(notes.named("receiver started")[0].worker)
             context._running._job.kill(killed[0])  # type: ignore[union-attr]
+        if len(notes.named("receiver started")) > 2:
+            (tmp_path / "struck").touch()
 
     killed: list[int] = []
     ones.foreach_rdd(look)
     context.start()
 
-    assert context.await_termination("60s")
+    assert context.await_termination(DEADLINE_S)
     assert sum(totals) == len(LINES)
     intervals = [batch.interval for batch in notes.named("completed")]
     assert intervals == list(range(1, len(intervals) + 1))
@@ -283,14 +290,24 @@ def test_a_file_that_vanishes_after_it_was_listed_ends_the_job_with_its_name_and
 ) -> None:
     for name in "ab":
         (tmp_path / f"{name}.txt").write_text("".join(f"{name} {n}\n" for n in range(1000)))
+    text = sources.text_files(str(tmp_path / "*.txt"), rate="2k/s")
+
+    class Vanishing(Source):
+        """Two files, of which the second is removed as soon as it was listed."""
+
+        name, rate = "lines", text.rate
+
+        def partitions(self, count: int) -> Sequence[Partition]:
+            listed = text.partitions(count)
+            (tmp_path / "b.txt").unlink()
+            return listed
+
     context = StreamingContext("100ms", workers=1, directory=tmp_path / "job", partitions=1)
-    lines = context.text_files(str(tmp_path / "*.txt"), rate="2k/s")
-    lines.save(sinks.json_lines(tmp_path / "out", commit="100ms"))
+    context.source(Vanishing()).save(sinks.json_lines(tmp_path / "out", commit="100ms"))
     context.start()
-    (tmp_path / "b.txt").unlink()  # the worker reads a.txt for half a second before
 
     with pytest.raises(JobFailedError, match=r"b\.txt"):
-        context.await_termination("60s")
+        context.await_termination(DEADLINE_S)
     found = [
         json.loads(line)
         for part in sorted((tmp_path / "out").glob("*.jsonl"))
@@ -308,7 +325,7 @@ def test_what_was_committed_before_a_state_function_raised_stays(tmp_path: Path)
     context.start()
 
     with pytest.raises(JobFailedError, match="nine is right out") as caught:
-        context.await_termination("60s")
+        context.await_termination(DEADLINE_S)
     assert "test_streaming_outputs.py" in str(caught.value)
     assert "no_nine" in str(caught.value)
     assert seen == [("a", sum(range(n + 1))) for n in range(len(seen))]

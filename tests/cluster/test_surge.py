@@ -28,7 +28,7 @@ class Busy(Operator):
 
 
 query = Query("surge")
-rows = sources.from_list([n % 50 for n in range(8_000)], rate=[("1s", "400/s"), ("3s", "2500/s"), ("1s", "400/s")])
+rows = sources.from_list([n % 50 for n in range(8_300)], rate=[("1s", "400/s"), ("3s", "2500/s"), ("1s", "400/s")])
 query.source(rows, name="numbers").key_by().apply(Busy(), name="busy").sink(sinks.json_lines("out", commit="200ms"))
 """
 
@@ -57,13 +57,13 @@ def test_a_surge_is_survived_whatever_is_killed_while_it_scales(tmp_path: Path, 
     scenario = SCENARIO.format(
         joins=chance.randrange(100, 1000), first=chance.randrange(600, 3000), victim=chance.choice(["busy", "numbers"]),
         coordinator=chance.randrange(600, 4500), second=chance.randrange(3000, 4500),
-        drained=chance.randrange(3300, 3900),  # the input is there for four seconds, and the next coordinator by now
+        drained=chance.randrange(3300, 3900),  # the input is there for five seconds, and the next coordinator by now
     )  # fmt: skip
     (tmp_path / "surge.yaml").write_text(scenario)
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "elastic", "run", "surge.yaml", "--plain", "--json", str(report)]
 
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
 
     assert done.returncode == 0, f"seed {seed}: {scenario}\n{done.stdout}\n{done.stderr}"
     kinds = [event["kind"] for event in json.loads(report.read_text())["events"]]

@@ -19,7 +19,7 @@ from elastic import Context, ListState, Operator, Query, Timer, ValueState, sink
 from elastic.cluster.job import LocalJob
 from elastic.functions import field
 from elastic.scenario.models import DStream
-from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
+from tests.cluster.driving import Breaker, drive, kill_both, kill_owner, kinds
 
 pytestmark = pytest.mark.cluster
 
@@ -94,20 +94,13 @@ def test_windows_and_timers_are_right_after_a_kill_at_a_random_moment(
     assert not outcome.failures, "no row is late"
 
 
-def kill_both_owners(running: Running) -> bool:
-    """SIGKILL for the workers of two instances at once, when their state has its copies."""
-    owners = {running.job.owner_of("windows", 0), running.job.owner_of("reminders", 1)}
-    if running.progress.records_in < 5_000 or running.progress.checkpoints < 24 or None in owners:
-        return False
-    for owner in owners:
-        assert owner is not None
-        running.job.kill(owner)
-    return True
-
-
 @pytest.mark.parametrize("model", ["elastic", "dstream"])
 @pytest.mark.parametrize(
-    ("copies", "strike"), [(1, kill_owner("windows", 0, after_records=5_000)), (2, kill_both_owners)]
+    ("copies", "strike"),
+    [
+        (1, kill_owner("windows", 0, after_records=5_000)),
+        (2, kill_both(("windows", 0), ("reminders", 1), after_records=5_000, checkpoints=24)),
+    ],
 )
 def test_without_a_disk_windows_and_state_are_the_same_in_both_models_after_as_many_losses_as_there_are_copies(
     tmp_path: Path, copies: int, strike: Breaker, model: str

@@ -81,6 +81,8 @@ def test_a_block_that_is_not_true_is_found(block: Block, problem: str, tmp_path:
     [
         _block("console", "$ echo one; echo two; echo three\none\n...\nthree\n"),
         _block("console", "$ echo took 12.5ms for 3 records\ntook 9s for 1,000 records\n", "figures vary"),
+        _block("console", "$ echo took 12.5ms for 3 records\ntook 2m05s for 1 record\n", "figures vary"),
+        _block("console", "$ echo '2 passed in 63.20s (0:01:03)'\n2 passed in 0.5s\n", "figures vary"),
         _block("console", "$ echo a \\\n  b\na b\n"),
         _block("yaml", "faults:\n  - {at: 3s, kill: {worker: 1}}\n"),
         _block("", "anything\n", "not run: a picture"),
