@@ -28,8 +28,12 @@ BEGINNING = -(2**62)
 END = 2**62
 """After all event times: the watermark when the stream has ended."""
 
+_LATEST = 253_402_300_800 * 1_000_000
+"""The end of the year 9999. A number beyond it, on either side of 1970, counts another unit than it is said to."""
+
 _UNIX_ZERO = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND = dt.timedelta(microseconds=1)
+_YEAR_US = 31_556_952 * 1_000_000  # on average
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,22 @@ def time_of(value: Any, unit: Unit) -> int:
     if isinstance(value, bool) or value is None:
         raise TypeError(f"{value!r} is not a time")
     if isinstance(value, int | float):
-        return _in_range(value, _scaled(value, unit))
+        return _in_range(value, unit)
     if isinstance(value, str):
-        value = dt.datetime.fromisoformat(value.strip())
+        value = _read(value)
     if isinstance(value, dt.datetime):
         aware = value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
         return (aware - _UNIX_ZERO) // _MICROSECOND
     if isinstance(value, dt.date):
         return (dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC) - _UNIX_ZERO) // _MICROSECOND
     raise TypeError(f"a {type(value).__name__} is not a time; give a number, a datetime, or ISO 8601 text")
+
+
+def _read(text: str) -> dt.datetime:
+    try:
+        return dt.datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is not a time; text is ISO 8601, such as 2026-03-01T08:00:00Z") from None
 
 
 def _scaled(value: float, unit: Unit) -> int:
@@ -86,10 +97,14 @@ def _scaled(value: float, unit: Unit) -> int:
     return round(value * US_PER[unit])
 
 
-def _in_range(value: Any, time_us: int) -> int:
-    if BEGINNING < time_us < END:
+def _in_range(value: float, unit: Unit) -> int:
+    time_us = _scaled(value, unit)
+    if -_LATEST < time_us < _LATEST:
         return time_us
-    raise ValueError(f"{value!r} lies beyond all times; does it count another unit?")
+    units: tuple[Unit, ...] = ("ms", "us", "ns")
+    finer = [u for u in units if abs(_scaled(value, u)) < _LATEST]
+    hint = f"; taken for {finer[0]}, it lies in {1970 + _scaled(value, finer[0]) // _YEAR_US}" if finer else ""
+    raise ValueError(f"{value!r}, taken for {unit}, lies beyond the year 9999{hint}")
 
 
 def times_of(column: Column, unit: Unit) -> Times | None:
@@ -111,7 +126,7 @@ def times_of(column: Column, unit: Unit) -> Times | None:
 def _whole(numbers: np.ndarray[Any, Any], unit: Unit) -> Times | None:
     if unit == "ns":
         return numbers.astype(np.int64) // 1000
-    limit = END // int(US_PER[unit])
+    limit = _LATEST // int(US_PER[unit])
     if not (-limit < int(numbers.min()) and int(numbers.max()) < limit):
         return None
     return numbers.astype(np.int64) * int(US_PER[unit])
@@ -120,7 +135,7 @@ def _whole(numbers: np.ndarray[Any, Any], unit: Unit) -> Times | None:
 def _real(numbers: np.ndarray[Any, Any], unit: Unit) -> Times | None:
     scaled = numbers * US_PER[unit]
     np.rint(scaled, out=scaled)
-    in_range = scaled.min() > -(2.0**62) and scaled.max() < 2.0**62  # false for nan, too
+    in_range = scaled.min() > -_LATEST and scaled.max() < _LATEST  # false for nan, too
     return scaled.astype(np.int64) if in_range else None
 
 
