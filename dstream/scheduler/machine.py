@@ -192,7 +192,7 @@ class Scheduler:
 
     def _recovered(self, event: Recovered) -> list[object]:
         """Go on where the scheduler before this one was; then replace who was lost meanwhile."""
-        self._force.spawning = len(event.starting)
+        self._force.recovered(event)
         if event.resumed and self._ledger.plan.batch and self._ledger.progress.done:
             return [EndJob("failed", STOPPED_BATCH)]
         actions = self._succession.begin(event)

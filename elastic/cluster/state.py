@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from elastic.coordinator.memory import Facts
 from elastic.errors import UserError
 from elastic.keys import KeyInterval
 from elastic.operators.snapshot import thaw
+from elastic.operators.told import in_words
 from elastic.server.journal import FACTS, JOURNAL, JournalReader
 from elastic.state.checkpoint import Checkpoint
 from elastic.state.folding import folded
@@ -33,6 +34,7 @@ class InstanceState:
         tick: Of its newest checkpoint; None if there is none yet.
         table: Processing state within its interval; None where nothing was ever written.
         disk_bytes: What its files take.
+        declared: What each declared state of the operator is, by name.
     """
 
     operator: str
@@ -41,6 +43,7 @@ class InstanceState:
     tick: int | None = None
     table: StateTable | None = field(default=None, repr=False)
     disk_bytes: int = 0
+    declared: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def keys(self) -> int:
@@ -99,7 +102,9 @@ def _read_checkpoints(directory: Path, facts: Facts) -> list[InstanceState]:
         state = InstanceState(body["operator"], body["index"], interval)
         if checkpoint is not None:
             table = None if checkpoint.state is None else cut_table(folded(checkpoint.state), interval)
-            state = InstanceState(state.operator, state.index, interval, checkpoint.tick, table, size_bytes)
+            state = replace(
+                state, tick=checkpoint.tick, table=table, disk_bytes=size_bytes, declared=checkpoint.common or {}
+            )
         found.append(state)
     return found
 
@@ -148,6 +153,7 @@ def lines_of_key(states: Sequence[InstanceState], key: Any) -> list[str]:
     lines = []
     for state in states:
         if (found := state.value(key)) is not None:
-            what = ", ".join(f"{name}: {value!r}" for name, value in found.items())
-            lines.append(f"{state.operator}#{state.index}, tick {state.tick}: {what}")
+            words = [in_words(name, value, state.declared) for name, value in found.items()]
+            what = ", ".join(text for text in words if text is not None)
+            lines.append(f"{state.operator}#{state.index}, tick {state.tick}: {what or 'nothing'}")
     return lines

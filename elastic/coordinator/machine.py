@@ -158,7 +158,7 @@ class Coordinator:
 
     def _recovered(self, event: Recovered, now_s: float) -> list[object]:
         """Go on where the coordinator before this one was; then replace who was lost meanwhile."""
-        self._workforce.spawning = len(event.starting)
+        self._workforce.recovered(event)
         actions = self._succession.begin(event)
         for procedure in list(self.reconfigurer.running.values()):
             procedure.since_s = now_s  # the workers that it waits for may only be started now
@@ -268,6 +268,7 @@ class Coordinator:
             return []
         if isinstance(message, Noticed):
             return [Record("warning", record.operator, record.index, record.worker, message.text)]
+        self.oversight.undertakings.replayed(message.instance)
         text = f"{counted(message.replayed, 'record')} up to tick {message.tick}"
         return [Record("replayed", record.operator, record.index, record.worker, text)]
 

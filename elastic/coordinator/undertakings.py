@@ -89,6 +89,7 @@ class Undertakings:
     open: list[Undertaking] = field(default_factory=list)
     _courses: dict[str, _Course] = field(default_factory=dict)
     _goals: dict[int, int] = field(default_factory=dict)
+    _replayed: set[int] = field(default_factory=set)
 
     @property
     def _deadline_s(self) -> float:
@@ -102,10 +103,15 @@ class Undertakings:
         """A successor has taken so many keys over."""
         self._course(cause, now_s).keys_restored += keys
 
+    def replayed(self, instance: int) -> None:
+        """A successor says that it has replayed all; its position is heard of later."""
+        self._replayed.add(instance)
+
     def judge(self, now_s: float) -> list[object]:
         """Events on how far they are; what follows from a deadline that has passed."""
         self.open = [u for cause in self._causes() if not (u := self._look(cause, now_s)).is_done]
         self._goals = {id: goal for id, goal in self._goals.items() if id in self.members.instances}
+        self._replayed &= self.members.instances.keys()
         under_way = {u.cause for u in self.open}
         self._courses = {cause: c for cause, c in self._courses.items() if cause in under_way}
         return [action for u in self.open for action in self._judge(u, now_s)]
@@ -127,6 +133,8 @@ class Undertakings:
     def _is_level(self, record: InstanceRecord) -> bool:
         if not record.running:
             return False
+        if record.id in self._replayed:
+            return True
         at = self.whereabouts.tau(record.id)
         if record.id not in self._goals:
             sources = [self.whereabouts.tau(s.id) or 0 for s in self.members.of_kind("source")]

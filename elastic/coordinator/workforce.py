@@ -7,6 +7,7 @@ from elastic.coordinator.events import (
     EndWorker,
     Journal,
     Record,
+    Recovered,
     SpawnWorker,
     WorkerBack,
     WorkerJoined,
@@ -33,6 +34,18 @@ class Workforce:
         self._members = members
         self._never: set[int] = set()
         self._false_starts = 0
+        self._of_earlier_runs = 0
+
+    def recovered(self, event: Recovered) -> None:
+        """Another coordinator was here before; where the job had stopped, a run begins with workers of its own."""
+        self.spawning = len(event.starting)
+        if event.resumed:
+            self._of_earlier_runs = len(self._own)
+
+    @property
+    def _own(self) -> list[Worker]:
+        """Those of the job's own that have ever joined."""
+        return [w for w in self._members.workers.values() if not w.extra]
 
     def join(self, event: WorkerJoined, *, deployed: bool) -> list[object]:
         """A worker is there, and all know each other's addresses; nothing if it is known, or was given up."""
@@ -50,9 +63,8 @@ class Workforce:
         ]
 
     def _is_of_the_first(self, event: WorkerJoined) -> bool:
-        """Whether a worker that has joined is one of those that the job began with; the job may have begun before."""
-        own = [w for w in self._members.workers.values() if not w.extra]
-        return not event.extra and len(own) <= self.wanted + self.spares
+        """Whether a worker that has joined is one of those that the run began with; instances may be placed already."""
+        return not event.extra and len(self._own) - self._of_earlier_runs <= self.wanted + self.spares
 
     def lose(self, event: WorkerLost) -> list[object]:
         """A worker that had joined is gone for good; nothing if that is known."""

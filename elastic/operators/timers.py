@@ -202,16 +202,23 @@ class Timers:
             if isinstance(stored, int):
                 self._times[key] = stored
             elif stored is not None:
-                odd = not _is_item(stored[0])
-                if odd:
+                if not _is_item(stored[0]):
                     self._odd[key] = stored[0]
-                self._times[key] = dict(stored[odd:])
+                self._times[key] = dict(stored_timers(stored))
         self._count = sum(len(t) if isinstance(t, dict) else 1 for t in self._times.values())
         self._rebuild()
 
 
 def _items(times: Times | None) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(times.items())) if isinstance(times, dict) else (("", times or 0),)
+
+
+def stored_timers(stored: Any) -> Sequence[tuple[str, int]]:
+    """Names and times of a key's timers, of what ``Timers.column`` gave for it."""
+    if isinstance(stored, int):
+        return (("", stored),)
+    timers: Sequence[tuple[str, int]] = stored if _is_item(stored[0]) else stored[1:]
+    return timers
 
 
 def _is_item(value: Any) -> bool:

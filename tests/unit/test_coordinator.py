@@ -292,3 +292,18 @@ def test_what_was_being_replaced_when_a_job_was_killed_is_not_all_put_on_the_fir
         coordinator.handle(WorkerJoined(worker, f"w{worker}"), 3600.5)
 
     assert sorted(i.worker for i in coordinator.members.assignment("from_list")) == [10, 11, 12]
+
+
+def test_workers_that_a_resumed_job_begins_with_have_joined_and_only_a_later_one_is_a_spare() -> None:
+    coordinator, _ = deployed(disk="on")
+    _, actions = resumed_from(coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0), 2.0)
+    coordinator, _ = resumed_from(actions, now_s=3600.0)
+
+    kinds = {
+        action.worker: action.kind
+        for worker in (10, 11, 12, 13, 14)
+        for action in coordinator.handle(WorkerJoined(worker, f"w{worker}"), 3600.5)
+        if isinstance(action, Record) and action.worker == worker and action.kind in {"joined", "spare_started"}
+    }
+
+    assert kinds == {10: "joined", 11: "joined", 12: "joined", 13: "joined", 14: "spare_started"}

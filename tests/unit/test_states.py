@@ -14,7 +14,9 @@ from elastic.keys import KeyInterval, groups_of
 from elastic.operators.apply import Apply
 from elastic.operators.base import Context, Operator, Processor, ProcessorContext, TickInput, Timer, ValueState
 from elastic.operators.bound_states import StateMismatchError
+from elastic.operators.snapshot import thaw
 from elastic.operators.states import ListState, MapState
+from elastic.operators.told import in_words
 
 GROUPS = 16
 ANYTHING: dict[str, Any] = {text: text for text in ("int", "clock")}
@@ -182,6 +184,38 @@ def test_a_state_that_is_new_begins_empty() -> None:
     run(target, 1, ("a", lambda cart: cart.total.set(5)))
 
     assert run(restored(target, Larger()), 2, ("a", lambda cart: (cart.total.get(), cart.seen.get()))) == [(5, None)]
+
+
+def in_words_of(target: Processor, key: Any) -> list[str | None]:
+    """What ``elastic state --key`` says of each field."""
+    table = target.full()
+    at = rows(table.keys).index(key)
+    return [in_words(name, thaw([rows(c)[at]])[0], target.common()) for name, c in sorted(table.fields.items())]
+
+
+def test_what_a_key_has_is_told_in_words_without_what_it_has_not() -> None:
+    target = made()
+    run(target, 1, ("a", lambda cart: (cart.total.set(5), cart.items.extend(["x", "y"]))))
+    run(target, 1, ("b", lambda cart: cart.prices.update(x=1.5)))
+
+    assert [text for text in in_words_of(target, "a") if text] == ["state items: ['x', 'y']", "state total: 5"]
+    assert [text for text in in_words_of(target, "b") if text] == ["state prices: {'x': 1.5}"]
+
+
+def test_what_a_ttl_covers_is_told_with_its_end_and_timers_with_their_times() -> None:
+    target = made(Short())
+    run(target, 1, ("a", lambda cart: (cart.total.set(5), cart.items.append("x"), cart.prices.update(x=1.5))))
+    end = "1970-01-01 00:16:41.010+00:00"
+
+    assert [text for text in in_words_of(target, "a") if text] == [
+        f"state items: ['x' until {end}]",
+        f"state prices: {{'x': 1.5 until {end}}}",
+        f"state total: 5 until {end}",
+    ]
+    assert in_words("event timers", 1_000_000, {}) == "event timers: 1970-01-01 00:00:01.000+00:00"
+    assert in_words("event timers", (True, ("late", 2_000_000), ("", 10**18)), {}) == (
+        "event timers: 'late' at 1970-01-01 00:00:02.000+00:00, 1e+12"
+    )
 
 
 def everything(cart: Cart) -> Any:

@@ -9,7 +9,7 @@ from elastic.coordinator.events import ClockTick, EndJob, Heard, Record, ScaleRe
 from elastic.coordinator.machine import Coordinator
 from elastic.coordinator.undertakings import Undertaking
 from elastic.plan import Settings
-from elastic.protocol import Cut, CutDone, Retire, Send, Standing, Standings, Start, Started, Stuck, Wait
+from elastic.protocol import CaughtUp, Cut, CutDone, Retire, Send, Standing, Standings, Start, Started, Stuck, Wait
 
 DEADLINE_S = 20.0
 
@@ -100,6 +100,21 @@ def test_a_recovery_tells_how_many_keys_are_restored_and_how_many_ticks_replayed
     assert replaying.ticks_replayed == 3 * 30
     assert "at tick 70 of 100" in replaying.waits_for
     assert replaying.figures == "3 of 3 instances restored, 5k of 5k keys, 90 of 180 ticks replayed"
+    assert job.open == []
+
+
+def test_what_has_said_that_it_has_replayed_is_done_though_its_position_is_not_heard_of_yet() -> None:
+    job = Job()
+    ((holder, cut),) = job.lose(0)
+    job.handle(Heard(holder, CutDone(cut.reconfigure, 40, lost=False, keys=5_000)))
+    for worker, start in job.orders(Start):
+        job.positions[start.instance] = 40
+        job.handle(Heard(worker, Started(start.instance, 40, 0, start.cause)))
+        job.handle(Heard(worker, CaughtUp(start.instance, 100, 60)))
+
+    events = job.passes(2.0)
+
+    assert kinds(events) == []
     assert job.open == []
 
 
