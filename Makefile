@@ -43,7 +43,7 @@ format: .venv/dev.stamp ## format the code, and fix what can be fixed by itself
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-bench: .venv/dev.stamp ## measure (QUICK=1: in some six minutes; BENCH=name: only that row)
+bench: .venv/dev.stamp ## measure (QUICK=1: some rows, in under two minutes; BENCH=name: only that row)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(BENCH),--only "$(BENCH)")
 
 clean: ## remove what the commands above have made

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from benchmarks.result import Effort, Measurement, Row, limit_row
 from benchmarks.rows.latency_half_rate import maximum_lines_per_s
-from benchmarks.rows.wordcount import LINES, word_count
+from benchmarks.rows.wordcount import lines_for, word_count
 from benchmarks.runtime import run_broken
 from elastic import sinks
 from elastic.plan import Settings
@@ -18,13 +18,13 @@ _BETWEEN_KILLS_S = 5.0  # the lag has to stay low for a second before the recove
 
 
 def _measure(effort: Effort) -> Sequence[Row]:
-    kills = 2 if effort.quick else 10
+    kills, lines = 1 if effort.quick else 10, lines_for(effort)
     rate = int(maximum_lines_per_s("1s", "auto", effort) / 2)
     # Checkpoints are a second apart: a kill comes at 0/kills, 1/kills … of that time.
     times = [4.0 + i * (_BETWEEN_KILLS_S + 1 / kills) for i in range(kills)]
     faults = tuple(_kill(at, instance=i % 4) for i, at in enumerate(times))
-    repeat = math.ceil((times[-1] + _BETWEEN_KILLS_S) * rate / LINES)
-    query = word_count(sinks.discard(), rate=f"{rate}/s", repeat=repeat)
+    repeat = math.ceil((times[-1] + _BETWEEN_KILLS_S) * rate / lines)
+    query = word_count(sinks.discard(), lines, rate=f"{rate}/s", repeat=repeat)
     report = run_broken(query, faults, Settings(auto_tick=True))
     if len(report.recoveries) != kills:
         raise RuntimeError(f"{kills} workers were killed, and {len(report.recoveries)} recoveries reported")

@@ -13,16 +13,17 @@ from elastic.plan import Settings
 from elastic.report import ScaleOut
 from elastic.scenario.models import Fault
 
-KEYS = 1_000_000
+KEYS, QUICK_KEYS = 1_000_000, 200_000
 RATE_PER_S = 400_000
-FILL_S = 12.0  # by then 99 % of the keys have come
-BETWEEN_S = 6.0
+FILL_S_PER_KEY = 12e-6  # by then 99 % of the keys have come
+BETWEEN_S, QUICK_BETWEEN_S = 6.0, 4.0
 
 
 def _measure(effort: Effort) -> Sequence[Row]:
+    keys, between_s = (QUICK_KEYS, QUICK_BETWEEN_S) if effort.quick else (KEYS, BETWEEN_S)
     outs, ins = [], []
     for _ in range(effort.rounds):
-        out_s, in_s = _gaps()
+        out_s, in_s = _gaps(keys, between_s)
         outs.append(out_s)
         ins.append(in_s)
     return [
@@ -31,17 +32,18 @@ def _measure(effort: Effort) -> Sequence[Row]:
     ]
 
 
-def _gaps() -> tuple[float, float]:
+def _gaps(keys: int, between_s: float) -> tuple[float, float]:
     """The longest silence of the output around a scale out and a scale in of one run, seconds."""
     with scratch() as directory:
         sink = TimedDiscard(directory)
         query = Query("scaling")
-        records = int(RATE_PER_S * (FILL_S + 2 * BETWEEN_S))
+        fill_s = FILL_S_PER_KEY * keys
+        records = int(RATE_PER_S * (fill_s + 2 * between_s))
         numbers = query.source(
-            sources.generator(keys=KEYS, distribution="uniform", count=records, rate=f"{RATE_PER_S}/s")
+            sources.generator(keys=keys, distribution="uniform", count=records, rate=f"{RATE_PER_S}/s")
         )
         numbers.key_by(field("key")).count(emit="tick", name="count").sink(sink)
-        faults = _scale(FILL_S, to=2), _scale(FILL_S + BETWEEN_S, to=1)
+        faults = _scale(fill_s, to=2), _scale(fill_s + between_s, to=1)
         report = run_broken(query, faults, Settings(auto_tick=True), workers=1, spares=2)
         if len(report.scale_outs) != 2:
             raise RuntimeError(f"scaled {len(report.scale_outs)} times instead of out and in: {report.events}")

@@ -82,7 +82,7 @@ def _measure(effort: Effort) -> Sequence[Row]:
             _plain_per_s(1, rounds, seconds), _records_per_s(1, effort),
             _plain_per_s(4, rounds, seconds), _records_per_s(4, effort),
         )
-        for _ in range(max(2, effort.rounds))
+        for _ in range(effort.rounds)
     ]  # fmt: skip
     plain_one, one, plain_four, four = (max(each) / 1e3 for each in zip(*measured, strict=True))
     unit = "k records/s"

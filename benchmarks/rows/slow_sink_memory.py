@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks import data
 from benchmarks.result import Effort, Measurement, Row, limit_row
-from benchmarks.rows.wordcount import LINES
+from benchmarks.rows.wordcount import lines_for
 from benchmarks.runtime import WORKERS, run
 from elastic import Query, sinks, sources
 
@@ -16,10 +16,11 @@ _LINES_PER_S = 250_000  # of one sink; in 30 s more than the setting allows to b
 
 
 def _measure(effort: Effort) -> Sequence[Row]:
-    seconds = 6 if effort.quick else 30
-    repeat = math.ceil(seconds * WORKERS * _LINES_PER_S / LINES)
+    seconds, lines = 6 if effort.quick else 30, lines_for(effort)
+    repeat = math.ceil(seconds * WORKERS * _LINES_PER_S / lines)
     query = Query("slow-sink")
-    query.source(sources.text_files(data.text_file(LINES), repeat=repeat)).sink(sinks.discard(rate=f"{_LINES_PER_S}/s"))
+    text = sources.text_files(data.text_file(lines), repeat=repeat)
+    query.source(text).sink(sinks.discard(rate=f"{_LINES_PER_S}/s"))
     report = run(query, memory=f"{_MEMORY_MIB}MiB")
     return [limit_row("slow_sink_memory", report.peak_memory_bytes.worker / 2**20, "MiB", at_most=_MEMORY_MIB)]
 

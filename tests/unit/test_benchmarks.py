@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as bench
 from benchmarks import data, expected, result
 from benchmarks.kernels import KeyedJob, RunningSum, WordCount, lines_with
 from benchmarks.limit import Input
@@ -131,6 +132,15 @@ def test_targets_are_not_judged_on_fewer_cores_than_they_are_made_for(monkeypatc
     monkeypatch.setattr(result, "usable_cores", lambda: 2)
 
     assert result.ratio_row("a", 1.0, "u", 10.0, at_least=0.7).met is None
+
+
+def test_a_quick_run_leaves_out_long_rows_that_there_are() -> None:
+    known = [measurement.name for measurement in bench.MEASUREMENTS]
+
+    assert set(bench.LONG) < set(known)
+    assert {"wordcount", "grep", "keyed_sum_udf", "checkpoints_on_off", "latency_half_rate", "idle_cpu"} < {*known} - {
+        *bench.LONG
+    }
 
 
 def test_the_results_file_has_the_host_and_the_fields_of_every_row(tmp_path: Path) -> None:
