@@ -24,7 +24,7 @@ from elastic.connectors.base import Sink, SinkContext
 from elastic.errors import UserError
 from elastic.operators.failure import connector_error
 from elastic.plan import Plan
-from elastic.report import JobEvent, JobOutcome, Progress
+from elastic.report import JobEvent, JobOutcome, Progress, Status
 from elastic.wire.control import (
     COMMAND,
     COORDINATOR,
@@ -216,7 +216,6 @@ class LocalJob:
         at_s = self._progress.at_s + (now_s - self._heard_s if self._heard_s else 0.0)
         told = tuple(JobEvent(at_s, "warning", cause=text) for text in texts)
         self._own_events += told
-        self._events += told
         self._progress = replace(self._progress, events=self._progress.events + told)
         for wish in self._wishes.again(now_s):
             self._hub.send(COORDINATOR, wish)
@@ -282,8 +281,9 @@ class LocalJob:
 
     def _fail(self, error: str) -> None:
         """The job has ended here, since there is no coordinator that could say so."""
-        self._outcome = JobOutcome("failed", error)
-        self._progress = replace(self._progress, finished=True)
+        at_s = self._progress.at_s + (time.monotonic() - self._heard_s if self._heard_s else 0.0)
+        self._progress = replace(self._progress, at_s=at_s, finished=True)
+        self._outcome = self._seen("failed", error)
 
     def owner_of(self, operator: str, instance: int) -> int | None:
         """Number of the worker that holds the instance now; None while it is being restored, or if there is none."""
@@ -344,17 +344,22 @@ class LocalJob:
 
     def outcome(self) -> JobOutcome:
         """How the job ended; only after a ``Progress`` that is finished, or after ``abort``."""
-        if self._outcome is not None:
-            return replace(self._outcome, events=(*self._outcome.events, *self._own_events))
+        found = self._outcome or self._seen("interrupted")
+        return replace(found, events=(*found.events, *self._own_events))
+
+    def _seen(self, status: Status, error: str | None = None) -> JobOutcome:
+        """What the newest progress tells, where no coordinator is left to tell more."""
         seen = self._progress
         return JobOutcome(
-            "interrupted",
+            status,
+            error,
             wall_s=seen.at_s,
             records_in=seen.records_in,
             records_out=seen.records_out,
             bytes_in=seen.bytes_in,
-            events=self._events,
             operators=seen.operators,
+            failures=seen.failures,
+            events=self._events,
         )
 
     def close(self) -> None:

@@ -126,8 +126,9 @@ class Figures:
     # -- what happens --------------------------------------------------------------------------------------------------
 
     def record(self, record: Record, now_s: float) -> None:
-        """Add to the event log."""
-        at_s = (now_s if record.at_s is None else record.at_s) - self.tick_zero_s
+        """Add to the event log; what happens before tick 0 is at 0."""
+        since_s = (now_s if record.at_s is None else record.at_s) - self.tick_zero_s
+        at_s = max(0.0, since_s) if self.tick_zero_s else 0.0
         kind: EventKind = record.kind  # type: ignore[assignment]
         self.events.append(JobEvent(at_s, kind, record.operator, record.instance, record.worker, record.cause))
 
@@ -283,7 +284,7 @@ class Figures:
         if repaired := self.work.repaired:
             were = "was" if repaired == 1 else "were"
             text = f"{counted(repaired, 'record')} {were} malformed and repaired, as the source's errors policy says"
-            self.events.append(JobEvent(now_s - self.tick_zero_s, "warning", cause=text))
+            self.record(Record("warning", cause=text), now_s)
         return JobOutcome(
             status=end.status,
             error=end.error,

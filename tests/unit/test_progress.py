@@ -8,6 +8,7 @@ import pytest
 
 from elastic import Query, sinks, sources
 from elastic.connectors.base import Source
+from elastic.coordinator.events import Record
 from elastic.coordinator.membership import Membership
 from elastic.plan import Plan
 from elastic.server.figures import Figures
@@ -52,3 +53,12 @@ def test_a_resumed_run_knows_no_share_since_it_has_read_only_the_rest() -> None:
     found = figures(replace(plan(sources.generator(count=1000)), tick_zero_s=1.0, since_s=9.0))
 
     assert found.progress(10.0, finished=False).done is None
+
+
+def test_what_happens_before_tick_0_is_told_as_at_0() -> None:
+    early, late = figures(plan(sources.generator())), figures(replace(plan(sources.generator()), tick_zero_s=1_000.0))
+
+    for found in (early, late):
+        found.record(Record("warning", worker=0, cause="a worker ended before it joined"), 999.0)
+
+    assert [e.at_s for found in (early, late) for e in found.events] == [0.0, 0.0]
