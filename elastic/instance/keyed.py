@@ -144,7 +144,6 @@ class KeyedInstance:
 
     def on_want(self, message: Want) -> list[Command]:
         """A consumer waits for a tick: ask those that this instance waits for in turn."""
-        self.outputs.on_want(message)
         return [c for i in self.inputs for c in i.wants(message.tick)] if message.tick > self.tau else []
 
     def _input(self, edge: int) -> Input:

@@ -10,7 +10,7 @@ from elastic.operators.base import Output
 from elastic.operators.failure import Failures
 from elastic.operators.stateless import Memo, chains
 from elastic.plan import Plan
-from elastic.protocol import Ack, Command, Credit, NeedCheckpoint, Send, Start, Subscribe, Tell, Trimmed, Wait, Want
+from elastic.protocol import Ack, Command, Credit, NeedCheckpoint, Send, Start, Subscribe, Tell, Trimmed, Wait
 from elastic.state.buffer import BufferState
 from elastic.state.checkpoint import BufferCheckpoint
 from elastic.state.routing import RoutingState
@@ -45,7 +45,6 @@ class Outputs:
         self._unsent_limit_bytes = min(UNSENT_LIMIT_BYTES, plan.settings.memory_bytes // 64)
         self._asked_at_bytes = 0
         self.start = self.stable = start
-        self._wanted: set[int] = set()
 
     # -- what the instance emits ---------------------------------------------------------------------------------------
 
@@ -100,16 +99,6 @@ class Outputs:
     def on_ack(self, message: Ack) -> bool:
         """Trim; True if any edge's floor rose."""
         return self.buffers[message.edge].acknowledge(message.interval, message.tick)
-
-    def on_want(self, message: Want) -> None:
-        """Note that a consumer waits for a tick to be closed."""
-        self._wanted.add(message.tick)
-
-    def next_wanted(self, closed: int) -> int | None:
-        """The first tick after ``closed`` that some consumer waits for."""
-        if self._wanted:
-            self._wanted = {tick for tick in self._wanted if tick > closed}
-        return min(self._wanted, default=None)
 
     # -- limits --------------------------------------------------------------------------------------------------------
 

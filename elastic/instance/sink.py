@@ -29,7 +29,6 @@ from elastic.protocol import (
     Tell,
     View,
     Wait,
-    Want,
 )
 
 PENDING_LIMIT_BYTES = 8 << 20
@@ -92,10 +91,6 @@ class SinkInstance:
         """A replayed tick differs from what was processed here."""
         producer = self._producers_of[message.edge]
         return self._input(message.edge).explain(producer, message.producer, message.tick, message.batch)
-
-    def on_want(self, message: Want) -> list[Command]:
-        """Nobody consumes a sink."""
-        return []
 
     def on_need_checkpoint(self, _: NeedCheckpoint) -> list[Command]:
         """A producer's buffer state is past its limit: acknowledge what is committed, and commit what is pending."""

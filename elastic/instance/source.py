@@ -64,6 +64,7 @@ class SourceInstance:
         self.records_in = 0
         self._diverts = plan.operators[start.operator].logic.errors == "divert"
         self._load = GroupLoad(start.interval)
+        self._wanted: set[int] = set()
         self.failures: list[tuple[int, int, FailedRecords]] = []
         self.untold: int | None = None
         self._telling: int | None = None
@@ -88,7 +89,7 @@ class SourceInstance:
     @property
     def wanted(self) -> int | None:
         """The next tick that a consumer waits for."""
-        return self.outputs.next_wanted(self.tau)
+        return min((tick for tick in self._wanted if tick > self.tau), default=None)
 
     def emit(
         self, tick: int, read: Sequence[tuple[KeyInterval, Chunk]], held: Held = MappingProxyType({}), *,
@@ -163,7 +164,7 @@ class SourceInstance:
 
     def on_want(self, message: Want) -> list[Command]:
         """A consumer waits for a tick."""
-        self.outputs.on_want(message)
+        self._wanted = {tick for tick in self._wanted if tick > self.tau} | {message.tick}
         return []
 
 

@@ -63,6 +63,11 @@ def ending_error(error: BaseException) -> UserError:
     return UserError(f"code of yours ends the process; raise an exception, or return\n{user_trace(error).rstrip()}")
 
 
+def bug(error: BaseException) -> str:
+    """What tells of an error that is nobody's but ours: all of its traceback."""
+    return f"a bug in elastic; please report it\n{''.join(traceback.format_exception(error))}"
+
+
 def user_error(
     operator: str, tick: int | None, record: Any, error: BaseException, *, key: Any = _NO_KEY
 ) -> UserCodeError:

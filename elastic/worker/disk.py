@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from elastic.errors import ElasticError
+from elastic.operators.failure import bug
 from elastic.protocol import Forget, Load, Persist
 from elastic.state.checkpoint import Checkpoint
 from elastic.worker.checkpoint_files import CheckpointFiles
@@ -36,6 +38,17 @@ class DiskFailed:
 
     instance: int
     error: Exception
+
+    @property
+    def text(self) -> str:
+        """What is told of it."""
+        match self.error:
+            case ElasticError():
+                return str(self.error)
+            case OSError():
+                return f"the checkpoints cannot be read: {self.error}; see to that and resume the job"
+            case _:
+                return bug(self.error)
 
 
 class DiskThread:

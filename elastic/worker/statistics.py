@@ -51,7 +51,7 @@ class Statistics:
         self._settled: dict[int, int] = {}
         self._told: deque[tuple[float, list[Read], list[Settle]]] = deque()
         self._checkpoints: list[tuple[int, int, int, float]] = []
-        self._storing: dict[tuple[int, int], tuple[int, float]] = {}
+        self._storing: dict[int, tuple[int, int, float]] = {}  # one at a time of each instance: tick, size, since when
 
     @property
     def active(self) -> bool:
@@ -73,14 +73,14 @@ class Statistics:
         """A checkpoint may be on its way."""
         if isinstance(command.message, Store):
             checkpoint = command.message.checkpoint
-            key = (command.message.instance, checkpoint.tick)
-            self._storing[key] = (checkpoint.size_bytes, time.perf_counter())
+            self._storing[command.message.instance] = checkpoint.tick, checkpoint.size_bytes, time.perf_counter()
 
     def stored(self, instance: int, tick: int) -> None:
         """A checkpoint has been acknowledged."""
-        found = self._storing.pop((instance, tick), None)
-        if found is not None:
-            self._checkpoints.append((instance, tick, found[0], time.perf_counter() - found[1]))
+        sent, size_bytes, at_s = self._storing.get(instance, (-1, 0, 0.0))
+        if sent == tick:
+            del self._storing[instance]
+            self._checkpoints.append((instance, tick, size_bytes, time.perf_counter() - at_s))
 
     def tell_again(self) -> None:
         """What was read and settled of late is in the next report too; the same again changes nothing there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections import deque
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +12,7 @@ from elastic.errors import FencedError, UserError
 from elastic.instance.host import Host
 from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
-from elastic.operators.failure import connector_error
+from elastic.operators.failure import bug, connector_error
 from elastic.protocol import (
     Close,
     Command,
@@ -279,7 +278,7 @@ class Workplace:
             case DiskFailed() if isinstance(answer.error, FencedError):
                 self._execute(self._host.refused(answer.instance))
             case DiskFailed():
-                self._execute([Tell(Failed(answer.instance, "", 0, str(answer.error)))])
+                self._execute([Tell(Failed(answer.instance, "", 0, answer.text))])
 
     def _on_committed(self, answer: Committed) -> None:
         id = answer.instance
@@ -297,8 +296,7 @@ class Workplace:
                 return self._host.fail(id, error)
         found = self._host.instances.get(id)
         operator, tick = (found.operator, found.tau) if found is not None else ("", 0)
-        text = "".join(traceback.format_exception(error))
-        return self._host.end(Failed(id, operator, tick, f"a bug in elastic; please report it\n{text}"))
+        return self._host.end(Failed(id, operator, tick, bug(error)))
 
 
 def _met(source: str, error: Exception) -> Exception:

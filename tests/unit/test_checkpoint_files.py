@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import queue
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from elastic.batch import Batch, rows
 from elastic.errors import FencedError, SinkError, UserError
+from elastic.protocol import Load
 from elastic.state.checkpoint import BufferCheckpoint, Checkpoint
 from elastic.state.folding import Layers, folded
 from elastic.state.processing import StateTable
 from elastic.worker.checkpoint_files import CheckpointFiles
+from elastic.worker.disk import DiskFailed, DiskThread
 
 
 def checkpoint(tick: int, base: int | None = None, **values: object) -> Checkpoint:
@@ -138,3 +143,25 @@ def test_a_disk_that_cannot_be_written_is_an_error_that_names_the_file(tmp_path:
 
     with pytest.raises(SinkError, match=r"cannot write the checkpoint .*7/1-10-full"):
         CheckpointFiles(tmp_path / "checkpoints").write(7, 1, checkpoint(10, a=1))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SinkError("cannot write there"), r"cannot write there\Z"),
+        (OSError(5, "Input/output error", "/job/7"), r"cannot be read: .*Input/output error: '/job/7'; see to that"),
+        (OverflowError("too big"), r"a bug in elastic; please report it\nTraceback (.*\n)*.*in read\n(.*\n)*.*too big"),
+    ],
+)
+def test_what_a_disk_thread_meets_is_told_and_what_nobody_foresaw_with_its_place(error: Exception, told: str) -> None:
+    class Broken(CheckpointFiles):
+        def read(self, instance: int, term: int | None = None) -> Checkpoint | None:
+            raise error
+
+    answers = queue.SimpleQueue[Any]()
+    DiskThread(Broken(Path()), answers.put).do(Load(1, 7, 2))
+
+    failed = answers.get(timeout=30)
+    assert isinstance(failed, DiskFailed)
+    assert failed.instance == 7
+    assert re.search(told, failed.text)
