@@ -32,28 +32,45 @@ MAX_WINDOW_BYTES = 4 << 20
 """A window covers a round trip of 0.1 ms at 3.5 GB/s many times over; more would only lengthen queues. Whatever the
 number of producers, one window is never more than a sixteenth of a worker's memory."""
 
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a tick looked like when it was processed."""
-
-    tick: int
-    fingerprint: int
-    batch: Batch | None
+KEPT_SHARE = 16
+"""Of a worker's memory, so small a part goes at most to rows of an input that only serve to explain a difference."""
 
 
 @dataclass(slots=True)
 class SeenLog:
-    """What came from one producer interval since tick ``since``, kept until no replay of it can come."""
+    """What came from one producer interval since tick ``since``, kept until no replay of it can come.
+
+    Attributes:
+        ticks: Tick and fingerprint of what had rows, ascending.
+        rows: The newest of these with their rows, to say in which row a replay differs; as many as there is room for.
+    """
 
     since: int
-    ticks: deque[Seen] = field(default_factory=deque)
+    ticks: deque[tuple[int, int]] = field(default_factory=deque)
+    rows: deque[Deliver] = field(default_factory=deque)
+    _rows_bytes: int = 0
+
+    def note(self, message: Deliver, most_bytes: int) -> None:
+        """Keep what came of a tick, and rows of no more than so much."""
+        if message.tick <= self.since:
+            return
+        self.ticks.append((message.tick, message.fingerprint))
+        if most_bytes:
+            self.rows.append(message)
+            self._rows_bytes += message.size_bytes
+        while self._rows_bytes > most_bytes:
+            self._drop_rows()
 
     def forget(self, stable: int) -> None:
         """Drop ticks that never come again."""
         self.since = max(self.since, stable)
-        while self.ticks and self.ticks[0].tick <= stable:
+        while self.ticks and self.ticks[0][0] <= stable:
             self.ticks.popleft()
+        while self.rows and self.rows[0].tick <= stable:
+            self._drop_rows()
+
+    def _drop_rows(self) -> None:
+        self._rows_bytes -= self.rows.popleft().size_bytes
 
 
 @dataclass(slots=True)
@@ -128,7 +145,7 @@ class Input:
         producer.window_bytes = self._window_bytes
         log = self._seen[producer.ref.interval]
         arrived = ((d.tick, d.fingerprint) for d in producer.queue if d.tick > log.since)
-        seen = (*((s.tick, s.fingerprint) for s in log.ticks), *arrived)
+        seen = (*log.ticks, *arrived)
         message = Subscribe(
             self.edge, producer.ref.instance, self._instance, self._worker, self._interval, producer.closed,
             self._version, producer.serial, producer.window_bytes, log.since, seen,
@@ -142,6 +159,11 @@ class Input:
     def _window_bytes(self) -> int:
         share = self._memory_bytes // 16
         return min(max(share // len(self.producers), MIN_WINDOW_BYTES), share, MAX_WINDOW_BYTES)
+
+    @property
+    def _kept_bytes(self) -> int:
+        """Rows of so much are kept of each producer."""
+        return self._memory_bytes // KEPT_SHARE // len(self.producers) if self._keep_rows else 0
 
     # -- what arrives ------------------------------------------------------------------------------------------------
 
@@ -199,9 +221,7 @@ class Input:
                 producer.consumed_bytes += message.size_bytes
                 batch = message.batch
                 assert batch is not None
-                log = self._seen[producer.ref.interval]
-                if tick > log.since:
-                    log.ticks.append(Seen(tick, message.fingerprint, batch if self._keep_rows else None))
+                self._seen[producer.ref.interval].note(message, self._kept_bytes)
                 yield batch
 
     def credits(self) -> list[Command]:
@@ -240,7 +260,7 @@ class Input:
     def explain(self, operator: str, producer: int, tick: int, now: Batch | None) -> list[Command]:
         """Say in which row a replayed tick differs from what was processed."""
         ref = self.producers[producer].ref if producer in self.producers else None
-        kept = next((s.batch for s in self._seen[ref.interval].ticks if s.tick == tick), None) if ref else None
+        kept = next((m.batch for m in self._seen[ref.interval].rows if m.tick == tick), None) if ref else None
         key, before_text, now_text = first_difference(kept, now)
         return [Tell(Nondeterministic(operator, tick, key, before_text, now_text))]
 

@@ -237,3 +237,28 @@ def test_a_difference_is_explained_by_the_first_row_that_differs() -> None:
     told = found.explain("fold", 1, 3, Batch(np.zeros(2, np.uint16), ["a", "b"], [1, 7]))
 
     assert told == [Tell(Nondeterministic("fold", 3, "'b'", "2", "7"))]
+
+
+def test_of_rows_that_only_serve_to_explain_a_difference_the_newest_are_kept_and_of_all_the_fingerprints() -> None:
+    found = connected(memory_bytes=2 * 16 * 299)  # 299 bytes for each of two producers: two ticks
+    for tick in range(1, 6):
+        found.on_deliver(deliver(tick, tick, 10 * tick))
+        list(found.take(tick))
+
+    told = [explained(found, tick) for tick in range(1, 6)]
+    (asked,) = subscriptions(found.on_view(view(2, replace(ONE, instance=9), OTHER), 5))
+
+    assert told == ["", "", "", "40", "50"]
+    assert asked.seen == tuple((tick, tick) for tick in range(1, 6))
+    found.on_deliver(replace(deliver(6, 6, producer=2), stable=9))
+    assert explained(found, 5, producer=9) == "50", "what another producer says"
+    found.on_deliver(replace(deliver(6, 6, producer=1, serial=asked.serial), producer=9, stable=5))
+    assert explained(found, 5, producer=9) == ""
+
+
+def explained(found: Input, tick: int, producer: int = 1) -> str:
+    """The row that was there before, as far as it is known."""
+    (told,) = found.explain("fold", producer, tick, batch(0))
+    assert isinstance(told, Tell)
+    assert isinstance(told.message, Nondeterministic)
+    return told.message.before
