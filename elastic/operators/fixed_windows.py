@@ -102,13 +102,21 @@ class FixedProcessor(WindowProcessor):
                 yield self._slid(start, cells, starts, int(low), int(high))
 
     def _due(self, starts: Starts, before_us: int, reached_us: int) -> Starts:
-        """The starts of the windows that end in (before, reached] and that some pane lies in; ``starts`` ascend."""
+        """The starts of the windows that end in (before, reached] and that some pane lies in; ``starts`` ascend.
+
+        Windows without a pane are not gone through: one row may lie years before the next.
+        """
         of = self._windows
-        first = max(before_us, int(starts[0])) if len(starts) else before_us
-        last = min(reached_us, int(starts[-1]) + of.size_us) if len(starts) else before_us
-        low = (first - of.offset_us - of.size_us) // of.step_us + 1
-        high = (last - of.offset_us - of.size_us) // of.step_us
-        return np.arange(low, high + 1) * of.step_us + of.offset_us
+        panes = starts[np.flatnonzero(np.diff(starts, prepend=starts[:1] - 1))] - of.offset_us
+        closed, due = ((time_us - of.offset_us - of.size_us) // of.step_us for time_us in (before_us, reached_us))
+        low = np.maximum((panes - of.size_us) // of.step_us, closed) + 1  # numbers of the windows of each pane
+        high = np.minimum(panes // of.step_us, due)
+        some = low <= high
+        low, high = low[some], high[some]
+        low = np.maximum(low, np.append(low[:1], high[:-1] + 1))  # those that the pane before is not in
+        counts = high - low + 1
+        numbers = np.repeat(low - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
+        return numbers * of.step_us + of.offset_us
 
     def _results(self, cells: Indices) -> Windowful:
         """Of tumbling windows, a cell is a window."""

@@ -57,6 +57,20 @@ def test_a_result_carries_its_key_window_and_value() -> None:
     ]
 
 
+@pytest.mark.parametrize("lateness", ["0s", "1h"])
+def test_a_row_of_another_century_costs_its_own_windows_and_not_all_between(lateness: str) -> None:
+    times = [-3e9, 1.7e9, *(1.7e9 + n for n in range(30, 36)), 1.7e9 + 5, 4e9]
+
+    found = results(
+        lambda s: keyed(s).window(windows.sliding("100ms", "50ms"), lateness=lateness).count(),
+        [{"user": "ann", "at": at} for at in times],
+    )
+
+    in_time = [at for at in times if at != 1.7e9 + 5 or lateness == "1h"]
+    expected = [start for at in in_time for start in (at - 0.05, at)]
+    assert sorted((row["start"], row["value"]) for row in found) == [(start, 1) for start in sorted(expected)]
+
+
 def test_a_session_lasts_until_nothing_has_come_for_the_gap() -> None:
     records = [{"user": "ann", "at": at} for at in (0, 3, 6, 20, 22)]
 
