@@ -105,7 +105,10 @@ def cut(column: Column, low: int, high: int) -> Column:
 
 
 def concat(columns: Sequence[Column]) -> Column:
-    """All rows, one column after the other; arrays of one type, or of it and null, stay one, others become a list."""
+    """All rows, one column after the other.
+
+    Arrays of one type, or of it and null, stay one where that can hold as much; others become a list.
+    """
     if len(columns) == 1:
         return columns[0]
     if all(isinstance(c, Pairs) for c in columns):
@@ -113,7 +116,10 @@ def concat(columns: Sequence[Column]) -> Column:
     if all(isinstance(c, pa.Array) for c in columns):
         types = {c.type for c in columns} - {pa.null()}  # type: ignore[union-attr]
         if len(types) <= 1:
-            return pa.concat_arrays([c.cast(*types) if types and c.type == pa.null() else c for c in columns])  # type: ignore[union-attr]
+            try:
+                return pa.concat_arrays([c.cast(*types) if types and c.type == pa.null() else c for c in columns])  # type: ignore[union-attr]
+            except pa.ArrowInvalid:  # more than 2 GiB of text
+                pass
     return list(chain.from_iterable(map(rows, columns)))
 
 
