@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from elastic.connectors.base import Chunk, LogEntry, Reader, SourceLog, read_again
 from elastic.instance.ahead import Ahead, Held
+from elastic.instance.pace import Pace
 from elastic.instance.source import CHUNK_BYTES, SourceInstance
 from elastic.keys import KeyInterval
 from elastic.operators.failure import ending_error
@@ -24,18 +25,8 @@ IDLE_CLOSE_S = 0.5
 """An idle source closes ticks twice a second unless a consumer waits: 4 sources and 4 consumers then cost 32 small
 messages a second instead of 1,600."""
 
-WORK_S = 0.03
-"""With ``tick: auto`` a source without a rate reads about as much as is processed in this time: long enough for columns
-to pay, short enough for latency. A tick of fixed length reads what fills that length."""
-
-MIN_READ_BYTES = 64 << 10
-
 _Tick: TypeAlias = "tuple[LogEntry, list[Chunk]]"
 """One tick of a partition: what is logged of it, and its chunks."""
-
-CATCH_UP = 10
-"""A tick reads at most what its rate allows in ten: enough to catch up fast, and never so much that everybody else on a
-worker waits for one tick."""
 
 
 class PartitionFeed:
@@ -107,16 +98,8 @@ class SourceDriver:
         finish: Finish | None = None,
     ) -> None:
         self.instance, self._feeds, self._clock, self._marks = instance, feeds, clock, marks
-        settings, source = plan.settings, plan.operators[instance.operator]
-        self._tick_zero_s, self._tick_s = plan.tick_zero_s, settings.tick_ms / 1000
-        self._rate = source.logic.rate
-        self._partitions = max(1, len(source.partitions))
-        self._by_records = self._rate is not None and self._rate.unit == "records"
-        self._limit_bytes = min(settings.tick_bytes, settings.memory_bytes // 16)
-        self._read_bytes = min(MIN_READ_BYTES * 4, self._limit_bytes)
-        # Who had a partition before has said what was due by then and not read; of one that was never read, nothing is
-        # due yet. What was due while the job did not run needs no catching up either.
-        self._taken = [self._taken_by(feed.log.last, plan.since_s) for feed in feeds]
+        source, before = plan.operators[instance.operator], [feed.log.last for feed in feeds]
+        self._pace = Pace(plan, source.logic.rate, len(source.partitions), before, clock())
         self._ahead = Ahead(plan, instance.operator, ((feed.interval.low, feed.reader) for feed in feeds))
         self._closed_s = 0.0
         self._finish = finish
@@ -125,8 +108,6 @@ class SourceDriver:
         self._history = self._replay()
         self.replaying = True
         self._blocked = self._dry = self._prompt = False
-        self._auto, self._stretch, self._max_stretch = settings.auto_tick, 1, settings.max_stretch
-        self._work_s = WORK_S if self._auto else self._tick_s
         self._wake = 0.0
         self.repaired = 0
 
@@ -136,7 +117,7 @@ class SourceDriver:
         if self._blocked and not (self.instance.outputs.blocked if self.replaying else self.instance.full):
             return 0.0
         wanted = None if self._frozen or self.replaying else self.instance.wanted
-        return self._wake if wanted is None else min(self._wake, self._tick_zero_s + wanted * self._tick_s)
+        return self._wake if wanted is None else min(self._wake, self._pace.time_of(wanted))
 
     @property
     def read(self) -> list[tuple[int, int, int]]:
@@ -152,7 +133,7 @@ class SourceDriver:
         for n, feed in enumerate(self._feeds):
             if feed.tick < last:  # nobody has seen these ticks of it: another instance had it, or died between two logs
                 now = self._clock()
-                feed.pad(last, now, self._owed(n, now))
+                feed.pad(last, now, self._pace.owed(n, now))
         entries = sorted(
             ((entry.tick, n, entry) for n, feed in enumerate(self._feeds) for entry in feed.entries(base)),
             key=lambda item: item[:2],
@@ -214,16 +195,14 @@ class SourceDriver:
         return self._live(now)
 
     def _live(self, now: float) -> tuple[float, list[Command]]:
-        tick = int((now - self._tick_zero_s) / self._tick_s) // self._stretch * self._stretch
+        tick = self._pace.tick_at(now)
         if tick <= self.instance.tau:
-            return self._next_tick_s(), []
+            return self._pace.next_tick_s(self.instance.tau), []
         self._blocked, self._dry = self.instance.full, False
         read = None if self._blocked else self._read(tick, now)
         if read is not None:
             commands = self._close(tick, read, now)
-            spent = self._clock() - now
-            self._adapt(sum(entry.size_bytes for entry, _ in read), spent)
-            self._adapt_tick(spent)
+            self._pace.adapt(sum(entry.size_bytes for entry, _ in read), self._clock() - now)
         elif self._prompt or self._is_wanted(tick) or now - self._closed_s >= IDLE_CLOSE_S:
             commands = self._close(tick, [(self._empty(n, tick, now), []) for n in range(len(self._feeds))], now)
         else:
@@ -249,13 +228,14 @@ class SourceDriver:
     def _read_feed(self, tick: int, now: float, number: int) -> _Tick:
         """What one partition has now, chunk by chunk."""
         feed = self._feeds[number]
-        left_bytes, left_records = self._allowance(number, now)
+        left_bytes, left_records = self._pace.allowance(number, now)
         chunks: list[Chunk] = []
         while left_bytes > 0 and (left_records is None or left_records > 0) and not feed.reader.finished:
             asked_bytes = min(left_bytes, CHUNK_BYTES)
             chunk = feed.reader.read(asked_bytes, left_records)
             if chunk is None:
-                self._ran_dry(number, now)
+                self._dry = True
+                self._pace.ran_dry(number, now)
                 break
             chunks.append(chunk)
             left_bytes -= chunk.size_bytes
@@ -265,105 +245,46 @@ class SourceDriver:
         if not chunks:
             return self._empty(number, tick, now), []
         records, size_bytes = sum(c.records for c in chunks), sum(c.size_bytes for c in chunks)
-        self._taken[number] += records if self._by_records else size_bytes
+        self._pace.took(number, records, size_bytes)
         self.repaired += sum(c.repaired for c in chunks)
         *cuts, end = (c.position for c in chunks)
         kept = tuple(c.kept for c in chunks if c.kept is not None)
         before = feed.read
         entry = LogEntry(
             tick, feed.position, end, records, size_bytes, now,
-            finished=feed.reader.finished, cuts=tuple(cuts), kept=kept, owed=self._owed(number, now),
+            finished=feed.reader.finished, cuts=tuple(cuts), kept=kept, owed=self._pace.owed(number, now),
             read=(before[0] + records, before[1] + size_bytes),
         )  # fmt: skip
         return entry, chunks
 
     def _empty(self, number: int, tick: int, now: float, *, final: bool = False) -> LogEntry:
-        return self._feeds[number].empty(tick, now, self._owed(number, now), final=final)
-
-    def _ran_dry(self, number: int, now: float) -> None:
-        """A partition has nothing more for now: what was due and not there needs no catching up."""
-        self._dry = True
-        self._taken[number] = max(self._taken[number], self._due(now))
-
-    def _allowance(self, feed: int, now: float) -> tuple[int, int | None]:
-        """(bytes, records) that may be read from a partition now: what is due by the rate, within a tick's limit."""
-        if self._rate is None:
-            return self._read_bytes, None
-        most = self._rate.fastest / self._partitions * CATCH_UP * self._stretch * self._tick_s
-        due = min(self._due(now) - self._taken[feed], max(1.0, most))
-        if self._by_records:
-            return self._limit_bytes, max(0, int(due))
-        return min(self._limit_bytes, max(0, int(due))), None
-
-    def _taken_by(self, last: LogEntry | None, since_s: float) -> float:
-        return self._due(self._clock()) if last is None else self._due(max(last.read_time_s, since_s)) - last.owed
-
-    def _owed(self, number: int, now: float) -> int:
-        """Of one partition, what is due and was not read."""
-        return max(0, int(self._due(now) - self._taken[number]))
-
-    def _due(self, now: float) -> float:
-        """Records or bytes of one partition that the rate allows until ``now``."""
-        return 0.0 if self._rate is None else self._rate.due(now - self._tick_zero_s) / self._partitions
+        return self._feeds[number].empty(tick, now, self._pace.owed(number, now), final=final)
 
     def _close(self, tick: int, read: list[_Tick], now: float) -> list[Command]:
         """Log a tick on every partition, then serve it."""
-        for feed, (entry, _) in zip(self._feeds, read, strict=True):
+        logged = [(feed, entry) for feed, (entry, _) in zip(self._feeds, read, strict=True)]
+        for feed, entry in logged:
             feed.append(entry)
-        self._closed_s, self._prompt = now, any(entry.records for entry, _ in read)
-        self._mark([(feed, entry) for feed, (entry, _) in zip(self._feeds, read, strict=True)])
+        self._closed_s, self._prompt = now, any(entry.records for _, entry in logged)
+        self._mark(logged)
         chunks = [(feed.interval, c) for feed, (_, each) in zip(self._feeds, read, strict=True) for c in each]
-        held = self._held([(feed, entry) for feed, (entry, _) in zip(self._feeds, read, strict=True)])
-        return self.instance.emit(tick, chunks, held)
+        return self.instance.emit(tick, chunks, self._held(logged))
 
     def _held(self, read: list[tuple[PartitionFeed, LogEntry]]) -> Held:
         return self._ahead.held((feed.interval.low, entry.start) for feed, entry in read)
 
-    def _adapt(self, size_bytes: int, spent_s: float) -> None:
-        """Without a rate, let the reading of a tick take as long as its work may."""
-        if self._rate is None and size_bytes and spent_s > 0:
-            wanted = size_bytes / len(self._feeds) * self._work_s / spent_s
-            smooth = 0.75 * self._read_bytes + 0.25 * wanted
-            self._read_bytes = int(min(max(smooth, MIN_READ_BYTES), self._limit_bytes))
-
-    def _adapt_tick(self, spent_s: float) -> None:
-        """With a rate, stamp fewer ticks while each takes a third of the time there is for it, until it takes a tenth.
-
-        Powers of two, so that sources agree.
-        """
-        share = spent_s / (self._stretch * self._tick_s)
-        if self._auto and self._rate is not None and share > 1 / 3 and self._stretch < self._max_stretch:
-            self._stretch *= 2
-        elif share < 1 / 10 and self._stretch > 1:
-            self._stretch //= 2
-
-    def _next_tick_s(self) -> float:
-        """When the next tick that may be stamped begins."""
-        return self._tick_zero_s + (self.instance.tau // self._stretch + 1) * self._stretch * self._tick_s
-
     def _next_wake(self, now: float) -> float:
-        next_tick = self._next_tick_s()
+        next_tick = self._pace.next_tick_s(self.instance.tau)
         if self._dry:  # it is asked again with the next tick, though this one may still be open
-            next_tick = max(
-                next_tick, self._tick_zero_s + (int((now - self._tick_zero_s) / self._tick_s) + 1) * self._tick_s
-            )
+            next_tick = max(next_tick, self._pace.next_base_tick_s(now))
         if self._prompt:
             return next_tick
         if all(feed.reader.finished for feed in self._feeds) or self.instance.full:
             return max(next_tick, self._closed_s + IDLE_CLOSE_S)
-        if self._rate is not None:
-            return max(next_tick, min(self._next_due_s(next_tick), self._closed_s + IDLE_CLOSE_S))
+        if self._pace.rate is not None:
+            due_s = self._pace.next_due_s(next_tick, IDLE_CLOSE_S)
+            return max(next_tick, min(due_s, self._closed_s + IDLE_CLOSE_S))
         return max(next_tick, now)
-
-    def _next_due_s(self, from_s: float) -> float:
-        """About when some partition has something due, at or after a time."""
-        least = min(taken + 1 for taken in self._taken)
-        lacking = least - self._due(from_s)
-        if lacking <= 0:
-            return from_s
-        soon_s = self._tick_s * self._stretch
-        growth = self._due(from_s + soon_s) - self._due(from_s)
-        return from_s + (lacking / growth * soon_s if growth > 0 else IDLE_CLOSE_S)
 
     def _trim(self) -> None:
         if self.instance.floor > self._trimmed:

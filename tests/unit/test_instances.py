@@ -550,4 +550,4 @@ def test_a_reader_that_has_nothing_is_asked_once_a_tick_and_what_was_due_meanwhi
         assert now + 0.001 < source.driver.wakes_at - TICK_ZERO_S < now + 0.025
     assert reader.asked == 3
     source.step(5.0)
-    assert source.driver._allowance(0, TICK_ZERO_S + 5.0) == (source.driver._limit_bytes, 0)
+    assert source.driver._pace.allowance(0, TICK_ZERO_S + 5.0) == (source.plan.settings.tick_bytes, 0)
