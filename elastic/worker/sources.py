@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+from elastic.connectors.base import Partition, Reader
 from elastic.connectors.input_log import InputLog
 from elastic.instance.driver import PartitionFeed, SourceDriver
 from elastic.instance.source import SourceInstance
+from elastic.operators.failure import ending_error
 from elastic.plan import Plan
 from elastic.protocol import Command, Finish, Freeze, Start
 from elastic.worker.statistics import Statistics
@@ -40,14 +43,19 @@ class Sources:
             FencedError: A later generation has a log.
         """
         feeds = []
-        for n, partition in enumerate(self._plan.operators[start.operator].partitions):
-            interval = self._plan.partition_interval(start.operator, n)
-            if start.interval.low <= interval.low < start.interval.high:
-                log = InputLog.open(
-                    self._directory, start.operator, n, start.generation,
-                    keep=self._keep_log, sync=self._plan.settings.disk == "sync",
-                )  # fmt: skip
-                feeds.append(PartitionFeed(interval, partition.open(), log))
+        with ExitStack() as opened:
+            for n, partition in enumerate(self._plan.operators[start.operator].partitions):
+                interval = self._plan.partition_interval(start.operator, n)
+                if start.interval.low <= interval.low < start.interval.high:
+                    log = InputLog.open(
+                        self._directory, start.operator, n, start.generation,
+                        keep=self._keep_log, sync=self._plan.settings.disk == "sync",
+                    )  # fmt: skip
+                    opened.callback(log.close)
+                    reader = _opened(partition)
+                    opened.callback(reader.close)
+                    feeds.append(PartitionFeed(interval, reader, log))
+            opened.pop_all()  # they are of use
         return feeds
 
     def begin(self, start: Start, instance: SourceInstance, feeds: list[PartitionFeed]) -> None:
@@ -100,3 +108,13 @@ class Sources:
         """The worker ends."""
         for driver in self._drivers.values():
             driver.close()
+
+
+def _opened(partition: Partition) -> Reader:
+    """A partition's reader, whatever code of the user's that is."""
+    try:
+        return partition.open()
+    except Exception:
+        raise
+    except BaseException as error:  # it would end the process, or a task of its own
+        raise ending_error(error) from error

@@ -116,7 +116,7 @@ class PromptTarget:
     def _do(self, what: Callable[[], Opened | Committed]) -> None:
         try:
             self._answer(what())
-        except Exception as error:  # noqa: BLE001 (reported)
+        except BaseException as error:  # noqa: BLE001 (reported, also where code of the user's would end the process)
             self._answer(self._target.failed(error))
 
 

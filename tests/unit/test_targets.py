@@ -31,7 +31,7 @@ class Calls(Sink, Writer):
     """A sink that is its own writer; it commits through the tick before, and raises what it is told to."""
 
     threads: list[int] = field(default_factory=list)
-    error: Exception | None = None
+    error: BaseException | None = None
     closed: bool = False
 
     def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
@@ -98,15 +98,18 @@ def test_a_target_in_a_thread_gives_the_same_answers_from_there(tmp_path: Path) 
     assert sink.closed
 
 
-@pytest.mark.parametrize("error", [FencedError("replaced"), SinkError("no space left")])
-def test_what_a_prompt_target_raises_is_an_answer(tmp_path: Path, error: Exception) -> None:
+@pytest.mark.parametrize("error", [FencedError("replaced"), SinkError("no space left"), SystemExit("enough")])
+def test_what_a_prompt_target_raises_is_an_answer(tmp_path: Path, error: BaseException) -> None:
     target, answers = prompt(Calls(error=error), tmp_path)
     target.commit(Commit(7, ((5, rows(2)),), 5, final=False))
 
     failed = answers[1]
     assert isinstance(failed, TargetFailed)
     assert failed.instance == 7
-    assert type(failed.error) is type(error)
+    if isinstance(error, Exception):
+        assert type(failed.error) is type(error)
+    else:
+        assert "code of yours ends the process" in str(failed.error)
     assert str(error) in str(failed.error)
 
 
