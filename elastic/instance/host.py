@@ -409,9 +409,13 @@ class Host:
         commands += self._relieve_held() + self.backups.nudge()
         self._idle.clear()
         self._silence.begin()
-        for instance in self.instances.values():
+        for instance in list(self.instances.values()):
             if not isinstance(instance, SinkInstance):
-                commands += instance.nudge()
+                try:
+                    commands += instance.nudge()
+                except UserError as error:  # state that could be kept before need not be such that it can be now
+                    commands += self.fail(instance.id, error)
+                    continue
             if not isinstance(instance, SourceInstance):
                 commands += self._silence.ask_again(instance)
         return commands

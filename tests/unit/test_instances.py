@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from elastic.batch import Batch, Column, rows
 from elastic.connectors.base import Chunk, Malformed, Position, Reader
 from elastic.errors import FencedError
 from elastic.instance.driver import IDLE_CLOSE_S, PartitionFeed, SourceDriver
+from elastic.instance.host import Host
 from elastic.instance.keyed import KeyedInstance
 from elastic.instance.sink import SinkInstance
 from elastic.instance.source import SourceInstance
@@ -26,6 +28,7 @@ from elastic.protocol import (
     Commit,
     Deliver,
     Exhausted,
+    Failed,
     Finish,
     Finished,
     Frozen,
@@ -59,10 +62,10 @@ class Sums(Operator):
         yield key, state.get()
 
 
-def plan(**settings: Any) -> Plan:
+def plan(operator: Operator | None = None, **settings: Any) -> Plan:
     query = Query("job")
     stream = query.source(sources.from_list(list(range(20)), rate="100/s"), name="S")
-    stream.key_by(lambda n: n % 3).apply(Sums(), name="sums").sink(sinks.discard(), name="K")
+    stream.key_by(lambda n: n % 3).apply(operator or Sums(), name="sums").sink(sinks.discard(), name="K")
     chosen = Settings(**{"key_groups": 4, "tick_ms": 10, "checkpoint_ms": 100, **settings})
     return replace(query.plan(workers=1, settings=chosen), tick_zero_s=TICK_ZERO_S)
 
@@ -86,13 +89,13 @@ def view(edge: int, producer: int) -> View:
 class Keyed:
     """A keyed instance with one producer and one consumer, and what it said."""
 
-    def __init__(self, checkpoint: Any = None, **settings: Any) -> None:
-        self.instance = KeyedInstance(plan(**settings), start("sums"), 3, checkpoint)
+    def __init__(self, checkpoint: Any = None, operator: Operator | None = None, **settings: Any) -> None:
+        self.instance = KeyedInstance(plan(operator, **settings), start("sums"), 3, checkpoint)
         self.told = self.instance.on_view(view(0, SOURCE))
         subscription = Subscribe(1, ME, NEXT, 6, ALL, self.instance.tau, 1, 1, 1 << 20)
         self.told += self.instance.on_subscribe(subscription)
 
-    def deliver(self, tick: int, *values: int, final: bool = False) -> list[Command]:
+    def deliver(self, tick: int, *values: Any, final: bool = False) -> list[Command]:
         first = self.instance.inputs[0].closed + 1
         batch = Batch(np.zeros(len(values), np.uint16), [0] * len(values), list(values)) if values else None
         commands = self.instance.on_deliver(Deliver(0, SOURCE, ME, 1, first, tick, batch, 10, 1, final=final))
@@ -171,6 +174,25 @@ def test_a_checkpoint_that_is_not_answered_is_sent_again_whole() -> None:
     (again,) = sent(keyed.instance.nudge(), Store)
 
     assert (again.checkpoint.tick, again.checkpoint.base) == (11, None)
+
+
+def test_a_checkpoint_that_cannot_be_made_when_it_is_sent_again_is_the_users_error() -> None:
+    class Keeps(Operator):
+        def process(self, key: Any, value: Any, state: ValueState, ctx: Context) -> None:
+            state.set({**(state.get() or {}), ctx.tick: value})
+
+    keyed = Keyed(operator=Keeps())
+    keyed.checkpoint(11, 1)
+    keyed.instance.on_store_refused(StoreRefused(ME, 11), HOLDER)
+    keyed.deliver(12, threading.Lock())
+    host = Host(3, plan())
+    host.instances[ME] = keyed.instance
+
+    (failed,) = sent(host.nudge(), Failed)
+
+    assert (failed.instance, failed.operator) == (ME, "sums")
+    assert "a value for key 0 that cannot leave its process" in failed.error
+    assert host.instances == {}
 
 
 def test_an_instance_restored_from_its_checkpoint_goes_on_where_it_was() -> None:
