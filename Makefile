@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST  = $(BIN)/pytest --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast soak check format bench clean
+.PHONY: help run test test-fast explore soak check format bench clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ test: .venv/dev.stamp ## run all tests (under six minutes on 4 cores)
 
 test-fast: .venv/dev.stamp ## run the tests that are not slow (under a minute)
 	$(PYTEST) -n $(CORES) -m "not slow and not cluster" --hypothesis-profile fast
+
+explore: .venv/dev.stamp ## look for what no test has met: new examples, new moments, a new order (some minutes)
+	$(PYTEST) -n $(CORES) -m "not cluster" --hypothesis-profile explore --randomly-seed=$${SEED:-$$(date +%s)}
 
 soak: .venv/dev.stamp ## kill processes of a program over DStreams for five minutes (SOAK_S=3600: for an hour)
 	SOAK_S=$${SOAK_S:-300} SOAK_SEED=$${SOAK_SEED:-$$(date +%s)} $(BIN)/pytest -q -n 0 tests/cluster/test_soak.py

@@ -21,10 +21,15 @@ from hypothesis import HealthCheck, settings
 from elastic.cluster import local
 from tests.nursery import Nursery
 
-# Tests share their cores: how long an example takes says nothing about the code.
-settings.register_profile("shared cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("fast", settings.get_profile("shared cores"), max_examples=25)  # for `make test-fast`
-settings.load_profile("shared cores")
+# Tests share their cores: how long an example takes says nothing about the code. And whoever runs them twice gets the
+# same answer twice: what nobody has seen yet is looked for by `make explore`.
+settings.register_profile("same", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("fast", settings.get_profile("same"), max_examples=20)  # for `make test-fast`
+settings.register_profile("explore", settings.get_profile("same"), derandomize=False, max_examples=300)
+settings.load_profile("same")
+
+_SAME_SEED = 2013
+"""Of the tests' order, which is not that of the files, and of what they draw; another one is ``--randomly-seed``."""
 
 _MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 2 << 30
@@ -39,6 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
     Processes are killed here, never the machine: waiting for a disk would show nothing, and be half of the time. The
     directory's name is short, since there is a limit to the path of a socket.
     """
+    if getattr(config.option, "randomly_seed", None) == "default":
+        config.option.randomly_seed = _SAME_SEED
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background job; tests send themselves Ctrl-C
         signal.signal(signal.SIGINT, signal.default_int_handler)
     chosen = config.option.basetemp or any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from elastic.batch import Batch, Column, Pairs, rows
@@ -16,6 +16,7 @@ from elastic.fingerprint import fingerprint
 from elastic.keys import KeyInterval
 from elastic.state.processing import StateTable
 from elastic.wire.codec import Codec
+from tests.examples import examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Text(str):
 
 
 CODEC = Codec([Envelope], trusted=True)
-few = settings(max_examples=50, deadline=None)
+few = examples(50)
 
 texts = st.text(st.characters())  # with lone surrogates
 scalars = st.one_of(

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dstream import DStream, StreamingContext
@@ -23,11 +23,12 @@ from elastic import sinks, sources
 from elastic.batch import columnar, rows
 from elastic.connectors.base import Chunk
 from elastic.errors import QueryError, UserCodeError
+from tests.examples import examples
 
 PAIR = st.tuples(st.sampled_from("abcde"), st.integers(-50, 50))
 INTERVALS = st.lists(st.lists(PAIR, max_size=8), min_size=1, max_size=9)
 WINDOW = st.integers(1, 5)
-FEW = settings(max_examples=25, deadline=None)
+FEW = examples(25)
 
 Rows = list[Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from elastic.batch import Pairs, rows
@@ -29,6 +29,7 @@ from elastic.functions import (
     upper,
 )
 from elastic.text import WHITE_SPACE
+from tests.examples import examples
 
 SPECIAL = ["ß", "İ", "ΑΣ", "ὈΔΥΣΣΕΎΣ", "ǆ", "ﬁ", "é", "e\u0301", "😀", "\ufeff", "\x00", "\x1b", "\x7f", "\u200b"]
 pieces = st.sampled_from([*WHITE_SPACE, "  ", "\r\n", ",", ",,", "a", "word", "needle", "aab", *SPECIAL])
@@ -152,7 +153,7 @@ FUNCTIONS = [
 ]
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(st.sampled_from(FUNCTIONS), any_columns)
 def test_no_function_takes_a_column_on_which_its_forms_differ(function: ColumnFunction, column: pa.Array) -> None:
     assert_forms_agree(function, column)

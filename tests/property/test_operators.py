@@ -11,7 +11,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from elastic import functions
@@ -34,6 +34,7 @@ from elastic.operators.stateless import Chain
 from elastic.operators.states import ListState, MapState
 from elastic.plan import ERRORS, MAIN, Edge, Folding, OnError
 from elastic.state.processing import StateTable, cut_table, fold, join_tables
+from tests.examples import examples
 
 GROUPS = 8
 ALL = KeyInterval(0, GROUPS)
@@ -208,7 +209,7 @@ FUNCTIONS: dict[str, Any] = {"reduce": order_sensitive, "aggregate": SET_OF_HASH
     ("kind", "values"),
     [("count", "ints"), *((kind, v) for kind in ("sum", "mean", "min", "max", "reduce", "aggregate") for v in VALUES)],
 )
-@settings(max_examples=40)  # of each: some two hundred of each kind
+@examples(40)  # of each: some two hundred of each kind
 @given(data=st.data())
 def test_what_an_aggregate_emits_does_not_depend_on_cuts_or_crashes(
     kind: Kind, values: str, data: st.DataObject

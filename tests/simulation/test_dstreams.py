@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from operator import add
 from pathlib import Path
 
@@ -16,29 +17,26 @@ from elastic.connectors.from_list import from_list
 from elastic.plan import Settings
 from elastic.scenario.models import DStream
 from elastic.testing.trials import random_trial
+from elastic.testing.verdict import SimulationResult
 
 CHUNK = 25
 
 
-def wrong_in(seed: int) -> str | None:
-    result = run_seed(seed)
-    if result.wrong is None:
-        return None
-    return f"seed {seed}: {result.wrong}\n  replay: dstream.testing.simulator.run_seed({seed}).story"
+def wrong(results: Iterable[SimulationResult]) -> list[str]:
+    return [f"seed {r.seed}: {r.wrong}" for r in results if r.wrong is not None]
 
 
-def test_jobs_in_intervals_end_right_whatever_fails() -> None:
-    found = [text for seed in range(12) if (text := wrong_in(seed)) is not None]
+def test_jobs_in_intervals_end_right_whatever_fails_and_most_of_them_with_a_result() -> None:
+    results = [run_seed(seed) for seed in range(12)]
 
-    assert not found, "\n".join(found)
+    assert wrong(results) == [], "replay: dstream.testing.simulator.run_seed(…).story"
+    assert sum(r.status == "done" for r in results) > 6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(CHUNK, 200, CHUNK))
 def test_jobs_in_intervals_end_right_for_many_seeds(first: int) -> None:
-    found = [text for seed in range(first, first + CHUNK) if (text := wrong_in(seed)) is not None]
-
-    assert not found, "\n".join(found)
+    assert wrong(run_seed(seed) for seed in range(first, first + CHUNK)) == []
 
 
 def needs_more_than_keys(seed: int) -> bool:
@@ -50,20 +48,12 @@ def needs_more_than_keys(seed: int) -> bool:
 def test_jobs_with_event_time_and_broadcasts_end_right_whatever_fails() -> None:
     seeds = [seed for seed in range(60) if needs_more_than_keys(seed)][:6]
 
-    found = [text for seed in seeds if (text := wrong_in(seed)) is not None]
-
     assert len(seeds) == 6
-    assert not found, "\n".join(found)
+    assert wrong(map(run_seed, seeds)) == []
 
 
 def test_a_seed_replays_its_history() -> None:
     assert run_seed(3).story == run_seed(3).story
-
-
-def test_most_seeds_end_with_a_result_and_not_with_an_excuse() -> None:
-    results = [run_seed(seed) for seed in range(8)]
-
-    assert sum(r.status == "done" for r in results) > 4
 
 
 @pytest.mark.parametrize("interval", ["50ms", "120ms", "5s"])
@@ -82,10 +72,10 @@ def test_however_ticks_are_cut_into_intervals_and_keys_into_tasks_the_models_agr
 
 
 def test_programs_with_windows_state_and_joins_end_right_whatever_fails() -> None:
-    results = [run_program(seed) for seed in range(6)]
+    results = [run_program(seed) for seed in range(4)]
 
-    assert [f"seed {r.seed}: {r.wrong}" for r in results if r.wrong is not None] == []
-    assert sum(r.status == "done" for r in results) >= 3
+    assert wrong(results) == []
+    assert sum(r.status == "done" for r in results) >= 2
 
 
 def halved(row: dict[str, int]) -> int:
@@ -178,8 +168,6 @@ def test_code_that_ends_the_process_ends_the_job_with_its_line() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(6, 42, 6))
+@pytest.mark.parametrize("first", range(4, 40, 6))
 def test_programs_end_right_for_many_seeds(first: int) -> None:
-    results = [run_program(seed) for seed in range(first, first + 6)]
-
-    assert [f"seed {r.seed}: {r.wrong}" for r in results if r.wrong is not None] == []
+    assert wrong(run_program(seed) for seed in range(first, first + 6)) == []

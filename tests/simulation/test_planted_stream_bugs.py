@@ -144,6 +144,7 @@ def test_the_simulator_finds_a_bug_planted_into_the_scheduler(
     assert any(is_found(seed, kinds) for seed in (*range(first, SEEDS), *range(first)))
 
 
+@pytest.mark.slow
 def test_without_a_planted_bug_state_is_lost_only_with_all_that_had_it() -> None:
     assert not any(is_found_without_disk(seed) for seed in range(8))
 
@@ -155,6 +156,7 @@ def test_the_simulator_finds_that_copies_of_state_are_missing(plant: Plant, monk
     assert any(is_found_without_disk(seed) for seed in range(20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [CRASHES, SUCCESSIONS, KILLS, STALLS], ids=lambda kinds: kinds[0])
 def test_without_a_planted_bug_nothing_is_found_in_jobs_in_intervals(kinds: tuple[FaultKind, ...]) -> None:
     assert not any(is_found(seed, kinds) for seed in range(4))

@@ -39,7 +39,7 @@ def test_messages_arrive_in_order(ends: tuple[Channel, Channel]) -> None:
     assert other.receive() == []
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_two_ends_that_write_before_they_read_do_not_wait_for_one_another(ends: tuple[Channel, Channel]) -> None:
     received: dict[str, list[int]] = {"one": [], "other": []}
 

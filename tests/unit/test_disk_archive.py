@@ -20,7 +20,7 @@ from elastic.plan import Settings
 from elastic.protocol import Failed
 from elastic.state.processing import StateTable
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 PLAN = cast(Any, SimpleNamespace(settings=Settings(), has_disk=True))
 VERSION = Version(StateTable(np.array([3], np.uint16), pa.array(["a"]), {"count": pa.array([2])}))
 

@@ -154,12 +154,12 @@ def test_writers_in_several_processes_agree_with_the_file_on_what_counts(path: P
         writers.append(writer)
         assert writer.stdout is not None
         assert writer.stdout.readline() == "open\n"
-        size, deadline = path.stat().st_size, monotonic() + 30
+        size, deadline = path.stat().st_size, monotonic() + 60
         while path.stat().st_size < size + 10_000:
             assert monotonic() < deadline
 
     last = FencedFile(path, 3)
 
-    kept = [int(writer.communicate(timeout=30)[0]) for writer in writers]
+    kept = [int(writer.communicate(timeout=120)[0]) for writer in writers]
     assert last.recovered == [[g, i] for g in range(3) for i in range(kept[g])]
     assert read_entries(path) == last.recovered

@@ -89,7 +89,7 @@ def test_a_target_in_a_thread_gives_the_same_answers_from_there(tmp_path: Path) 
     target = TargetThread(sink, context(tmp_path), start(), answers.put, time.time, watchdog)
     target.commit(Commit(7, ((5, rows(2)), (6, rows(3))), 6, final=False))
     target.commit(Commit(7, (), 8, final=True))
-    target.close(timeout_s=10)
+    target.close(timeout_s=60)
 
     assert answers.get() == Opened(start(), [(EVERYTHING, 4)], 0)
     done = [answers.get() for _ in range(2)]

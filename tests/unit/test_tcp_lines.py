@@ -16,7 +16,7 @@ from elastic.connectors.base import Chunk
 from elastic.connectors.tcp_lines import TcpReader
 from elastic.errors import QueryError, SourceError
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 class Server:
