@@ -192,11 +192,12 @@ def test_a_queue_goes_on_with_its_default_until_it_is_stopped(tmp_path: Path) ->
         lambda each: found.append(each.collect())
     )
     context.start()
-    while len(found) < 4:
+    while sum(map(bool, found)) < 4:
         assert not context.await_termination(0.02)
     context.stop()
 
-    assert found[:4] == [[1, 2, 3], [0], [0], [0]]
+    read = [each for each in found if each]  # a receiver that comes too late for an interval has nothing for it
+    assert read[:4] == [[1, 2, 3], [0], [0], [0]]
 
 
 def pairs(directory: Path, *, rate: str) -> tuple[StreamingContext, DStream]:
@@ -328,8 +329,9 @@ def test_what_was_committed_before_a_state_function_raised_stays(tmp_path: Path)
         context.await_termination(DEADLINE_S)
     assert "test_streaming_outputs.py" in str(caught.value)
     assert "no_nine" in str(caught.value)
-    assert seen == [("a", sum(range(n + 1))) for n in range(len(seen))]
-    assert 1 <= len(seen) <= 9
+    sums = list(dict.fromkeys(seen))  # the state is told again in an interval for which nothing came
+    assert sums == [("a", sum(range(n + 1))) for n in range(len(sums))]
+    assert 1 <= len(sums) <= 9
 
 
 def no_nine(values: list[int], state: int | None) -> int:
