@@ -98,7 +98,7 @@ def nursery() -> Iterator[None]:
 
 
 _CHILDREN = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-_STOPPING_S = 5.0
+_STOPPING_S = 30.0
 """What a test has started may still be ending when it returns; the product itself promises 2 s for a whole job."""
 
 

@@ -18,7 +18,7 @@ from elastic.connectors.base import Chunk, Partition, Reader, Source
 from elastic.plan import Plan, Settings
 from elastic.report import JobEvent, JobOutcome, Progress
 
-DEADLINE_S = 120.0
+DEADLINE_S = 200.0
 """Far more than any of these jobs takes; a test that reaches it has found a hang."""
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)

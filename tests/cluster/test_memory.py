@@ -23,8 +23,8 @@ from tests.cluster.driving import Breaker, Running, drive, kill_owner, kinds
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 MEMORY_BYTES = 192 << 20
-RECORDS = 400_000
-RARE_ROWS = 120_000
+RECORDS = 240_000
+RARE_ROWS = 80_000
 
 
 class Padded(Operator):
@@ -119,7 +119,7 @@ def test_output_that_waits_for_a_sink_that_commits_rarely_is_spilled(tmp_path: P
 
 
 def test_a_worker_that_is_killed_leaves_no_spilled_file_and_the_result_is_whole(tmp_path: Path) -> None:
-    kill = kill_owner("padded", 1, after_records=250_000)
+    kill = kill_owner("padded", 1, after_records=150_000)
 
     outcome = run(tmp_path, Padded(), RareSink(), kill, memory_bytes=96 << 20)
 
@@ -157,9 +157,9 @@ def test_a_sink_that_does_not_return_for_seconds_holds_the_source_back_and_no_wo
 def test_a_burst_of_ten_times_the_rate_slows_the_source_and_is_taken_within_the_memory(tmp_path: Path) -> None:
     query = Query("burst")
     source = sources.generator(
-        keys=5_000, count=250_000, rate={"base": "20k/s", "peak": "200k/s", "every": "3s", "lasting": "1s"}
+        keys=5_000, count=150_000, rate={"base": "20k/s", "peak": "200k/s", "every": "3s", "lasting": "1s"}
     )
-    watch = Watch(200_000, source.rate)
+    watch = Watch(120_000, source.rate)
     numbers = query.source(source)
     padded = numbers.key_by(lambda record: record["key"]).apply(Padded())
     padded.sink(sinks.discard(rate="25k/s"))  # each of two writers

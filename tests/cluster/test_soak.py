@@ -31,7 +31,7 @@ from tests.cluster.driving import DEADLINE_S, Held
 SECONDS = float(os.environ.get("SOAK_S", "4"))
 SEED = int(os.environ.get("SOAK_SEED", "7"))
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(4 * SECONDS + 120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(4 * SECONDS + 400)]
 
 INTERVAL_MS = 200
 RATE = 2_000

@@ -49,8 +49,7 @@ expect: {{result: verified, lost: 0, duplicated: 0}}
 """
 
 
-@pytest.mark.parametrize("attempt", range(2))
-def test_a_surge_is_survived_whatever_is_killed_while_it_scales(tmp_path: Path, attempt: int) -> None:
+def test_a_surge_is_survived_whatever_is_killed_while_it_scales(tmp_path: Path) -> None:
     seed = random.randrange(1_000_000)
     chance = random.Random(seed)
     (tmp_path / "surge_job.py").write_text(JOB)
