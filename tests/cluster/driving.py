@@ -170,11 +170,14 @@ def watch(job: LocalJob, struck: Path, *breakers: Breaker, processes: int) -> Jo
         job.close()
 
 
-def kill_owner(operator: str, instance: int, *, after_records: int = 0, after: str | None = None) -> Breaker:
-    """SIGKILL for the worker of an instance, once so many records were read and an event of a kind was seen."""
+def kill_owner(
+    operator: str, instance: int, *, after_records: int = 0, after: str | None = None, checkpoints: int = 0
+) -> Breaker:
+    """SIGKILL for the worker of an instance, once so much was read and checkpointed and an event of a kind was seen."""
 
     def strike(running: Running) -> bool:
-        return running.has_read(after_records, after) and running.kill(running.job.owner_of(operator, instance))
+        is_time = running.has_read(after_records, after) and running.progress.checkpoints >= checkpoints
+        return is_time and running.kill(running.job.owner_of(operator, instance))
 
     return strike
 

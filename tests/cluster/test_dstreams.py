@@ -73,9 +73,17 @@ def test_an_order_sensitive_operator_is_exact_after_one_kill_while_another_is_re
 
 
 def test_without_a_disk_state_comes_from_the_memory_of_others_after_one_loss_and_another(tmp_path: Path) -> None:
-    first, second = (kill_owner("count", n, after_records=at) for n, at in enumerate((8_000, 18_000)))
+    copied: list[int] = []
 
-    outcome = run(word_count(tmp_path), tmp_path, first, second, checkpoint=1, disk="off")
+    def again(running: Running) -> bool:
+        if not running.saw("restored", "count"):
+            return False
+        copied.append(running.progress.checkpoints)
+        new = copied[-1] - copied[0]
+        return new >= 18 and running.kill(running.job.owner_of("count", 1))  # two of each partition
+
+    first = kill_owner("count", 0, after_records=8_000, checkpoints=18)
+    outcome = run(word_count(tmp_path), tmp_path, first, again, checkpoint=1, disk="off")
 
     assert outcome.status == "done", outcome.error
     assert counts(tmp_path) == expected_counts()

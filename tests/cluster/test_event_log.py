@@ -22,7 +22,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> JobOutcome:
         told = [e.kind for e in running.events]
         return "spare_started" in told[told.index("failed") :]
 
-    kill = kill_owner("count", 0, after_records=6_000)
+    kill = kill_owner("count", 0, after_records=6_000, checkpoints=8)
     return drive(
         word_count(place, "8k/s"), place, kill, see("caught_up"), has_another_spare, workers=4, checkpoint_ms=500
     )

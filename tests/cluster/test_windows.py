@@ -98,8 +98,8 @@ def test_windows_and_timers_are_right_after_a_kill_at_a_random_moment(
 @pytest.mark.parametrize(
     ("copies", "strike"),
     [
-        (1, kill_owner("windows", 0, after_records=5_000)),
-        (2, kill_both(("windows", 0), ("reminders", 1), after_records=5_000, checkpoints=24)),
+        (1, kill_owner("windows", 0, after_records=5_000, checkpoints=48)),
+        (2, kill_both(("windows", 0), ("reminders", 1), after_records=5_000, checkpoints=48)),
     ],
 )
 def test_without_a_disk_windows_and_state_are_the_same_in_both_models_after_as_many_losses_as_there_are_copies(
