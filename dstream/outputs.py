@@ -10,7 +10,7 @@ from dstream.hand_over import HandOver
 from dstream.listeners import StreamingListener, tell
 from dstream.news import Lines, NewsReader
 from dstream.rdd import RDD, Workers
-from dstream.recordings import Recording, moment_s
+from dstream.recordings import Perform, Recording, moment_s
 from dstream.stream import DStream
 from dstream.streams.base import at_of
 from dstream.streams.stages import At
@@ -100,15 +100,15 @@ class Callbacks:
             recording.keep_ms = self.keep_ms if recording.keep_ms is None else recording.keep_ms
             recording.open(context_of(recording.operator))
 
-    def call(self, tick_zero_s: float) -> None:
+    def call(self, tick_zero_s: float, perform: Perform) -> None:
         """Call everything with what has happened since; what it raises goes to the caller."""
         assert self._figures is not None
         assert self._news is not None
         for recording in self.recordings:
-            recording.read(tick_zero_s)
+            recording.read(tick_zero_s, perform)
         for told in self._figures.read():
             for function in self.on_interval:
-                function(told)
+                perform("on_interval", told["interval"], function, told)
         for note in self._news.read():
             for listener in self.listeners:
-                tell(listener, note)
+                perform(type(listener).__name__, note.get("interval", 0), tell, listener, note)

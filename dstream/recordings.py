@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from dstream.hand_over import KEPT_SEGMENTS, HandOver, handed_over, unpacked
 from dstream.rdd import RDD, Workers, rdd_of
@@ -19,6 +19,10 @@ from elastic.connectors.commit_log import CommitLogReader
 from elastic.errors import QueryError
 
 add_query_room(__file__)
+
+
+Perform: TypeAlias = Callable[..., None]
+"""Calls a function of the user's: ``perform(name, interval, function, *arguments)``, of an output or a listener."""
 
 
 @dataclass(eq=False)
@@ -61,7 +65,7 @@ class Recording:
         self._called = int(self._returned.read_text()) if self._returned.exists() else 0
         self._interval_ticks = self.interval_ms // context.tick_ms
 
-    def read(self, tick_zero_s: float) -> None:
+    def read(self, tick_zero_s: float, perform: Perform) -> None:
         """Take what has been handed over since, and call the function with it."""
         assert self._reader is not None
         self.tick_zero_s = tick_zero_s
@@ -72,7 +76,8 @@ class Recording:
                 self._held[interval] = data
                 self.complete, self._ended_s = interval, ended_s
             if self.function is not None and interval > self._called:
-                self.function(*((ended_s, self.rdd(interval)) if self.timed else (self.rdd(interval),)))
+                arguments = (ended_s, self.rdd(interval)) if self.timed else (self.rdd(interval),)
+                perform(self.operator, interval, self.function, *arguments)
                 self._note_called(interval)
             self._forget()
         self._reader.drop_read(KEPT_SEGMENTS)

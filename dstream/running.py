@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from elastic.cluster.job import LocalJob
+from dstream.attended import AttendedJob
 from elastic.dashboard.launch import failure
+from elastic.dashboard.lines import LineProgress
 from elastic.report import JobOutcome
 from elastic.scenario.directory import claimed_directory
 from elastic.scenario.printing import Printer
 
 POLL_S = 0.05
+
+TOLD = frozenset({"stalled", "moving"})
+"""Events that whoever started the job is told of on stderr: else it would stand still without a word."""
 
 
 class Running:
@@ -28,7 +33,7 @@ class Running:
         UserError: A source or sink cannot be used, another job runs in the directory, or there is nothing to resume.
     """
 
-    def __init__(self, make: Callable[[], LocalJob], directory: Path, *, resume: bool = False) -> None:
+    def __init__(self, make: Callable[[], AttendedJob], directory: Path, *, resume: bool = False) -> None:
         self._stopping, self._ended = threading.Event(), threading.Event()
         self._graceful = True
         self._outcome: JobOutcome | None = None
@@ -42,6 +47,7 @@ class Running:
         except BaseException:
             stack.close()
             raise
+        self._lines = LineProgress(sys.stderr, self._job.plan.name)
         self._printer = Printer(self._job.plan, directory)
         self._thread = threading.Thread(target=self._watch, args=(stack,), name=f"job {directory.name}", daemon=True)
         self._thread.start()
@@ -73,7 +79,7 @@ class Running:
         """The job has ended: after what was read has been committed, or at once."""
         self._graceful = self._graceful and graceful
         self._stopping.set()
-        if threading.current_thread() is not self._thread:  # a function that it calls stops the job after itself
+        if not self._job.is_calling:  # a function that it calls stops the job after itself
             self._thread.join()
 
     def _watch(self, stack: contextlib.ExitStack) -> None:
@@ -89,6 +95,9 @@ class Running:
         told = False
         while True:
             progress = self._job.poll(POLL_S)
+            for event in progress.events:
+                if event.kind in TOLD:
+                    self._lines.note(str(event))
             self._printer.print()
             if progress.finished:
                 return self._job.outcome()

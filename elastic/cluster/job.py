@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -213,12 +214,21 @@ class LocalJob:
         """What no coordinator has heard is said again; the user is told if that takes long, or if the job has ended."""
         assert self._hub is not None
         texts = list(self._wishes.undone(now_s) if self._progress.finished else self._wishes.late(now_s))
-        at_s = self._progress.at_s + (now_s - self._heard_s if self._heard_s else 0.0)
-        told = tuple(JobEvent(at_s, "warning", cause=text) for text in texts)
-        self._own_events += told
-        self._progress = replace(self._progress, events=self._progress.events + told)
+        self._tell([JobEvent(self._at_s, "warning", cause=text) for text in texts])
         for wish in self._wishes.again(now_s):
             self._hub.send(COORDINATOR, wish)
+
+    @property
+    def _at_s(self) -> float:
+        """Seconds since tick 0, as of now."""
+        return self._progress.at_s + (time.monotonic() - self._heard_s if self._heard_s else 0.0)
+
+    def _tell(self, events: Iterable[JobEvent]) -> Progress:
+        """What this process itself has to tell; the newest progress, with it."""
+        told = tuple(events)
+        self._own_events += told
+        self._progress = replace(self._progress, events=self._progress.events + told)
+        return self._progress
 
     def _ask(self, wish: object) -> None:
         """A coordinator will act upon it once, be it the next one."""

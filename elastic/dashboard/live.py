@@ -100,7 +100,8 @@ class Screen:
             yield _operators(progress)
         yield from (Text.assemble(("failed records  ", "yellow"), failed_line(f)) for f in progress.failures)
         for stall in progress.stalls:
-            where = f"{stall.operator}#{stall.instance} on worker {stall.worker}"
+            home = "in this process" if stall.worker is None else f"on worker {stall.worker}"
+            where = f"{stall.operator}#{stall.instance} {home}"
             yield Text(f"stalled: {where} {stall.detail}", "bold red")
             for line in (*stall.lines, *stall.waiting):
                 yield Text(f"  {line}", "red", overflow="ellipsis", no_wrap=True)

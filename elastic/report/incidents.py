@@ -52,6 +52,7 @@ class Stall:
     """An instance that stood still for longer than ``stall_after``, and not because of another one that did.
 
     Attributes:
+        worker: Its worker; None for a function that was called in the process that started the job.
         what: Where it stood: ``code`` of the user's; ``source``, ``sink``: a read, a target that did not return;
             ``worker``: one that said nothing; ``input``, ``credit``, ``cover``: it waited for others, which went on;
             ``restore``, ``scaling``: for a checkpoint, for neighbours; ``system``: code of this package.
@@ -65,7 +66,7 @@ class Stall:
 
     operator: str
     instance: int
-    worker: int
+    worker: int | None
     what: str
     detail: str
     tick: int

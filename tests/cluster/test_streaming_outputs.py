@@ -7,9 +7,10 @@ import io
 import json
 import operator
 import re
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -338,3 +339,47 @@ def no_nine(values: list[int], state: int | None) -> int:
     if 9 in values:
         raise ValueError("nine is right out")
     return (state or 0) + sum(values)
+
+
+def test_a_function_that_does_not_return_is_told_of_and_keeps_nobody_from_being_replaced(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The process that calls it is the one that starts workers."""
+    context = StreamingContext("100ms", workers=2, spares=0, directory=tmp_path / "job", stall_after="500ms")
+    totals = context.queue_stream([], default=ITEMS[0]).running_reduce(operator.add, name="totals")
+    held, going_on = threading.Event(), threading.Event()
+
+    def hold(rdd: RDD) -> None:
+        held.set()
+        going_on.wait(60)  # a service that does not answer
+
+    totals.foreach_rdd(hold, name="service")
+    context.start()
+    job: Any = context._running._job  # type: ignore[union-attr]
+    told = ""
+
+    def seen() -> bool:
+        nonlocal told
+        told += capfd.readouterr().err
+        return "stalled (service#0): in your function" in told
+
+    try:
+        until(held.is_set)
+        until(seen)
+        job.kill(job.owner_of("totals", 0))
+        until(lambda: any(e.kind == "restored" for e in job._events))
+    finally:
+        going_on.set()
+    context.stop()
+
+    (stall, *_) = job.outcome().stalls
+    assert "going_on.wait(60)  # a service that does not answer" in stall.lines[-1]
+    assert stall.until_s is not None
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Return once it is true."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -91,6 +91,7 @@ FLOORS = [
     "dstream.kept",
     "dstream.model",
     "dstream.history",
+    "dstream.calling",
     "dstream.attended",
     "dstream.running",
     "dstream.context",
