@@ -25,17 +25,13 @@ from elastic.errors import QueryError
 from elastic.plan import Plan, Settings
 from elastic.report import Report
 from elastic.scenario.assemble import job_directory
+from elastic.scenario.models import ELASTIC_ALONE
 from elastic.scenario.runner import Run
-from elastic.surface import surface
 from elastic.units import parse_duration_s
 
 add_query_room(__file__)
 
-NO_MEANING = frozenset({"deadline", "nondeterminism", "on_error", "recovery_parts", "scaling", "spill"})
-"""Settings of queries and of the elastic model alone."""
 
-
-@surface
 class StreamingContext(Inputs):
     """One program over streams that are cut into intervals, and the job that runs it.
 
@@ -66,7 +62,7 @@ class StreamingContext(Inputs):
         directory: str | Path | None = None, checkpoint: int = 10, tasks: int | None = None, retries: int = 2,
         keep_going: bool = False, memory: str = "512MiB", **settings: Any,
     ) -> None:  # fmt: skip
-        if idle := sorted(NO_MEANING & settings.keys()):
+        if idle := sorted((ELASTIC_ALONE | {"on_error"}) & settings.keys()):
             raise QueryError(f"{caller()}: StreamingContext({idle[0]}=…): it has no meaning for DStreams; leave it out")
         cluster = {"workers": workers, "spares": spares, "memory": memory}
         section = {

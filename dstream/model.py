@@ -15,7 +15,7 @@ from elastic.errors import QueryError
 from elastic.plan import Plan, Settings
 from elastic.query import Query
 from elastic.report import Report
-from elastic.scenario.models import DStream
+from elastic.scenario.models import ELASTIC_ALONE, DStream
 
 TASKS_PER_WORKER = 3
 """Tasks of a keyed stage for each worker: what a lost worker held is then computed again by several others."""
@@ -61,6 +61,8 @@ def run_query(
         JobFailedError: The job failed; what it committed stays.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was complete is committed.
     """
+    if idle := sorted(ELASTIC_ALONE & settings.keys()):
+        raise QueryError(f'run({idle[0]}=…): it has no meaning under model="dstream"; leave it out')
     section = {
         "interval": interval, "checkpoint": checkpoint, "tasks": tasks, "retries": retries, "keep_going": keep_going,
     }  # fmt: skip

@@ -13,10 +13,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Self
 
 from elastic.keys import KeyInterval, even_intervals
 from elastic.plan import OperatorPlan, Plan
+
+REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        "scale": "operators run as tasks of the dstream model, which spread over all workers; "
+        "they are scaled under model: elastic",
+        "drain": "workers of a job of the dstream model are not drained; "
+        "kill-worker loses nothing that is not made again",
+    }
+)
+"""What cannot be done to a job of this model, and why."""
 
 
 class Kind(Enum):
@@ -119,6 +130,10 @@ class StreamPlan(Plan):
     @property
     def durable(self) -> bool:
         return self.has_disk or not any(stage.kind is Kind.STATE for stage in self.stages)
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        return REFUSED
 
     @property
     def cut(self) -> Mapping[str, Any]:

@@ -252,6 +252,11 @@ class Plan:
         return tick
 
     @property
+    def refused(self) -> Mapping[str, str]:
+        """What cannot be done to a job of the execution model, by scenarios' words for it, and why."""
+        return {}
+
+    @property
     def durable(self) -> bool:
         """Whether all that its job keeps outlives its processes; the positions of sources and sinks always do."""
         keyed = any(operator.kind == "keyed" for operator in self.operators.values())

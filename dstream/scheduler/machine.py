@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dstream.blocks import Name
 from dstream.outages import lacking
-from dstream.plan import Kind, StreamPlan
+from dstream.plan import REFUSED, Kind, StreamPlan
 from dstream.protocol import Account, Committed, Kept, Sealed, StateMissing, TaskDone, TaskFailed, TaskLacks
 from dstream.scheduler.guarding import Guarding
 from dstream.scheduler.ledger import Ledger
@@ -62,10 +62,7 @@ class NoScaling:
 
     def refusal(self, operator: str, instances: int) -> str | None:
         """Why not."""
-        return (
-            f"{operator} runs as tasks of the dstream model, which spread over all workers; "
-            "operators are scaled under model: elastic"
-        )
+        return REFUSED["scale"]
 
 
 class NoDraining:
@@ -73,7 +70,7 @@ class NoDraining:
 
     def refusal(self, worker: int) -> str | None:
         """Why not."""
-        return "workers of a job of the dstream model are not drained; kill-worker loses nothing that is not made again"
+        return REFUSED["drain"]
 
 
 class Scheduler:

@@ -11,6 +11,8 @@ from elastic.cluster.remote import JOBS
 from elastic.plan import Settings
 from elastic.scenario.job import Runs, filled, load_function, load_query
 from elastic.scenario.load import LoadedScenario
+from elastic.scenario.mistakes import FieldError
+from elastic.scenario.models import ELASTIC_ALONE, Scenario
 from elastic.scenario.runner import Run
 
 
@@ -30,18 +32,20 @@ def run_of_scenario(loaded: LoadedScenario, overrides: Overrides = Overrides()) 
     """What the scenario says, its job and functions loaded.
 
     Raises:
-        FieldError: A field names something that is not there, or does not fit.
+        FieldError: A field names something that is not there, does not fit, or has no meaning for this job.
         UserError: The job's code built a query with a mistake.
     """
     scenario, base = loaded.scenario, loaded.directory
     directory = job_directory(scenario.name, overrides.directory)
     parameters = filled({**scenario.parameters, **overrides.parameters}, base, directory)
     query = load_query(scenario.job, base, parameters)
+    model = _model(query, scenario.model)
+    check_sections(scenario, model, has_settings=hasattr(query, "model"))
     return Run(
         name=scenario.name,
         query=query,
         directory=directory,
-        model=_model(query, scenario.model),
+        model=model,
         workers=scenario.cluster.workers if overrides.workers is None else overrides.workers,
         spares=scenario.cluster.spares if overrides.spares is None else overrides.spares,
         settings=scenario.elastic.settings(scenario.cluster.memory),
@@ -90,6 +94,33 @@ def run_of_query(
         verify=overrides.verify,
         resume=overrides.resume,
     )
+
+
+def check_sections(scenario: Scenario, model: str, *, has_settings: bool) -> None:
+    """Return if all settings of a scenario have a meaning.
+
+    Args:
+        scenario: What was written.
+        model: The execution model that its job runs under.
+        has_settings: The job is a program that was written for the model, with settings of its own.
+
+    Raises:
+        FieldError: One has none.
+    """
+    cluster, elastic, dstream = scenario.cluster, scenario.elastic, scenario.dstream
+    given = {"elastic": sorted(elastic.model_fields_set), "dstream": sorted(dstream.model_fields_set)}
+    if has_settings:
+        given["cluster"] = sorted(cluster.model_fields_set & {"memory"})
+        for section, names in given.items():
+            for name in names:
+                raise FieldError(
+                    (section, name), f"has no effect: the job is a program with settings of its own; set {name} there"
+                )
+    elif model == "elastic" and given["dstream"]:
+        raise FieldError(("dstream",), "has no effect under model: elastic; write model: dstream, or leave it out")
+    elif model != "elastic" and (idle := sorted(ELASTIC_ALONE & elastic.model_fields_set)):
+        instead = "write dstream.checkpoint, a number of intervals" if idle[0] == "checkpoint" else "leave it out"
+        raise FieldError(("elastic", idle[0]), f"has no effect under model: {model}; {instead}")
 
 
 def _model(query: Runs, asked: str) -> str:

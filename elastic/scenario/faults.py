@@ -66,7 +66,7 @@ class FaultPlan:
 
 
 def check_faults(faults: Sequence[Fault], plan: Plan) -> None:
-    """Return if every fault names an operator and an instance that the plan has.
+    """Return if every fault can be, and names an operator and an instance that the plan has.
 
     Raises:
         FieldError: One does not.
@@ -74,6 +74,8 @@ def check_faults(faults: Sequence[Fault], plan: Plan) -> None:
     most: dict[str, int] = {name: operator.parallelism for name, operator in plan.operators.items()}
     for i, fault in enumerate(faults):
         at = ("faults", i, fault.action)
+        if (problem := plan.refused.get(fault.action)) is not None:
+            raise FieldError(at, problem)
         if fault.scale is not None:
             operator = _operator(plan, fault.scale.operator, (*at, "operator"))
             if operator.kind == "sink":

@@ -2,6 +2,18 @@
 
 from elastic.scenario.models.faults import Action, Fault, Scale, Target
 from elastic.scenario.models.scenario import Expect, Scenario, json_schema
-from elastic.scenario.models.settings import Cluster, DStream, Elastic
+from elastic.scenario.models.settings import ELASTIC_ALONE, Cluster, DStream, Elastic
 
-__all__ = ["Action", "Cluster", "DStream", "Elastic", "Expect", "Fault", "Scale", "Scenario", "Target", "json_schema"]
+__all__ = [
+    "ELASTIC_ALONE",
+    "Action",
+    "Cluster",
+    "DStream",
+    "Elastic",
+    "Expect",
+    "Fault",
+    "Scale",
+    "Scenario",
+    "Target",
+    "json_schema",
+]

@@ -123,6 +123,10 @@ class Elastic(Section):
         )
 
 
+ELASTIC_ALONE = frozenset({"checkpoint", "deadline", "nondeterminism", "recovery_parts", "scaling", "spill"})
+"""Settings under ``elastic`` that have no meaning under another model."""
+
+
 class DStream(Section):
     """Settings of the D-Streams model; ``elastic``'s about ticks, keys, liveness, disk and copies hold for it too."""
 
