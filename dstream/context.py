@@ -27,11 +27,13 @@ from elastic.report import Report
 from elastic.scenario.assemble import job_directory
 from elastic.scenario.models import ELASTIC_ALONE
 from elastic.scenario.runner import Run
+from elastic.surface import surface
 from elastic.units import parse_duration_s
 
 add_query_room(__file__)
 
 
+@surface
 class StreamingContext(Inputs):
     """One program over streams that are cut into intervals, and the job that runs it.
 
@@ -258,9 +260,9 @@ class StreamingContext(Inputs):
 class Elsewhere(Spelling):
     """What functions have of a context in another process: RDDs that are computed there."""
 
-    def parallelize(self, rows: Iterable[Any]) -> RDD:
+    def parallelize(self, rows: Iterable[Any], partitions: int | None = None) -> RDD:
         """The RDD of rows in memory."""
-        return parallelize(rows)
+        return parallelize(rows, partitions=partitions)
 
     def text_file(self, paths: Any) -> RDD:
         """The RDD of the lines of text files."""

@@ -12,6 +12,7 @@ from dstream.outputs import Callbacks
 from dstream.queued import QueueSource
 from dstream.rdd import RDD, Workers, lines_of, parallelize
 from dstream.stream import DStream
+from dstream.streams.by_key import checked_partitions
 from dstream.streams.spelling import Spelling
 from dstream.streams.stages import source_at
 from dstream.transforms import all_at_once, arity
@@ -118,9 +119,13 @@ class Inputs(Spelling, ABC):
 
     # -- datasets that are all there -----------------------------------------------------------------------------------
 
-    def parallelize(self, rows: Iterable[Any]) -> RDD:
-        """The RDD of rows in memory."""
-        return parallelize(rows, self._workers)
+    def parallelize(self, rows: Iterable[Any], partitions: int | None = None) -> RDD:
+        """The RDD of rows in memory, in so many partitions; in 4 of them if None.
+
+        Raises:
+            QueryError: ``partitions`` is no positive number.
+        """
+        return parallelize(rows, self._workers, checked_partitions("parallelize", partitions))
 
     def text_file(self, paths: Any) -> RDD:
         """The RDD of the lines of text files, read when an action needs them; in ``transform``, in every interval."""

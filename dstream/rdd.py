@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import heapq
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
+from dstream.datasets import How
 from dstream.graph import StreamGraph
 from dstream.local import Budget, LocalRun, TooLargeError, read_all, write
 from dstream.plan import Input, Kind, Reach
@@ -23,11 +24,12 @@ from dstream.streams.by_key import ByKeySteps
 from dstream.streams.joins import JoinSteps
 from dstream.streams.rows import RowSteps
 from dstream.streams.stages import At, all_in_one, checked_merging, counted, source_at
-from dstream.streams.tables import is_refreshed
+from dstream.streams.tables import TableSteps, is_refreshed, joined_from
 from elastic.batch import Batch, rows
 from elastic.callables import add_query_room, caller, check_function, check_shippable, shortened
 from elastic.connectors import sources
 from elastic.connectors.base import Sink, SinkContext, Source, Writer
+from elastic.connectors.from_list import FromList, ListPartition
 from elastic.errors import QueryError
 from elastic.keys import KEY_GROUPS, KeyInterval
 from elastic.plan import Settings
@@ -93,6 +95,10 @@ class RDD(RowSteps["RDD"], ByKeySteps["RDD"], JoinSteps["RDD"], Bounded["RDD"]):
             return other._at
         return _adopted(self._context.graph, other)
 
+    def _join(self, how: How, other: Any) -> Any:
+        """With a stream, or with an interval's RDD: what is there in every interval of that."""
+        return joined_from(how, self, other) if isinstance(other, TableSteps) else super()._join(how, other)
+
     # -- actions -------------------------------------------------------------------------------------------------------
 
     def collect(self) -> list[Any]:
@@ -114,6 +120,31 @@ class RDD(RowSteps["RDD"], ByKeySteps["RDD"], JoinSteps["RDD"], Bounded["RDD"]):
         """The first rows, in the order of ``collect``."""
         first = self._at.then("map_partitions", "take()", partial(_first, count))
         return self._new(first).collect()[:count]
+
+    def first(self) -> Any:
+        """The first row.
+
+        Raises:
+            ValueError: There is none.
+        """
+        found = self.take(1)
+        if not found:
+            raise ValueError("first() of an RDD without rows")
+        return found[0]
+
+    def is_empty(self) -> bool:
+        """Whether there are no rows."""
+        return not self.take(1)
+
+    def foreach(self, function: Callable[[Any], Any]) -> None:
+        """Calls the function with each row, in the order of ``collect``, in this process."""
+        for row in self.collect():
+            function(row)
+
+    def foreach_partition(self, function: Callable[[Iterator[Any]], Any]) -> None:
+        """Calls the function with an iterator over each partition, one after the other, in this process."""
+        for found in self.glom().collect():
+            function(iter(found))
 
     def top(self, count: int, key: Callable[[Any], Any] | None = None) -> list[Any]:
         """The largest rows, largest first; ``key`` gives what they are compared by."""
@@ -227,9 +258,21 @@ def rdd_of(source: Source, workers: Workers | None = None) -> RDD:
     return RDD(history, source_at(history, source, source.name))
 
 
-def parallelize(found: Iterable[Any], workers: Workers | None = None) -> RDD:
-    """The RDD of rows in memory."""
-    return rdd_of(sources.from_list(found), workers)
+def parallelize(found: Iterable[Any], workers: Workers | None = None, partitions: int | None = None) -> RDD:
+    """The RDD of rows in memory, in so many partitions if that is said."""
+    return rdd_of(sources.from_list(found) if partitions is None else Slices(list(found), partitions), workers)
+
+
+class Slices(FromList):
+    """Rows in memory in as many partitions as their writer says."""
+
+    def __init__(self, found: list[Any], count: int) -> None:
+        super().__init__(found, None)
+        self._count = count
+
+    def partitions(self, count: int) -> Sequence[ListPartition]:
+        """Runs of equal length: as many as were asked for, and not ``count``."""
+        return super().partitions(self._count)
 
 
 def lines_of(paths: Any, workers: Workers | None = None) -> RDD:

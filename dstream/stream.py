@@ -135,7 +135,7 @@ class DStream(
         return self._stateful("running_reduce", Running(merging), merging, name)
 
     def update_state_by_key(
-        self, update: Callable[[list[Any], Any], Any], initial: Iterable[tuple[Any, Any]] = (), *,
+        self, update: Callable[[list[Any], Any], Any], initial: Iterable[tuple[Any, Any]] | Bounded[Any] = (), *,
         name: str | None = None,
     ) -> DStream:  # fmt: skip
         """Pairs of every key and its state, after each interval.
@@ -145,11 +145,11 @@ class DStream(
 
         Args:
             update: The function; it must not change a state in place.
-            initial: Pairs that there are at the start.
+            initial: Pairs that there are at the start, or an RDD of them.
             name: Of the operator, in the report.
         """
         check_function("update_state_by_key", update, called="values and state", arguments=2)
-        pairs = tuple(initial)
+        pairs = tuple(initial.collect() if isinstance(initial, Bounded) else initial)
         if (wrong := next((p for p in pairs if not isinstance(p, tuple | list) or len(p) != 2), None)) is not None:
             raise QueryError(
                 f"{caller()}: update_state_by_key(initial=…) takes (key, state) pairs, and there is {shortened(wrong)}"

@@ -52,7 +52,7 @@ class ByKeySteps(Steps[S]):
         found = reduced(self._context, paired, Merging("distinct", operator.add, "sum"))
         return self._new(found.then("map", "distinct()", first))
 
-    def sort_by(self, key: Callable[[Any], Any], *, ascending: bool = True) -> S:
+    def sort_by(self, key: Callable[[Any], Any], ascending: bool = True) -> S:  # noqa: FBT001, FBT002 (as in Spark)
         """The same rows in the order of what the function gives for each; all of them in one partition.
 
         Args:
@@ -62,7 +62,7 @@ class ByKeySteps(Steps[S]):
         check_function("sort_by", key)
         return self._sorted(f"sort_by({describe(key)})", key, ascending=ascending)
 
-    def sort_by_key(self, *, ascending: bool = True) -> S:
+    def sort_by_key(self, ascending: bool = True) -> S:  # noqa: FBT001, FBT002 (as in Spark)
         """The same pairs in the order of their keys; all of them in one partition."""
         return self._sorted("sort_by_key()", first, ascending=ascending)
 
@@ -80,7 +80,7 @@ class ByKeySteps(Steps[S]):
         Raises:
             QueryError: ``partitions`` is no positive number.
         """
-        tasks = _checked("partition_by", partitions)
+        tasks = checked_partitions("partition_by", partitions)
         return self._new(wide(self._context, "partition_by", Union(), [(self._at, None)], tasks=tasks))
 
     def repartition(self, partitions: int | None = None) -> S:
@@ -89,7 +89,7 @@ class ByKeySteps(Steps[S]):
         Raises:
             QueryError: ``partitions`` is no positive number.
         """
-        tasks = _checked("repartition", partitions)
+        tasks = checked_partitions("repartition", partitions)
         numbered = self._at.then("map_partitions_with_index", "repartition()", _numbered)
         spread = wide(self._context, "repartition", Union(), [(numbered, None)], tasks=tasks)
         return self._new(spread.then("map", "repartition()", second))
@@ -102,7 +102,12 @@ class ByKeySteps(Steps[S]):
     persist = cache
 
 
-def _checked(call: str, partitions: Any) -> int | None:
+def checked_partitions(call: str, partitions: Any) -> int | None:
+    """A number of partitions; None if none was said.
+
+    Raises:
+        QueryError: It is no positive number.
+    """
     if partitions is None or (type(partitions) is int and partitions > 0):
         return partitions
     raise QueryError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from dstream.datasets import SNAPSHOT, How, Joined, by_key
@@ -20,6 +21,15 @@ from elastic.connectors.base import Source
 from elastic.connectors.from_list import FromList
 
 add_query_room(__file__)
+
+
+_MIRRORED: Mapping[How, How] = MappingProxyType(
+    {"inner": "inner", "left": "right", "right": "left", "full": "full", "cogroup": "cogroup"}
+)
+
+
+def _other_way_round(both: tuple[Any, Any]) -> tuple[Any, Any]:
+    return both[1], both[0]
 
 
 class TableSteps(JoinSteps[S]):
@@ -43,6 +53,12 @@ class TableSteps(JoinSteps[S]):
     def _table(self, rdd: Bounded[Any]) -> At:
         """Where an RDD's rows are in every interval."""
         return table_at(self._context, rdd, reads=self._reads)
+
+
+def joined_from(how: How, rdd: Bounded[Any], other: TableSteps[Any]) -> Any:
+    """An RDD joined with what is there in every interval: a join of that, and the sides of its pairs change places."""
+    both = other._join(_MIRRORED[how], rdd)  # noqa: SLF001 (of the same class)
+    return both.map_values(_other_way_round)
 
 
 def is_refreshed(rdd: Bounded[Any]) -> bool:

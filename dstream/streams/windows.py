@@ -24,7 +24,7 @@ from dstream.streams.stages import (
     wide,
     with_none,
 )
-from elastic.callables import add_query_room, caller, check_function
+from elastic.callables import add_query_room, caller, check_function, shortened
 from elastic.errors import QueryError
 from elastic.surface import surface
 from elastic.units import UnitError, parse_duration_ms
@@ -144,6 +144,8 @@ def whole_intervals(call: str, what: str, time: Any, interval_ms: int) -> int:
     Raises:
         QueryError: It is no duration, or not a whole number of intervals.
     """
+    if callable(time):
+        raise QueryError(f"{caller()}: {call}({what}={shortened(time)}) is no duration; write inverse=… for a function")
     try:
         time_ms = parse_duration_ms(time)
     except UnitError:

@@ -569,3 +569,35 @@ def test_the_pairs_whose_keys_another_has_not(intervals: list[Rows], keys: set[s
     found = run(lambda s: s.subtract_by_key(s.filter(lambda row: row[0] in keys)), intervals)
 
     assert counted(found) == counted([[row for row in each if row[0] not in keys] for each in intervals])
+
+
+@FEW
+@given(INTERVALS, st.lists(PAIR, max_size=5))
+def test_static_data_joined_with_a_stream_has_its_values_first(intervals: list[Rows], static: Rows) -> None:
+    rdd = StreamingContext("1s").parallelize(static)
+    inner = counted([[(k, (w, v)) for (k, v), (o, w) in product(each, static) if k == o] for each in intervals])
+
+    assert counted(run(lambda s: s.transform(rdd.join), intervals)) == inner
+    assert counted(run(lambda s: s.transform(lambda time, each: rdd.join(each)), intervals)) == inner
+
+
+def test_actions_that_look_at_rows_one_by_one() -> None:
+    rdd = StreamingContext("1s").parallelize([3, 1, 2], 2)
+    rows_seen: list[int] = []
+    partitions: list[list[int]] = []
+    rdd.foreach(rows_seen.append)
+    rdd.foreach_partition(lambda rows: partitions.append(list(rows)))
+
+    assert (rows_seen, partitions) == ([3, 1, 2], [[3], [1, 2]])
+    assert (rdd.first(), rdd.is_empty()) == (3, False)
+    nothing = rdd.filter(lambda n: n > 9)
+    assert nothing.is_empty()
+    with pytest.raises(ValueError, match="first"):
+        nothing.first()
+
+
+def test_state_may_begin_with_what_an_rdd_has() -> None:
+    rdd = StreamingContext("1s").parallelize([("a", 10)])
+    found = run(lambda s: s.update_state_by_key(lambda values, state: sum(values) + (state or 0), rdd), [[("a", 1)]])
+
+    assert found == [[("a", 11)]]

@@ -153,9 +153,13 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "remembering for no time": (lambda: stream().remember(), "remember() for how long? Write remember('5m')"),
     "a queue of text": (lambda: context().queue_stream(["abc"]), "takes lists of rows, or RDDs, not 'abc'"),
     "a listener that is none": (lambda: context().add_listener(print), "takes a dstream.StreamingListener, not"),
-    "an RDD joined with a stream": (
-        lambda: context().parallelize([("a", 1)]).join(stream()),
-        "join() of an RDD takes an RDD, not <DStream from_list>",
+    "an RDD united with a stream": (
+        lambda: context().parallelize([("a", 1)]).union(stream()),
+        "union() of an RDD takes an RDD, not <DStream from_list>",
+    ),
+    "an inverse function in the place of a length, as in Spark": (
+        lambda: stream().reduce_by_key_and_window(max, min, "1s"),
+        "write inverse=… for a function",
     ),
     "a step after the start": (
         lambda: started()[1].map(str),
