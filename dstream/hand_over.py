@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +18,26 @@ KEPT_SEGMENTS = 16
 """What was handed over is kept in so many segments of 4 MiB of the log, to be verified; older ones are deleted."""
 
 
+AHEAD_SEGMENTS = 16
+"""Once so many more have not been read, nothing is handed over until some are: a slow reader slows the job."""
+
+AGAIN_S = 0.02
+
+
 @dataclass(frozen=True)
 class HandOver(Sink):
-    """Rows are recorded in the job directory, an interval's together."""
+    """Rows are recorded in the job directory, an interval's together.
+
+    Attributes:
+        waits: They are read while the job runs, so that it can wait for who reads them.
+    """
 
     name: str = "foreach_rdd"
+    waits: bool = True
     parallel = False
 
     def open(self, context: SinkContext, interval: KeyInterval, generation: int) -> Writer:
-        return HandOverWriter(context, interval, generation)
+        return HandOverWriter(context, interval, generation, waits=self.waits)
 
     def reader(self, context: SinkContext) -> CommitLogReader:
         """Of what is handed over."""
@@ -48,13 +60,16 @@ class HandOver(Sink):
 class HandOverWriter(Writer):
     """One commit is one record."""
 
-    def __init__(self, context: SinkContext, interval: KeyInterval, generation: int) -> None:
+    def __init__(self, context: SinkContext, interval: KeyInterval, generation: int, *, waits: bool) -> None:
+        self._waits = waits
         self._log = CommitLog(log_path(context, context.directory), interval, generation, keep=True)
 
     def committed(self) -> list[tuple[KeyInterval, int]]:
         return self._log.committed()
 
     def commit(self, ticks: Sequence[tuple[int, Batch]], through: int, *, final: bool) -> int:
+        while self._waits and self._log.segments > KEPT_SEGMENTS + AHEAD_SEGMENTS:
+            time.sleep(AGAIN_S)
         self._log.commit(through, [[tick, packed(rows(batch.values or []))] for tick, batch in ticks])
         return through
 

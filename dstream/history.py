@@ -40,7 +40,7 @@ class JobWorkers:
             JobFailedError: User code raised, or the input cannot be read.
         """
         (end,) = (draft for draft in graph.drafts if draft.kind is Kind.SINK)
-        end.logic = sink = HandOver("collect")
+        end.logic = sink = HandOver("collect", waits=False)
         with TemporaryDirectory(prefix="elastic-") as directory:
             job = self._run(graph, Path(directory))
             reader = sink.reader(context_of(job.plan, end.name, Path(directory)))

@@ -167,6 +167,11 @@ class CommitLog:
             raise
         self.commits = list(self._standing.last.values())
 
+    @property
+    def segments(self) -> int:
+        """How many segments there are."""
+        return len(_segments(self._path))
+
     def committed(self) -> list[tuple[KeyInterval, int]]:
         """The committed tick of each piece of the writer's interval, as of its last call."""
         return committed(self._standing.claims, self._interval)
