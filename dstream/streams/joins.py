@@ -7,9 +7,8 @@ from typing import Any
 from dstream.datasets import How, Joined, Union
 from dstream.plan import Input, Kind, Reach
 from dstream.streams.base import Bounded, S, Steps
-from dstream.streams.stages import At, plain, wide
-from elastic.callables import add_query_room, caller
-from elastic.errors import QueryError
+from dstream.streams.stages import At, plain, slide_of, wide
+from elastic.callables import add_query_room
 from elastic.surface import surface
 
 add_query_room(__file__)
@@ -22,10 +21,10 @@ class JoinSteps(Steps[S]):
     def union(self, *others: S | Bounded[Any]) -> S:
         """The rows of all."""
         ats = [self._at, *(self._mine("union", other) for other in others)]
-        if len({at.every for at in ats}) > 1:
-            raise QueryError(f"{caller()}: union() of streams with different slides; give their windows the same slide")
+        every = slide_of("union", ats)
         inputs = [Input(*at.feed(keyed=False), Reach.KEYS) for at in ats]
-        return self._new(At(self._context.graph.add("union", Kind.TASK, plain(Union()), inputs), every=self._at.every))
+        draft = self._context.graph.add("union", Kind.TASK, plain(Union()), inputs, every=every)
+        return self._new(At(draft, every=every))
 
     def cogroup(self, other: S | Bounded[Any]) -> S:
         """Pairs of each key of either with two lists: its values here and there."""

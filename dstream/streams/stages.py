@@ -15,6 +15,7 @@ from dstream.graph import ONE, Draft, StreamGraph
 from dstream.plan import Input, Kind, Reach
 from elastic.callables import add_query_room, caller, check_function, describe
 from elastic.connectors.base import Source
+from elastic.errors import QueryError
 
 add_query_room(__file__)
 
@@ -98,8 +99,20 @@ def wide(
     """A stage by key: behind a shuffle, unless the rows are by key already, in as many partitions as asked for."""
     tasks = tasks or next((at.tasks for at, _ in inputs if at.by_key), None)
     found = [at.shuffled(call, tasks, merging) for at, merging in inputs]
-    draft = context.graph.add(call, Kind.TASK, plain(dataset), found, tasks=tasks, given=name)
-    return At(draft, by_key=True, every=max(at.every for at, _ in inputs), tasks=tasks)
+    every = slide_of(call, [at for at, _ in inputs])
+    draft = context.graph.add(call, Kind.TASK, plain(dataset), found, every=every, tasks=tasks, given=name)
+    return At(draft, by_key=True, every=every, tasks=tasks)
+
+
+def slide_of(call: str, ats: Sequence[At]) -> int:
+    """Of how many intervals a number is a multiple in which some streams have rows together.
+
+    Raises:
+        QueryError: They have them in different ones.
+    """
+    if len({at.every for at in ats}) > 1:
+        raise QueryError(f"{caller()}: {call}() of streams with different slides; give their windows the same slide")
+    return ats[0].every
 
 
 def stateful(
@@ -122,7 +135,7 @@ def reduced(context: Builds, at: At, merging: Merging, *, call: str | None = Non
 def narrow(context: Builds, call: str, dataset: Any, at: At, *, name: str | None = None) -> At:
     """A stage by key over rows that are by key."""
     inputs = [Input(*at.feed(keyed=True, call=call), Reach.SAME)]
-    draft = context.graph.add(call, Kind.TASK, plain(dataset), inputs, like=at.draft.id, given=name)
+    draft = context.graph.add(call, Kind.TASK, plain(dataset), inputs, like=at.draft.id, every=at.every, given=name)
     return At(draft, by_key=True, every=at.every, tasks=at.tasks)
 
 
@@ -138,14 +151,16 @@ def all_in_one(context: Builds, at: At, merging: Merging) -> At:
     keyed = at.then("map", merging.name, with_none)
     inputs = [Input(*keyed.feed(keyed=True, merging=merging), Reach.KEYS)]
     dataset = Merged(merging, context.key_groups)
-    draft = context.graph.add(merging.name.partition("(")[0], Kind.TASK, plain(dataset), inputs, like=ONE)
+    draft = context.graph.add(
+        merging.name.partition("(")[0], Kind.TASK, plain(dataset), inputs, like=ONE, every=at.every
+    )
     return At(draft, every=at.every).then("map", merging.name, second)
 
 
 def gathered(context: Builds, call: str, at: At) -> At:
     """One pair, of None and the list of all rows; none where there are none."""
     inputs = [Input(*at.then("map", f"{call}()", with_none).feed(keyed=True), Reach.KEYS)]
-    draft = context.graph.add(call, Kind.TASK, plain(Grouped(context.key_groups)), inputs, like=ONE)
+    draft = context.graph.add(call, Kind.TASK, plain(Grouped(context.key_groups)), inputs, like=ONE, every=at.every)
     return At(draft, every=at.every)
 
 

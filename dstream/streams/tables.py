@@ -51,8 +51,8 @@ class TableSteps(JoinSteps[S]):
         return self._new(wide(self._context, "join", held, [(self._at, None)]))
 
     def _table(self, rdd: Bounded[Any]) -> At:
-        """Where an RDD's rows are in every interval."""
-        return table_at(self._context, rdd, reads=self._reads)
+        """Where an RDD's rows are, in the intervals in which this has rows."""
+        return replace(table_at(self._context, rdd, reads=self._reads), every=self._at.every)
 
 
 def joined_from(how: How, rdd: Bounded[Any], other: TableSteps[Any]) -> Any:

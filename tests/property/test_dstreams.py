@@ -601,3 +601,19 @@ def test_state_may_begin_with_what_an_rdd_has() -> None:
     found = run(lambda s: s.update_state_by_key(lambda values, state: sum(values) + (state or 0), rdd), [[("a", 1)]])
 
     assert found == [[("a", 11)]]
+
+
+@FEW
+@given(INTERVALS, WINDOW)
+def test_between_two_slides_there_is_nothing_to_count_or_to_join(intervals: list[Rows], slide: int) -> None:
+    wanted = [summed(each) for each in windows(intervals, slide, slide)]
+    time = f"{slide}s"
+
+    def window(stream: DStream) -> DStream:
+        return stream.reduce_by_key_and_window(operator.add, time, time)
+
+    counts = run(lambda s: window(s).count(), intervals)
+    assert counts == [[len(each)] if n % slide == 0 else [] for n, each in enumerate(wanted, 1)]
+    static = StreamingContext("1s").parallelize([("a", 1)])
+    joined = run(lambda s: window(s).left_outer_join(static).full_outer_join(window(s)), intervals)
+    assert [len(each) for each in joined] == [len(each) for each in wanted]

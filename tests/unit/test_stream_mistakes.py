@@ -48,6 +48,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: stream().window("200ms", "200ms").count_by_window("300ms"),
         "count_by_window() over a stream that has rows every 200ms only; make length and slide multiples of that",
     ),
+    "a join of streams that slide otherwise": (
+        lambda: (s := stream()).join(s.window("200ms", "200ms")),
+        "join() of streams with different slides; give their windows the same slide",
+    ),
     "the errors of a source that diverts none": (
         lambda: stream().output("errors"),
         "'from_list' diverts nothing, so it has no output 'errors'; give the source errors='divert'",
