@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import NamedTuple, TypeAlias
 
 from dstream.logic import Content, content_bytes
@@ -47,6 +48,15 @@ class Spill(ABC):
         """Forget it."""
 
 
+def first_through(intervals: Iterable[int], through: int) -> list[int]:
+    """The first of some intervals, as far as they are at most ``through``.
+
+    They have come in about ascending order: one that was late goes with those that came before it. So what is forgotten
+    costs what it was, however much is kept, as for a window of many intervals.
+    """
+    return list(takewhile(lambda interval: interval <= through, intervals))
+
+
 class BlockStore:
     """All blocks on one worker.
 
@@ -59,6 +69,7 @@ class BlockStore:
         self._limit_bytes, self._spill = limit_bytes, spill
         self._kept: OrderedDict[Name, tuple[Contents, int]] = OrderedDict()
         self._on_disk: set[Name] = set()
+        self._partitions: dict[int, dict[int, set[int]]] = {}  # by stage and interval
         self.size_bytes = 0
 
     def __contains__(self, name: Name) -> bool:
@@ -78,6 +89,7 @@ class BlockStore:
         self.drop(name)
         size = content_bytes(contents)
         self._kept[name] = contents, size
+        self._partitions.setdefault(name.stage, {}).setdefault(name.interval, set()).add(name.partition)
         self.size_bytes += size
         self._make_room()
 
@@ -95,11 +107,15 @@ class BlockStore:
         elif name in self._on_disk:
             self._on_disk.discard(name)
             self._spill.remove(name)
+        self._partitions.get(name.stage, {}).get(name.interval, set()).discard(name.partition)
 
     def drop_through(self, intervals: Sequence[int]) -> None:
         """Forget the blocks of each stage through an interval, given by stage."""
-        for name in [n for n in self.names() if n.interval <= intervals[n.stage]]:
-            self.drop(name)
+        for stage, partitions in self._partitions.items():
+            for interval in first_through(partitions, intervals[stage]):
+                for partition in list(partitions[interval]):
+                    self.drop(Name(stage, interval, partition))
+                del partitions[interval]
 
     def _make_room(self) -> None:
         while self.size_bytes > self._limit_bytes and len(self._kept) > 1:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, takewhile
 from typing import TypeAlias
 
-from dstream.blocks import Name
+from dstream.blocks import Name, first_through
 from dstream.plan import Input, Kind, Reach, Stage, StreamPlan
 
 Sources: TypeAlias = tuple[tuple[tuple[int, ...], ...], ...]
@@ -50,31 +51,32 @@ class Lineage:
     plan: StreamPlan
     tasks: dict[Name, Task] = field(default_factory=dict)
     opened: int = 0
-    _at: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)  # (stage, interval): partition: worker
+    _at: dict[int, dict[int, dict[int, int]]] = field(default_factory=dict)  # stage: interval: partition: worker
     _consumers: dict[int, Sequence[tuple[Stage, Input]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._at = {s.id: {} for s in self.plan.stages}
         self._consumers = {s.id: self.plan.consumers(s.id) for s in self.plan.stages}
 
     # -- blocks --------------------------------------------------------------------------------------------------------
 
     def located(self, name: Name) -> int | None:
         """The worker that has a task's blocks."""
-        return self._at.get((name.stage, name.interval), {}).get(name.partition)
+        return self._at[name.stage].get(name.interval, {}).get(name.partition)
 
     def locate(self, name: Name, worker: int) -> None:
         """A task's blocks lie on a worker from now on."""
-        self._at.setdefault((name.stage, name.interval), {})[name.partition] = worker
+        self._at[name.stage].setdefault(name.interval, {})[name.partition] = worker
 
     def mislaid(self, name: Name, worker: int) -> None:
         """A task's blocks do not lie where they were thought to be."""
         if self.located(name) == worker:
-            del self._at[name.stage, name.interval][name.partition]
+            del self._at[name.stage][name.interval][name.partition]
 
     def lose(self, worker: int) -> list[Name]:
         """All blocks on a worker are gone; tasks that it was to do, or that were to read from it, wait again."""
         back = [t for t in self.tasks.values() if t.worker == worker or (t.worker is not None and worker in t.sources)]
-        for partitions in self._at.values():
+        for partitions in chain.from_iterable(at.values() for at in self._at.values()):
             for partition in [p for p, w in partitions.items() if w == worker]:
                 del partitions[partition]
         for task in back:
@@ -83,8 +85,9 @@ class Lineage:
 
     def drop(self, through: Sequence[int]) -> None:
         """Blocks of each stage through an interval, given by stage, are gone from everywhere."""
-        for key in [k for k in self._at if k[1] <= through[k[0]]]:
-            del self._at[key]
+        for stage, at in self._at.items():
+            for interval in first_through(at, through[stage]):
+                del at[interval]
 
     def drop_tasks(self, through: Sequence[int]) -> None:
         """Nobody needs such blocks any more, so they are not computed again either: what they need may be gone."""
@@ -120,23 +123,26 @@ class Lineage:
         return sorted(found, key=lambda t: (t.name.interval, t.name.stage, t.name.partition))
 
     def sources(self, name: Name) -> Sources | None:
-        """Where a task's inputs lie, by input, interval and partition; None if some lie nowhere."""
+        """Where a task's inputs lie, by input, interval and partition; None if some lie nowhere.
+
+        The newest ones are looked for first: of a long window they are what is not there yet.
+        """
         found = []
         for input in self.plan.stages[name.stage].inputs:
             by_interval = []
-            for back in input.back:
+            for back in reversed(input.back):
                 workers = self._workers(input, name.interval - back, name.partition)
                 if workers is None:
                     return None
                 by_interval.append(workers)
-            found.append(tuple(by_interval))
+            found.append(tuple(reversed(by_interval)))
         return tuple(found)
 
     def _workers(self, input: Input, interval: int, partition: int) -> tuple[int, ...] | None:
         """Where the blocks of one dependency lie; before the first interval there is nothing to read."""
         if interval < 1:
             return ()
-        at = self._at.get((input.stage, interval), {})
+        at = self._at[input.stage].get(interval, {})
         if input.reach is Reach.SAME:
             return (at[partition],) if partition in at else None
         count = self.plan.stages[input.stage].partitions
@@ -152,9 +158,8 @@ class Lineage:
             if consumer.kind not in kinds:
                 continue
             partitions = (name.partition,) if input.reach is Reach.SAME else range(consumer.partitions)
-            for back in input.back:
-                if name.interval + back <= self.opened:
-                    yield from (Name(consumer.id, name.interval + back, partition) for partition in partitions)
+            for back in takewhile(lambda back: name.interval + back <= self.opened, reversed(input.back)):
+                yield from (Name(consumer.id, name.interval + back, partition) for partition in partitions)
 
     def missing(self, name: Name) -> Iterator[Name]:
         """Blocks that a task needs and that lie nowhere."""
@@ -163,7 +168,7 @@ class Lineage:
                 interval = name.interval - back
                 if interval < 1:
                     continue
-                at = self._at.get((input.stage, interval), {})
+                at = self._at[input.stage].get(interval, {})
                 for partition in self._partitions(input, name.partition):
                     if partition not in at:
                         yield Name(input.stage, interval, partition)
