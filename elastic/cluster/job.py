@@ -20,6 +20,7 @@ import cloudpickle
 from elastic.cluster.local import LocalProcesses
 from elastic.cluster.remote import announce, withdraw
 from elastic.cluster.saved import Identity, SavedJob
+from elastic.cluster.vigil import Vigil, is_stopped
 from elastic.cluster.wishes import Wishes
 from elastic.connectors.base import Sink, SinkContext
 from elastic.errors import UserError
@@ -106,6 +107,7 @@ class LocalJob:
         self._own_events: tuple[JobEvent, ...] = ()  # those of the command itself
         self._heard_s = 0.0
         self._wishes = Wishes()
+        self._vigil = Vigil(plan.settings.heartbeat_ms / 1000, self._is_coordinator_stopped, time.monotonic())
         self._outcome: JobOutcome | None = None
 
     @property
@@ -158,6 +160,7 @@ class LocalJob:
         if takeover is not None:
             arguments["takeover"] = takeover
         self._processes.start(COORDINATOR, self.COORDINATOR_ENTRY, arguments)
+        self._vigil.began(time.monotonic())
 
     def _shipped(self) -> bytes:
         shipped: bytes = cloudpickle.dumps(self._plan)
@@ -202,7 +205,10 @@ class LocalJob:
         if not self._progress.finished:
             for _, message in self._hub.receive():
                 self._on_message(message)
-        self._say_again(time.monotonic())
+        now_s = time.monotonic()
+        self._say_again(now_s)
+        if not self._progress.finished:
+            self._watch_coordinator(now_s)
         return self._progress
 
     def wake(self) -> None:
@@ -230,6 +236,17 @@ class LocalJob:
         self._progress = replace(self._progress, events=self._progress.events + told)
         return self._progress
 
+    def _watch_coordinator(self, now_s: float) -> None:
+        """One that says nothing is told of, and ended for the next to take over. By now all that came has been read."""
+        assert self._processes is not None
+        if (text := self._vigil.warning(now_s)) is not None:
+            self._tell([JobEvent(self._at_s, "warning", cause=text)])
+        if self._vigil.gives_up(now_s):
+            self._processes.kill(COORDINATOR)
+
+    def _is_coordinator_stopped(self) -> bool:
+        return self._processes is not None and is_stopped(self._processes.pids.get(COORDINATOR))
+
     def _ask(self, wish: object) -> None:
         """A coordinator will act upon it once, be it the next one."""
         assert self._hub is not None
@@ -244,6 +261,7 @@ class LocalJob:
                 self._owners = {(operator, index): worker for operator, index, worker in message.owners}
                 self._plan = replace(self._plan, tick_zero_s=message.tick_zero_s)
                 self._heard_s = time.monotonic()
+                self._vigil.heard(self._heard_s)
                 if self._wishes.heard(message.heard):
                     self._ask(JoinJob())
                 if message.outcome is not None:
@@ -273,7 +291,7 @@ class LocalJob:
                 self._alive.pop(number, None)
                 self._ask(WorkerExited(number, exited.reason, time.monotonic()))
             elif exited.name == COORDINATOR and self._outcome is None:
-                self._replace_coordinator(exited.reason)
+                self._replace_coordinator(self._vigil.given_up or f"was {exited.reason}")
 
     def _replace_coordinator(self, reason: str) -> None:
         """Start another coordinator, which reads the journal and goes on; the workers have not stopped meanwhile."""
@@ -281,18 +299,17 @@ class LocalJob:
         if len(self._takeovers) == MAX_TAKEOVERS and now - self._takeovers[0] < TAKEOVERS_WITHIN_S:
             log = self._directory / "processes" / f"{COORDINATOR}.log"
             often = f"{MAX_TAKEOVERS + 1} times in {TAKEOVERS_WITHIN_S:g} s"
-            self._fail(f"the coordinator was {reason}, {often}; its last words are in {log}")
+            self._fail(f"the coordinator {reason}, {often}; its last words are in {log}")
             return
         self._takeovers.append(now)
-        self._start_coordinator({"alive": self._alive, "resumed": False, "cause": f"the coordinator was {reason}"})
+        self._start_coordinator({"alive": self._alive, "resumed": False, "cause": f"the coordinator {reason}"})
         assert self._hub is not None
         for wish in self._wishes.again(now, replaced=True):
             self._hub.send(COORDINATOR, wish)
 
     def _fail(self, error: str) -> None:
         """The job has ended here, since there is no coordinator that could say so."""
-        at_s = self._progress.at_s + (time.monotonic() - self._heard_s if self._heard_s else 0.0)
-        self._progress = replace(self._progress, at_s=at_s, finished=True)
+        self._progress = replace(self._progress, at_s=self._at_s, finished=True)
         self._outcome = self._seen("failed", error)
 
     def owner_of(self, operator: str, instance: int) -> int | None:
@@ -328,6 +345,11 @@ class LocalJob:
         """SIGKILL has been sent to the coordinator."""
         assert self._processes is not None
         self._processes.kill(COORDINATOR)
+
+    def pause_coordinator(self) -> None:
+        """SIGSTOP has been sent to the coordinator; after a heartbeat it is replaced."""
+        assert self._processes is not None
+        self._processes.pause(COORDINATOR)
 
     def scale(self, operator: str, instances: int) -> None:
         """The operator has been asked onto so many instances; a warning follows if that cannot be."""

@@ -45,6 +45,9 @@ class JobControl(Protocol):
     def kill_coordinator(self) -> None:
         """SIGKILL has been sent to the coordinator."""
 
+    def pause_coordinator(self) -> None:
+        """SIGSTOP has been sent to the coordinator; after a heartbeat it is replaced."""
+
     def pause(self, worker: int) -> None:
         """SIGSTOP has been sent to the worker."""
 

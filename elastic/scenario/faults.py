@@ -38,7 +38,7 @@ class FaultPlan:
             elif fault.target is None:
                 job.join()
             elif fault.target.coordinator:
-                job.kill_coordinator()
+                (job.pause_coordinator if fault.action == "pause" else job.kill_coordinator)()
             elif (worker := self._worker(fault, fault.target, job)) is not None:
                 self._hit(fault, fault.target, worker, job)
             else:

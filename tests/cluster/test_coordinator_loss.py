@@ -56,6 +56,24 @@ def kill_worker_and_coordinator(running: Running) -> bool:
     return running.kill(owner, note=False)
 
 
+def stop_coordinator_and_kill_worker(running: Running) -> bool:
+    """Nobody is left who would notice."""
+    owner = running.job.owner_of("chain", 0)
+    if not running.has_read(1_500) or owner is None:
+        return False
+    running.job.pause_coordinator()
+    return running.kill(owner, note=False)
+
+
+def test_a_coordinator_that_is_stopped_is_replaced_and_what_failed_meanwhile_is_recovered(tmp_path: Path) -> None:
+    outcome = drive(chain(tmp_path), tmp_path, stop_coordinator_and_kill_worker, checkpoint_ms=200, heartbeat_ms=500)
+
+    assert (outcome.status, outcome.error) == ("done", None)
+    assert chain_rows(tmp_path) == expected_chain()
+    (event,) = [e for e in outcome.events if e.kind == "coordinator_recovered"]
+    assert str(event.cause).startswith("the coordinator did not answer for ")
+
+
 def test_a_worker_that_is_lost_with_its_coordinator_is_recovered_by_the_next_one(tmp_path: Path) -> None:
     outcome = drive(chain(tmp_path), tmp_path, kill_worker_and_coordinator, checkpoint_ms=200)
 

@@ -99,6 +99,9 @@ class FakeJob:
     def kill_coordinator(self) -> None:
         self.actions.append("kill the coordinator")
 
+    def pause_coordinator(self) -> None:
+        self.actions.append("pause the coordinator")
+
     def pause(self, worker: int) -> None:
         self.actions.append(f"pause {worker}")
 

@@ -80,7 +80,7 @@ def test_workers_join_and_are_drained_by_number_or_by_what_they_hold() -> None:
     ("fields", "problem"),
     [
         ({"join": False}, "Input should be True"),
-        ({"drain": {"coordinator": True}}, "the coordinator can only be killed"),
+        ({"drain": {"coordinator": True}}, "the coordinator can only be killed or paused"),
         ({"join": True, "kill": {"worker": 1}}, "write kill, pause, resume, scale, drain or join"),
     ],
 )

@@ -17,7 +17,7 @@ class Target(Section):
     instance: Annotated[int, Field(ge=0, description="Which of the operator's instances, from 0.")] = 0
     worker: Annotated[int | None, Field(ge=0, description="Number of a worker, from 0.")] = None
     coordinator: Annotated[
-        Literal[True] | None, Field(description="true: the coordinator, which can only be killed.")
+        Literal[True] | None, Field(description="true: the coordinator, which can be killed or paused.")
     ] = None
 
     @model_validator(mode="after")
@@ -72,9 +72,9 @@ class Fault(Section):
                 f"needs one thing to do; write {', '.join(_ACTIONS[:-1])} or {_ACTIONS[-1]}, such as kill: "
                 "{owner_of: count}"
             )
-        hit = self.pause or self.resume or self.drain
+        hit = self.resume or self.drain
         if hit is not None and hit.coordinator:
-            raise ValueError("the coordinator can only be killed; write kill: {coordinator: true}")
+            raise ValueError("the coordinator can only be killed or paused; write kill: {coordinator: true}")
         return self
 
     @property
