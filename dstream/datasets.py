@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, TypeAlias
 
-from dstream.flow import CHUNK_BYTES, Channel, Merging, Pipeline, Place, merged, one, ordered, together
+from dstream.flow import CHUNK_BYTES, Channel, Pipeline, Place
 from dstream.logic import Content, Given, Logic, LogicContext, Read, SourceLogic
+from dstream.pairs import Merging, merged, one, ordered, together
 from elastic.batch import Column, Pairs, concat, rows, size_bytes
 from elastic.instance.source import diverted
 from elastic.plan import ERRORS

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import pyarrow as pa
 
-from dstream.flow import Merging
+from dstream.pairs import Merging
 from elastic.batch import Batch, Column, Indices, columnar, rows
 from elastic.operators.accumulator import MISSING, Accumulator, values_at
 from elastic.operators.accumulators import Extremes

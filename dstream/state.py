@@ -1,4 +1,4 @@
-"""Datasets with state: what a key has come to over all intervals so far, or over those of a window.
+"""Datasets with state: what a key has come to over all intervals so far.
 
 State is advanced in place, interval by interval, and versions of it are cut between two of them: all of it, or what was
 written since the last one. What a stage gives is a function of the inputs of its intervals alone, so state can be
@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from dstream.datasets import ROWS, SNAPSHOT, Dataset, by_key, everything
-from dstream.flow import Merging, one, ordered, together
-from dstream.logic import Content, Given, LogicContext
-from dstream.merges import WindowValues, accumulator
-from elastic.batch import Batch, Column, Groups, Indices, Pairs, columnar, rows
+from dstream.logic import Given, LogicContext
+from dstream.merges import accumulator
+from dstream.pairs import Merging, one, ordered, together
+from elastic.batch import Column, Pairs, columnar, rows
 from elastic.keys import groups_of
 from elastic.operators.aggregates import AggregateProcessor
 from elastic.operators.base import Output, TickInput
 from elastic.operators.failure import user_error
-from elastic.operators.integers import grown
-from elastic.operators.slots import KeySlots, SlotOrder
 from elastic.operators.snapshot import copied, freeze, is_immutable, thaw
 from elastic.state.processing import StateTable, dict_keys
 
@@ -184,7 +181,10 @@ class Tracking:
 
 
 class _Tracking(KeyedState):
-    """A value is (state, interval of the last event); of keys by that interval, so dropping costs what it drops."""
+    """A value is (state, interval of the last event).
+
+    Where keys time out they are known by that interval too, so that dropping them costs what is dropped.
+    """
 
     def __init__(self, made_by: Tracking, context: LogicContext) -> None:
         super().__init__(made_by.name, context)
@@ -215,10 +215,20 @@ class _Tracking(KeyedState):
 
     def _put(self, key: Any, state: Any, interval: int) -> None:
         if (held := self.values.pop(key, None)) is not None:
-            self._seen[held[1]].pop(key, None)
+            self._forget(key, held[1])
         if state is not None:
             self.values[key] = (state, interval)
+            self._see(key, interval)
+
+    def _see(self, key: Any, interval: int) -> None:
+        if self._made_by.timeout is not None:
             self._seen.setdefault(interval, {})[key] = None
+
+    def _forget(self, key: Any, interval: int) -> None:
+        if (seen := self._seen.get(interval)) is not None:
+            del seen[key]
+            if not seen:
+                del self._seen[interval]
 
     def _time_out(self, interval: int) -> None:
         if self._made_by.timeout is None:
@@ -232,117 +242,7 @@ class _Tracking(KeyedState):
     def restore(self, table: StateTable) -> None:
         super().restore(table)
         for key, (_, interval) in self.values.items():
-            self._seen.setdefault(interval, {})[key] = None
-
-
-@dataclass(frozen=True)
-class Sliding:
-    """A window's merged values per key, kept up: what enters it is merged in, what leaves it is taken out.
-
-    The first input is of the intervals that enter and of the one that leaves: (length, 0) intervals back. A key stays
-    as long as some interval of the window has it, so what is given equals what merging the whole window gives.
-    """
-
-    merging: Merging
-    inverse: Callable[[Any, Any], Any]
-
-    def __call__(self, context: LogicContext) -> Dataset:
-        return _Sliding(self, context)
-
-
-SPARE_SLOTS = 1000
-"""So many slots, and as many as there are keys, may be of keys that have left the window."""
-
-
-class _Sliding(Dataset):
-    """Keys have slots; a slot that no interval of the window has any more is given up once they are many."""
-
-    def __init__(self, made_by: Sliding, context: LogicContext) -> None:
-        self._made_by, self._key_groups = made_by, context.runtime.key_groups
-        self._clear()
-
-    def _clear(self) -> None:
-        self._slots = KeySlots()
-        self._order = SlotOrder(self._slots)
-        self._values = WindowValues(self._made_by.merging, self._made_by.inverse)
-        self._groups = np.empty(0, np.uint16)  # by slot, with room to grow
-        self._counts = np.empty(0, np.int64)  # the same: how many intervals of the window have the key
-        self._written = np.empty(0, bool)  # the same: since a version was cut
-        self._is_new = True  # slots have been numbered anew since then
-
-    def compute(self, given: Given, wanted: frozenset[str]) -> Mapping[str, Column]:
-        leaving, entering = given.inputs[0]
-        for batch in _batches(leaving):
-            self._leave(batch, given.through)
-        for batch in _batches(entering):
-            self._enter(batch, given.through)
-        present = np.flatnonzero(self._counts[: len(self._slots)])
-        if len(self._slots) > 2 * len(present) + SPARE_SLOTS:
-            self.restore(self._table(present))
-            present = np.arange(len(present))
-        if not len(present):
-            return {ROWS: [], SNAPSHOT: []}
-        slots = self._order.of(present, self._groups)
-        keys = self._slots.take(slots)
-        column = Pairs(one(keys), one(self._values.at(keys, slots)))
-        return {ROWS: column, SNAPSHOT: column}
-
-    def _leave(self, batch: Batch, tick: int) -> None:
-        assert batch.keys is not None
-        assert batch.values is not None
-        slots = self._slots.of(batch.keys)
-        self._counts[slots] -= 1
-        self._written[slots] = True
-        self._values.leave(slots, batch.keys, batch.values, tick)
-        self._values.clear(slots[self._counts[slots] == 0])
-
-    def _enter(self, batch: Batch, tick: int) -> None:
-        assert batch.keys is not None
-        assert batch.values is not None
-        slots = self._slots_of(batch.keys, batch.groups)
-        self._counts[slots] += 1
-        self._written[slots] = True
-        self._values.enter(slots, batch.keys, batch.values, tick)
-
-    def _slots_of(self, keys: Column, groups: Groups) -> Indices:
-        slots = self._slots.of(keys)
-        size = len(self._slots)
-        self._groups, self._counts = grown(self._groups, size), grown(self._counts, size)
-        self._written = grown(self._written, size)
-        self._values.grow(size)
-        self._groups[slots] = groups
-        return slots
-
-    def full(self) -> StateTable:
-        self._cut()
-        return self._table(np.flatnonzero(self._counts[: len(self._slots)]))
-
-    def delta(self) -> StateTable | None:
-        if self._is_new:
-            return None
-        written = np.flatnonzero(self._written[: len(self._slots)])
-        self._cut()
-        table, gone = self._table(written[self._counts[written] > 0]), written[self._counts[written] == 0]
-        if not len(gone):
-            return table
-        return StateTable(table.groups, table.keys, table.fields, self._groups[gone], self._slots.take(gone))
-
-    def _cut(self) -> None:
-        self._written[:], self._is_new = False, False
-
-    def _table(self, slots: Indices) -> StateTable:
-        keys = self._slots.take(slots)
-        fields = {"value": self._values.table(keys, slots), "count": pa.array(self._counts[slots])}
-        return StateTable(self._groups[slots], keys, fields)
-
-    def restore(self, table: StateTable) -> None:
-        self._clear()
-        slots = self._slots_of(table.keys, table.groups)
-        self._counts[slots] = np.asarray(table.fields["count"])
-        self._values.put(slots, table.fields["value"])
-
-    def __len__(self) -> int:
-        return int(np.count_nonzero(self._counts[: len(self._slots)]))
+            self._see(key, interval)
 
 
 _SAME: frozenset[type] = frozenset({bool, int, str, bytes})
@@ -354,10 +254,6 @@ def _is_same(before: Any, now: Any) -> bool:
     if type(now) is type(before) and type(now) in _SAME:
         return bool(now == before)
     return now is before and is_immutable(now)
-
-
-def _batches(contents: Sequence[Content]) -> list[Batch]:
-    return [batch for content in contents for _, batch in content if len(batch)]
 
 
 def _mine(pairs: tuple[tuple[Any, Any], ...], context: LogicContext) -> dict[Any, Any]:

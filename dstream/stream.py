@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from dstream.datasets import SNAPSHOT
-from dstream.flow import Merging
+from dstream.pairs import Merging
 from dstream.plan import Kind
 from dstream.refreshed import transforming
 from dstream.state import Running, Tracking, Updating

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from dstream.datasets import Grouped, Union
-from dstream.flow import Merging
+from dstream.pairs import Merging
 from dstream.streams.base import S, Steps
 from dstream.streams.stages import checked_merging, first, gathered, moved, reduced, second, wide
 from elastic.callables import add_query_room, caller, check_function, describe, shortened

@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any, Protocol
 
 from dstream.datasets import ROWS, Grouped, Merged, Union
-from dstream.flow import Channel, Merging, Piece
+from dstream.flow import Channel, Piece
 from dstream.flow import Kind as PieceKind
 from dstream.graph import ONE, Draft, StreamGraph
+from dstream.pairs import Merging
 from dstream.plan import Input, Kind, Reach
 from elastic.callables import add_query_room, caller, check_function, describe
 from elastic.connectors.base import Source

@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 from dstream.datasets import SNAPSHOT, How, Joined, by_key
-from dstream.flow import Channel, as_pairs
+from dstream.flow import Channel
 from dstream.graph import Draft
+from dstream.pairs import as_pairs
 from dstream.plan import Kind
 from dstream.refreshed import Refreshed, read_whole
 from dstream.state import Updating

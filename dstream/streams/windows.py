@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from dstream.datasets import Grouped, Merged, Union
-from dstream.flow import Merging
+from dstream.pairs import Merging
 from dstream.plan import Input, Kind, Reach
-from dstream.state import Sliding
+from dstream.sliding import Sliding
 from dstream.streams.base import S, Steps
 from dstream.streams.stages import (
     COUNTING,

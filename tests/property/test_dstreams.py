@@ -9,20 +9,25 @@ from functools import partial
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dstream import DStream, StreamingContext
+from dstream.datasets import ROWS
 from dstream.local import LocalRun
-from dstream.logic import Read
+from dstream.logic import Given, LogicContext, Read
 from dstream.plan import Kind, Stage, StreamPlan
+from dstream.state import Tracking
 from dstream.transforms import IntervalRDD
 from dstream.versions import Version, whole
 from elastic import sinks, sources
-from elastic.batch import columnar, rows
+from elastic.batch import columnar, rows, sorted_batch
 from elastic.connectors.base import Chunk
 from elastic.errors import QueryError, UserCodeError
+from elastic.keys import KeyInterval
+from elastic.operators.base import ProcessorContext
 from tests.examples import examples
 
 PAIR = st.tuples(st.sampled_from("abcde"), st.integers(-50, 50))
@@ -617,3 +622,19 @@ def test_between_two_slides_there_is_nothing_to_count_or_to_join(intervals: list
     static = StreamingContext("1s").parallelize([("a", 1)])
     joined = run(lambda s: window(s).left_outer_join(static).full_outer_join(window(s)), intervals)
     assert [len(each) for each in joined] == [len(each) for each in wanted]
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+def test_tracking_keys_for_long_keeps_no_more_than_the_keys(timeout: int | None) -> None:
+    """Intervals that no key was seen in last leave nothing behind."""
+    runtime = ProcessorContext("track", KeyInterval(0, 4), 4, 10, 0.0, 0)
+    make = Tracking("track", lambda _, event: event, lambda _, __, event: event, timeout)
+    made: Any = make(LogicContext(0, runtime))
+    batch = sorted_batch(np.zeros(1, np.uint16), ["a"], [1])
+
+    for interval in range(1, 50):
+        given_: Any = Given(interval, interval - 1, interval, False, [[[((interval, batch),)]]])
+        made.compute(given_, frozenset({ROWS}))
+
+    assert len(made) == 1
+    assert len(made._seen) == (0 if timeout is None else 1)
