@@ -165,7 +165,7 @@ class Scheduler:
         if not isinstance(action, EndJob) or action.status == "failed":
             return action
         outputs = [s for s in self._ledger.plan.stages if s.kind is Kind.SINK]
-        return EndJob("failed", lacking(self.failed_outputs, len(outputs)), complete=True)
+        return EndJob("failed", lacking(self.failed_outputs, len(outputs)))
 
     @property
     def failed_outputs(self) -> list[FailedOutput]:

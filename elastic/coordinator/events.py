@@ -163,10 +163,8 @@ class EndJob:
         status: ``done``, ``failed`` or ``interrupted``.
         error: What to show, where it failed.
         failure: Which kind of failure it is, where there is a name for it.
-        complete: It has come to its end all the same, and everybody is there to be asked for the last figures.
     """
 
     status: Status
     error: str | None = None
     failure: Failure | None = None
-    complete: bool = False

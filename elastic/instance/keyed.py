@@ -74,6 +74,7 @@ class KeyedInstance:
 
     Attributes:
         tau: Every input is consumed through it; what was emitted through it is in buffer state.
+        records_in: Rows taken in through it, by this instance and, in the same run, those whose state it has.
         finished: The final tick was processed.
     """
 
@@ -109,7 +110,9 @@ class KeyedInstance:
         self._aligned = False
         self._replaying = bool(start.cause)
         self.replayed_rows = 0
-        self.records_in = 0
+        counted = checkpoint is not None and checkpoint.run_s == plan.since_s
+        self.records_in = checkpoint.taken_in if checkpoint is not None and counted else 0
+        self._run_s = plan.since_s
         self._broadcast = plan.broadcast_inputs(start.operator)
         self._load = GroupLoad(start.interval)
 
@@ -279,7 +282,8 @@ class KeyedInstance:
         buffers = {edge: buffer.checkpoint(base) for edge, buffer in self.outputs.buffers.items()}
         self._under_way = self.tau
         failures = self.outputs.failures.found()
-        checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished, self.processor.common(), failures)
+        common, counted = self.processor.common(), (failures, self.records_in, self._run_s)
+        checkpoint = Checkpoint(self.tau, base, state, buffers, self.finished, common, *counted)
         self._waiting = {holder for holder in (self._holder, self._second) if holder is not None}
         return [
             Send(holder, Store(self.id, self._worker, checkpoint, self._term, second=holder == self._second))

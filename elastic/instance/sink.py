@@ -43,6 +43,7 @@ class SinkInstance:
         tau: Taken through it; what lies between ``committed`` and τ is pending.
         committed: The target holds everything through this tick.
         rows_committed: So many rows of this run, those of its predecessors among them.
+        records_in: The same with what is pending.
     """
 
     def __init__(
@@ -76,8 +77,7 @@ class SinkInstance:
         self.finished = False
         self._replaying = bool(start.cause)
         self._replayed = 0
-        self.records_in = 0
-        self.rows_committed = rows
+        self.records_in = self.rows_committed = rows
 
     def on_view(self, view: View) -> list[Command]:
         """The producers of an input are these from now on."""
@@ -124,11 +124,11 @@ class SinkInstance:
                 return
             self.tau = min(ticks)
             batch = merge([b for i in self.inputs for b in i.take(self.tau)])
-            self.records_in += len(batch)
             self._replayed += len(batch) if self._replaying else 0
             if self.tau <= self._skip_through:
                 keep = np.flatnonzero(self._skip[batch.groups] < self.tau)
                 batch = batch if len(keep) == len(batch) else batch.ordered(keep)
+            self.records_in += len(batch)
             if len(batch):
                 self._pending.append((self.tau, batch))
                 self._pending_bytes += batch.size_bytes

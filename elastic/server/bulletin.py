@@ -20,6 +20,9 @@ SAVE_S = 1.0
 LAST_REPORTS_S = 0.25
 """After the end, so long at most is waited for the workers' last reports."""
 
+LAST_REPORTS_DONE_S = 2.0
+"""The same where the job is done: nobody is kept waiting by user code then, and the figures are to be exact."""
+
 GOODBYE_S = 5.0
 """So long at most is waited until the command has heard the last word."""
 
@@ -83,11 +86,12 @@ class Bulletin:
 
     def tell_last(self, end: EndJob) -> None:
         """The job is over: hear the workers' last reports, then say so."""
-        until, asked_s = self._clock() + LAST_REPORTS_S, self._clock()
+        longest_s = LAST_REPORTS_DONE_S if end.status == "done" else LAST_REPORTS_S
+        until, asked_s = self._clock() + longest_s, self._clock()
         waiting = set(self._members.live)
         for worker in waiting:
             self._hub.send(str(worker), ReportNow())
-        while waiting and self._clock() < until and (end.status != "failed" or end.complete):
+        while waiting and self._clock() < until:
             self._hub.wait(0.05)
             for _, message in self._hub.receive(500):
                 if isinstance(message, WorkerReport):

@@ -266,6 +266,7 @@ class Figures:
                 list(self.plan.operators),
                 self.members,
                 {id: (s - before_s.get(id, 0.0)) / passed for id, s in worked_s.items()},
+                self.intake.records_of,
             ),
             failures=self._failures(),
             events=events,
@@ -295,7 +296,9 @@ class Figures:
             bytes_in=self.intake.size_bytes,
             latency_ms=self.latency.histogram.percentiles(),
             checkpoints=self.checkpoints.report(),
-            operators=self.work.operators(list(self.plan.operators), self.members, self.work.shares(end_s)),
+            operators=self.work.operators(
+                list(self.plan.operators), self.members, self.work.shares(end_s), self.intake.records_of
+            ),
             failures=self._failures(),
             events=tuple(self.events),
             recoveries=tuple(r.report() for r in self.recoveries.real),

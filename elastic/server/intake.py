@@ -44,15 +44,19 @@ class Intake:
     @property
     def records(self) -> int:
         """Records read."""
-        return sum(records for records, _ in self._counts())
+        return sum(records for records, _ in self._counts().values())
+
+    def records_of(self, operator: str) -> int:
+        """Records read by one source."""
+        return sum(records for (name, _), (records, _) in self._counts().items() if name == operator)
 
     @property
     def size_bytes(self) -> int:
         """Input bytes read."""
-        return sum(size_bytes for _, size_bytes in self._counts())
+        return sum(size_bytes for _, size_bytes in self._counts().values())
 
-    def _counts(self) -> list[Count]:
-        return [max(told, self._logged.get(source, NONE)) for source, told in self._told.items()]
+    def _counts(self) -> dict[tuple[str, int], Count]:
+        return {source: max(told, self._logged.get(source, NONE)) for source, told in self._told.items()}
 
     def add(self, report: WorkerReport, places: Mapping[int, tuple[str, int]]) -> Iterator[tuple[int, float, int]]:
         """Take a worker's report in; (tick, Unix time, records) of each read that was not counted before.

@@ -61,6 +61,8 @@ class Checkpoint:
         final: The stream ended with ``tick``, and what was pending then is in ``buffers``.
         common: Processing state that belongs to no key and is the same in every instance at ``tick``, always whole.
         failures: Records that were skipped or diverted so far; so they are counted once, whatever is replayed.
+        taken_in: Rows that were taken in through ``tick``, each once for the same reason.
+        run_s: Since when the run lasts that counts them, Unix time; another run counts its own.
     """
 
     tick: int
@@ -70,6 +72,8 @@ class Checkpoint:
     final: bool = False
     common: Any = None
     failures: tuple[FailedRecords, ...] = ()
+    taken_in: int = 0
+    run_s: float = 0.0
 
     @property
     def size_bytes(self) -> int:
@@ -100,7 +104,7 @@ def fold_checkpoint(base: Checkpoint, deltas: Sequence[Checkpoint]) -> Checkpoin
     tables = [folded(c.state) for c in (base, *deltas) if c.state is not None]
     state = fold(tables[0], tables[1:]) if tables else None
     newest = deltas[-1] if deltas else base
-    return Checkpoint(tick, base.base, state, buffers, newest.final, newest.common, newest.failures)
+    return replace(newest, tick=tick, base=base.base, state=state, buffers=buffers)
 
 
 def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval]) -> list[Checkpoint]:
@@ -122,7 +126,8 @@ def partition_checkpoint(checkpoint: Checkpoint, intervals: Sequence[KeyInterval
     for n, interval in enumerate(intervals):
         state = None if checkpoint.state is None else cut_state(checkpoint.state, interval)
         own = {edge: each[n] for edge, each in buffers.items()}
-        parts.append(replace(checkpoint, state=state, buffers=own, failures=() if n else checkpoint.failures))
+        part = replace(checkpoint, state=state, buffers=own)
+        parts.append(replace(part, failures=(), taken_in=0) if n else part)
     return parts
 
 
@@ -151,5 +156,11 @@ def join_checkpoints(parts: Sequence[Checkpoint]) -> Checkpoint:
         entries = tuple((tick, batch) for tick, batch in merged if batch is not None)
         buffers[edge] = BufferCheckpoint(floor, acked, entries, narrow)
     state = join_states(states) if states else None
-    final, failures = all(part.final for part in parts), added(f for part in parts for f in part.failures)
-    return Checkpoint(parts[0].tick, None, state, buffers, final, parts[0].common, failures)
+    return replace(
+        parts[0],
+        state=state,
+        buffers=buffers,
+        final=all(part.final for part in parts),
+        failures=added(f for part in parts for f in part.failures),
+        taken_in=sum(part.taken_in for part in parts),
+    )

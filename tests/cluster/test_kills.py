@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from elastic.report import JobOutcome
 from tests.cluster.driving import Breaker, Running, drive, kill_owner, kill_spare, kinds
 from tests.cluster.jobs import LINES, chain, chain_rows, counts, expected_chain, expected_counts, word_count
 
 pytestmark = pytest.mark.cluster
+
+
+def taken_in(outcome: JobOutcome) -> dict[str, int]:
+    """What each operator says that it has taken in."""
+    return {operator.name: operator.records_in for operator in outcome.operators}
 
 
 @pytest.mark.parametrize(("operator", "instance"), [("text_files", 1), ("count", 2), ("sqlite", 0)])
@@ -35,6 +41,7 @@ def test_an_order_sensitive_operator_loses_repeats_and_reorders_nothing_after_a_
 
     assert outcome.status == "done", outcome.error
     assert chain_rows(tmp_path) == expected_chain()
+    assert taken_in(outcome) == {"from_list": 6_000, "chain": 6_000, "json_lines": 6_000}
 
 
 @pytest.mark.parametrize(
@@ -48,6 +55,7 @@ def test_the_result_is_exact_after_a_second_kill_while_the_first_recovers(tmp_pa
 
     assert outcome.status == "done", outcome.error
     assert chain_rows(tmp_path) == expected_chain()
+    assert taken_in(outcome) == {"from_list": 6_000, "chain": 6_000, "json_lines": 6_000}
     assert kinds(outcome).count("detected") == 2
 
 

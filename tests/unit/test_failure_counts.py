@@ -67,15 +67,17 @@ def test_an_operator_is_told_of_once_with_an_example() -> None:
 
 
 def test_counts_travel_with_checkpoints() -> None:
-    first = Checkpoint(5, None, None, {}, failures=(failed("op", 1),))
-    second = Checkpoint(8, 5, None, {}, failures=(failed("op", 3), failed("map(f)", 0, 2)))
+    first = Checkpoint(5, None, None, {}, failures=(failed("op", 1),), taken_in=20)
+    second = Checkpoint(8, 5, None, {}, failures=(failed("op", 3), failed("map(f)", 0, 2)), taken_in=30)
 
     whole = fold_checkpoint(first, [second])
     parts = partition_checkpoint(whole, [KeyInterval(0, 100), KeyInterval(100, 256)])
 
     assert whole.failures == second.failures
     assert [part.failures for part in parts] == [second.failures, ()]
-    other = Checkpoint(8, None, None, {}, failures=(failed("op", 4),))
+    assert [part.taken_in for part in parts] == [30, 0]
+    other = Checkpoint(8, None, None, {}, failures=(failed("op", 4),), taken_in=12)
+    assert join_checkpoints([parts[0], other]).taken_in == 42
     assert {f.where: (f.skipped, f.diverted) for f in join_checkpoints([parts[0], other]).failures} == {
         "op": (7, 0), "map(f)": (0, 2),
     }  # fmt: skip

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from elastic import Query, sinks, sources
+from elastic.coordinator.membership import InstanceRecord, Membership
+from elastic.keys import KeyInterval
 from elastic.protocol import Finished
 from elastic.report import PeakMemory
 from elastic.server.checkpoints import CheckpointFigures
@@ -86,6 +89,34 @@ def test_rows_of_a_sink_count_once_whoever_of_those_in_its_place_has_told_of_the
     work.finished(Finished(2, 90, 8), ("out", 1), 1.0)
 
     assert work.rows_out == 51, "43 in the first place, since 40 of them are its predecessor's, and 8 in the second"
+
+
+def test_rows_that_an_operator_takes_in_count_once_whoever_processes_them_again() -> None:
+    query = Query("figures")
+    query.source(sources.from_list([1])).key_by().count(name="count").sink(sinks.discard(), name="out")
+    members, work = Membership(query.plan(workers=1)), Work()
+    places = {1: ("count", 0), 2: ("count", 1), 3: ("out", 0), 7: ("count", 0), 8: ("out", 0)}
+
+    def there(*ids: int) -> None:
+        members.instances = {id: InstanceRecord(id, *places[id], KeyInterval(0, 256), 0, 0) for id in ids}
+
+    def told(*counts: tuple[int, int, int]) -> None:
+        stats = tuple(InstanceStats(id, places[id][0], taken, out, 0.1, 0) for id, taken, out in counts)
+        work.add(report(instances=stats), 0.0, places)
+
+    def counted() -> list[int]:
+        return [work.taken_in(name, members, 9) for name in ("from_list", "count", "out")]
+
+    there(1, 2, 3)
+    told((1, 40, 0), (2, 5, 0), (3, 30, 25))
+    before = counted()
+    there(2, 7, 8)
+    told((7, 12, 0), (8, 26, 26))
+    behind = counted()
+    told((7, 43, 0), (8, 33, 33))
+
+    assert before == behind == [9, 45, 30], "a successor begins with what its checkpoint has counted"
+    assert counted() == [9, 48, 33]
 
 
 def test_what_an_instance_has_done_stays_counted_when_it_is_gone() -> None:
