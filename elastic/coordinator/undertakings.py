@@ -32,7 +32,7 @@ class Undertaking:
         cause: What it is for.
         since_s: When it began, Unix time.
         instances, restored: How many are to run in the end, and how many of them do.
-        keys, keys_restored: Of their checkpoints, as far as these are known.
+        keys, keys_restored: Of their checkpoints, as far as these are known: one that is not folded yet may have more.
         ticks, ticks_replayed: From where they restored to where the sources were then.
         waits_for: What the slowest of them waits for.
     """
@@ -154,7 +154,7 @@ class Undertakings:
             cause, any(p.scales for p in procedures), course.since_s,
             sum(len(p.successors) for p in procedures) + len(records),
             sum(len(p.restored) for p in procedures) + len(restored),
-            course.keys, min(course.keys, course.keys_restored), ticks, ticks - max(0, lacking),
+            max(course.keys, course.keys_restored), course.keys_restored, ticks, ticks - max(0, lacking),
             self._waits_for(procedures, records, behind, now_s),
         )  # fmt: skip
         figures = (found.restored, found.keys, found.keys_restored, found.ticks_replayed, len(procedures))

@@ -103,6 +103,19 @@ def test_a_recovery_tells_how_many_keys_are_restored_and_how_many_ticks_replayed
     assert job.open == []
 
 
+def test_keys_that_a_checkpoint_was_not_known_to_have_are_counted_once_they_are_restored() -> None:
+    job = Job()
+    ((holder, cut),) = job.lose(0)
+    job.handle(Heard(holder, CutDone(cut.reconfigure, 40, lost=False, keys=5_000)))
+    for worker, start in job.orders(Start):
+        job.positions[start.instance] = 40
+        keys = 8_000 if start.operator == "count" else 0
+        job.handle(Heard(worker, Started(start.instance, 40, keys, start.cause)))
+    job.passes(0.2)
+
+    assert (job.open[0].keys, job.open[0].keys_restored) == (8_000, 8_000)
+
+
 def test_what_has_said_that_it_has_replayed_is_done_though_its_position_is_not_heard_of_yet() -> None:
     job = Job()
     ((holder, cut),) = job.lose(0)
