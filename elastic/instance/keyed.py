@@ -276,6 +276,8 @@ class KeyedInstance:
             return self._trim(self.tau)  # said before, but maybe not to these producers, or over a link that was lost
         self._attempted, self._refused = self.tau, False
         if self._holder is None:  # nothing can be restored, so nothing need be kept
+            self._stored = None
+            self.processor.clean()
             return self._trim(self.tau)
         base = self._stored
         state = self.processor.full() if base is None else self.processor.delta()

@@ -153,6 +153,12 @@ class Processor(ABC):
     def full(self) -> StateTable:
         """All entries; calling it makes them clean."""
 
+    def clean(self) -> None:
+        """Forget what was written or deleted so far: the next table that is asked for is a full one.
+
+        Called again and again where no checkpoint is taken; deletions would be remembered for ever.
+        """
+
     @abstractmethod
     def restore(self, table: StateTable) -> None:
         """Take over the entries of a full table; called once, before the first ``process``."""

@@ -89,6 +89,10 @@ class BroadcastProcessor(Processor):
         """Of the keys."""
         return self._keyed.full()
 
+    def clean(self) -> None:
+        """Of the keys."""
+        self._keyed.clean()
+
     def restore(self, table: StateTable) -> None:
         """Of the keys."""
         self._keyed.restore(table)

@@ -120,6 +120,10 @@ class _UserProcessor(Processor):
         """All entries."""
         return self._kept.full(self._context)
 
+    def clean(self) -> None:
+        """Of which keys something was set or deleted is forgotten."""
+        self._kept.written.clear()
+
     def restore(self, table: StateTable) -> None:
         """Take over a full table."""
         self._kept.restore(table)

@@ -118,8 +118,12 @@ class DistinctProcessor(Processor):
 
     def full(self) -> StateTable:
         """All keys."""
-        self._gone = []
+        self.clean()
         return self._table(np.arange(len(self)))
+
+    def clean(self) -> None:
+        """Which keys were thrown away is forgotten."""
+        self._gone = []
 
     def _table(self, slots: Indices) -> StateTable:
         self._saved = self._latest

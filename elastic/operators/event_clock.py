@@ -170,6 +170,10 @@ class TimedProcessor(Processor):
         """The processor's."""
         return self._inner.full()
 
+    def clean(self) -> None:
+        """The processor's."""
+        self._inner.clean()
+
     def restore(self, table: StateTable) -> None:
         """Take over the processor's entries."""
         self._inner.restore(table)

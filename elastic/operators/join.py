@@ -124,6 +124,10 @@ class JoinProcessor(Processor):
         """The whole table."""
         return self._table.full(self._context)
 
+    def clean(self) -> None:
+        """Which rows of the table are new or gone is forgotten."""
+        self._table.written.clear()
+
     def restore(self, table: StateTable) -> None:
         """Take over the whole table."""
         self._table.restore(table)

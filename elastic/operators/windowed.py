@@ -249,9 +249,13 @@ class WindowProcessor(Processor):
 
     def full(self) -> StateTable:
         """All cells."""
-        self._gone = []
+        self.clean()
         self._saved, self._saved_cells = self._latest, len(self._cells)
         return self._table(np.flatnonzero(~self._dead[: len(self._cells)]))
+
+    def clean(self) -> None:
+        """Which cells died is forgotten."""
+        self._gone = []
 
     def _table(self, cells: Indices) -> StateTable:
         fields = {"changed": pa.array(self._changed[cells]), **self._own_fields(cells)}

@@ -192,3 +192,16 @@ def test_keys_that_are_too_old_are_thrown_away_and_are_new_when_they_come_again(
     restored = Distinct(ttl_ms=100).make(context)
     restored.restore(cut_table(fold(stored, [distinct.delta()]), ALL))
     assert feed(restored, chain, 51, [1000, 49_000, 2000]) == [2000]
+
+
+def test_where_no_checkpoint_is_taken_nobody_remembers_which_keys_were_thrown_away() -> None:
+    distinct = Distinct(ttl_ms=100).make(ProcessorContext("op", ALL, GROUPS, 10, 0.0, 0))
+    chain = Chain(Edge(0, "in", "op", keyed=True, combine="keys"), GROUPS, tracked=False)
+
+    for tick in range(1, 50):
+        feed(distinct, chain, tick, list(range(tick * 1000, tick * 1000 + 1000)))
+        distinct.clean()
+
+    delta = distinct.delta()
+    assert delta.deleted_keys is None
+    assert len(delta) == len(distinct) <= 21_000
