@@ -196,7 +196,7 @@ class Scheduler:
         if self._ledger.outages.failed:
             actions.append(told(self._ledger.outages))
         for worker in sorted(set(self.members.live) - event.alive):
-            loss = WorkerLost(worker, "was lost with the coordinator", self._ledger.now_s)
+            loss = event.loss_of(worker, self._ledger.now_s)
             actions += [*self._force.lose(loss), *self._replace(worker, f"worker {worker} {loss.reason}")]
         if event.resumed:
             actions = [a for a in actions if not (isinstance(a, Record) and a.kind in LOSSES)]

@@ -143,7 +143,7 @@ class LocalJob:
         shutil.rmtree(self._directory / TALLIES, ignore_errors=True)  # a run counts its own rows
         if self._saved is None:
             Identity.of(self._plan, keep_log=self._keep_log).write(self._directory)
-        self._start_coordinator({"alive": {}, "resumed": True, "cause": ""} if began else None)
+        self._start_coordinator({"alive": {}, "resumed": True, "cause": "", "ended": {}} if began else None)
         self._hub.connect(COORDINATOR, coordinator)
         announce(self._directory, coordinator)
         for _ in range(0 if began else self._workers + self._spares):  # else the coordinator asks for them
@@ -209,7 +209,7 @@ class LocalJob:
         self._say_again(now_s)
         if not self._progress.finished:
             self._watch_coordinator(now_s)
-        return self._progress
+        return self._newest
 
     def wake(self) -> None:
         """The current or next ``poll`` returns at once. May be called in a signal handler, and from other threads."""
@@ -226,15 +226,21 @@ class LocalJob:
 
     @property
     def _at_s(self) -> float:
-        """Seconds since tick 0, as of now."""
-        return self._progress.at_s + (time.monotonic() - self._heard_s if self._heard_s else 0.0)
+        """Seconds since tick 0, as of now; 0 before it, and after the end as of then."""
+        seen = self._progress
+        return seen.at_s + time.monotonic() - self._heard_s if seen.at_s and not seen.finished else seen.at_s
+
+    @property
+    def _newest(self) -> Progress:
+        """What the coordinator said last; time goes on without it, and so do faults and displays."""
+        return replace(self._progress, at_s=self._at_s)
 
     def _tell(self, events: Iterable[JobEvent]) -> Progress:
         """What this process itself has to tell; the newest progress, with it."""
         told = tuple(events)
         self._own_events += told
         self._progress = replace(self._progress, events=self._progress.events + told)
-        return self._progress
+        return self._newest
 
     def _watch_coordinator(self, now_s: float) -> None:
         """One that says nothing is told of, and ended for the next to take over. By now all that came has been read."""
@@ -302,7 +308,10 @@ class LocalJob:
             self._fail(f"the coordinator {reason}, {often}; its last words are in {log}")
             return
         self._takeovers.append(now)
-        self._start_coordinator({"alive": self._alive, "resumed": False, "cause": f"the coordinator {reason}"})
+        exits = (message for message in self._wishes.unheard if isinstance(message, WorkerExited))
+        ended = {exited.worker: (exited.reason, exited.monotonic_s) for exited in exits}
+        cause = f"the coordinator {reason}"
+        self._start_coordinator({"alive": self._alive, "resumed": False, "cause": cause, "ended": ended})
         assert self._hub is not None
         for wish in self._wishes.again(now, replaced=True):
             self._hub.send(COORDINATOR, wish)

@@ -45,6 +45,11 @@ class Wishes:
         self._joining += isinstance(message, JoinJob)
         return wish.numbered
 
+    @property
+    def unheard(self) -> list[object]:
+        """What no coordinator is known to have acted upon, oldest first."""
+        return [wish.numbered.message for wish in self._open]
+
     def heard(self, number: int) -> bool:
         """A coordinator has acted upon everything up to a number; whether what it said to that may have been lost.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from elastic.policies import OperatorLoad
@@ -86,12 +86,18 @@ class Recovered:
         starting: Workers that live and had not joined.
         resumed: The job had been stopped, or all of it was killed; else it ran on meanwhile.
         cause: What became of the coordinator before.
+        ended: By worker, the losses that are known, but not to the coordinator before.
     """
 
     alive: frozenset[int] = frozenset()
     starting: frozenset[int] = frozenset()
     resumed: bool = False
     cause: str | None = None
+    ended: Mapping[int, WorkerLost] = field(default_factory=dict)
+
+    def loss_of(self, worker: int, now_s: float) -> WorkerLost:
+        """How a worker was lost that does not live any more."""
+        return self.ended.get(worker) or WorkerLost(worker, "was lost with the coordinator", now_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ class Coordinator:
                 return [*actions, self.recovery.state_lost(procedure.old, procedure.cause)]
             actions += begun
         for worker in sorted(set(self.members.live) - event.alive):
-            actions += self._lost(WorkerLost(worker, "was lost with the coordinator", now_s), now_s)
+            actions += self._lost(event.loss_of(worker, now_s), now_s)
         if event.resumed:
             actions = [a for a in actions if not (isinstance(a, Record) and a.kind in LOSSES)]
         return [*actions, *self._refill("the coordinator began anew")]  # the one before it may not have come to that

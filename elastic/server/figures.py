@@ -131,10 +131,9 @@ class Figures:
         at_s = max(0.0, since_s) if self.tick_zero_s else 0.0
         kind: EventKind = record.kind  # type: ignore[assignment]
         self.events.append(JobEvent(at_s, kind, record.operator, record.instance, record.worker, record.cause))
-
-    def lost(self, cause: str, failed_s: float, now_s: float) -> None:
-        """A worker was lost, and the coordinator knows since now."""
-        self.recoveries.failed(cause, failed_s, now_s)
+        if kind == "failed":
+            failed_s = now_s if record.at_s is None else record.at_s
+            self.recoveries.failed(f"worker {record.worker} {record.cause}", failed_s, now_s)
 
     def journalled(self, entry: Journal, now_s: float) -> None:
         """A procedure began because of a loss, or was called off; or an assignment changed."""

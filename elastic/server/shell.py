@@ -84,11 +84,13 @@ class Takeover:
         alive: Address of each worker process that lives, by number.
         resumed: The whole job had ended, or was killed; else it runs on.
         cause: What became of that coordinator.
+        ended: Of workers that were seen to end since it last heard of any: how, and when by the machine's clock.
     """
 
     alive: dict[int, str]
     resumed: bool
     cause: str
+    ended: dict[int, tuple[str, float]]
 
 
 class Server:
@@ -181,7 +183,8 @@ class Server:
         for id, at in alive.items():
             self._attendance.adopt(id, at)
         if members.workers or members.instances:
-            self._handle(Recovered(frozenset(alive), frozenset(starting), takeover.resumed, takeover.cause))
+            ended = {id: WorkerLost(id, how, self._clock.at(at_s)) for id, (how, at_s) in takeover.ended.items()}
+            self._handle(Recovered(frozenset(alive), frozenset(starting), takeover.resumed, takeover.cause, ended))
 
     def _look_into_dumps(self) -> None:
         """What silent workers hold their interpreters with, as far as files in the job directory tell it."""
@@ -285,9 +288,6 @@ class Server:
 
     def _lose(self, worker: int, reason: str, last_seen_s: float) -> None:
         self._attendance.cleared(worker)
-        known = self._machine.members.workers.get(worker)
-        if known is not None and not known.lost:
-            self._figures.lost(f"worker {worker} {reason}", last_seen_s, self._clock())
         self._figures.forget_worker(worker)
         self._handle(WorkerLost(worker, reason, last_seen_s))
 
@@ -343,7 +343,8 @@ def takeover_of(told: dict[str, Any] | None) -> Takeover | None:
     """What the arguments of a coordinator's process say of the one before it."""
     if told is None:
         return None
-    return Takeover({int(id): at for id, at in told["alive"].items()}, told["resumed"], told["cause"])
+    alive, ended = ({int(id): of for id, of in told[key].items()} for key in ("alive", "ended"))
+    return Takeover(alive, told["resumed"], told["cause"], ended)
 
 
 def coordinate(

@@ -72,6 +72,8 @@ def test_a_coordinator_that_is_stopped_is_replaced_and_what_failed_meanwhile_is_
     assert chain_rows(tmp_path) == expected_chain()
     (event,) = [e for e in outcome.events if e.kind == "coordinator_recovered"]
     assert str(event.cause).startswith("the coordinator did not answer for ")
+    (recovery,) = outcome.recoveries
+    assert "killed by SIGKILL" in recovery.cause
 
 
 def test_a_worker_that_is_lost_with_its_coordinator_is_recovered_by_the_next_one(tmp_path: Path) -> None:
@@ -80,6 +82,8 @@ def test_a_worker_that_is_lost_with_its_coordinator_is_recovered_by_the_next_one
     assert (outcome.status, outcome.error) == ("done", None)
     assert chain_rows(tmp_path) == expected_chain()
     assert outcome.records_in == 6_000, "what nobody lives to tell is in the logs"
+    (recovery,) = outcome.recoveries
+    assert "killed by SIGKILL" in recovery.cause
 
 
 def test_a_coordinator_may_be_killed_in_the_middle_of_a_recovery(tmp_path: Path) -> None:

@@ -131,14 +131,13 @@ def test_an_interrupt_while_the_command_is_still_being_imported_ends_it_without_
 
 
 def test_a_job_whose_processes_have_lost_their_parent_fails_with_what_to_do_and_is_resumed(place: Path) -> None:
-    command = start(place, "job.py:bounded", "--plain", "--json", "report.json", *SLOWLY)
+    command = start(place, "job.py:bounded", "--plain", *SLOWLY)
     wait_for(lambda: has_committed(place), "the first commit")
 
     psutil.Process(command.pid).children()[0].kill()
 
     output, _ = command.communicate(timeout=120)
-    report = json.loads((place / "report.json").read_text())
-    assert (command.returncode, report["wall_s"] > 0) == (3, True)
+    assert command.returncode == 3
     assert "Traceback" not in output
     assert "what was committed stays: go on with --resume" in output
     assert left_over(place) == []

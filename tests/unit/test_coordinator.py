@@ -115,6 +115,16 @@ def test_only_instances_with_state_have_a_term_of_their_holders_also_when_they_a
     assert {i.operator for i in instances if i.term} == {"count"}
 
 
+def test_who_was_lost_unseen_is_told_of_as_the_command_saw_it_or_as_lost_with_the_coordinator() -> None:
+    before, _ = deployed()
+    seen = Recovered(frozenset({2, 3}), ended={0: WorkerLost(0, "killed by SIGKILL", 4.5)})
+
+    actions = before.handle(seen, 5.0)
+
+    failed = {a.worker: (a.cause, a.at_s) for a in actions if isinstance(a, Record) and a.kind == "failed"}
+    assert failed == {0: ("killed by SIGKILL", 4.5), 1: ("was lost with the coordinator", 5.0)}
+
+
 def test_the_same_loss_reported_twice_changes_nothing() -> None:
     coordinator, _ = deployed()
     coordinator.handle(WorkerLost(0, "was killed", 1.0), 1.0)
