@@ -16,6 +16,7 @@ from elastic.connectors.column_types import Wanted, described, sample
 from elastic.connectors.files import first_line
 from elastic.connectors.lines import InvalidRecord, LineFormat, Parsed
 from elastic.errors import SourceError
+from elastic.units import counted
 
 _BOM = b"\xef\xbb\xbf"
 _NEWLINE = ord("\n")
@@ -93,12 +94,12 @@ class CsvFormat(LineFormat):
         """What is wrong with a line, and what was expected."""
         assert self.schema is not None
         assert self.names is not None
-        wanted = f"expected {len(self.names)} values, {', '.join(self.names)}"
+        wanted = f"expected {counted(len(self.names), 'value')}, {', '.join(self.names)}"
         try:
             table = self._read(line + b"\n" + line + b"\n", pa.schema([]))
         except pa.ArrowInvalid as error:
-            _, _, found = str(error).partition("columns, got ")
-            return f"{found.partition(':')[0]} values; {wanted}" if found else f"{error}; {wanted}"
+            found = str(error).partition("columns, got ")[2].partition(":")[0]
+            return f"{counted(int(found), 'value') if found.isdigit() else error}; {wanted}"
         if table.num_rows != 2:
             return f"a quoted value goes on in the next line, or a carriage return cuts the line in two; {wanted}"
         for column in self.schema:

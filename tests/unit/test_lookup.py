@@ -83,7 +83,7 @@ def test_a_table_is_read_from_files_of_every_kind(tmp_path: Path) -> None:
         ("a.txt", "", QueryError, "expected a file that ends with .csv"),
         ("a.csv", "code,rate\nEUR,2\nEUR,3\n", SourceError, "two records have the code 'EUR'"),
         ("a.csv", "cod,rate\nEUR,2\n", SourceError, "there is no column 'code'; did you mean cod"),
-        ("a.csv", "code,rate\nEUR,2\nCHF\n", SourceError, r"a.csv', line 3 .*1 values; expected 2"),
+        ("a.csv", "code,rate\nEUR,2\nCHF\n", SourceError, r"a.csv', line 3 .*1 value; expected 2"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, name: str, text: str, error: Any, said: str) -> None:

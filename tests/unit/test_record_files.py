@@ -181,7 +181,7 @@ def test_csv_without_a_first_line_of_names_is_given_them(tmp_path: Path) -> None
     ("line", "said"),
     [
         ("x,a", r"line 4 \(at byte 15\): the column 'n' holds 'x'; expected int64: x,a; mend it"),
-        ("1", "1 values; expected 2 values, n, word"),
+        ("1", "1 value; expected 2 values, n, word"),
         ("1,a,b", "3 values; expected 2 values, n, word"),
         ('1,"open', "a quoted value goes on in the next line"),
     ],
