@@ -19,6 +19,7 @@ from elastic.operators.stateless import Chain
 from elastic.operators.top import ALL_TOGETHER, Leaders, Top
 from elastic.plan import Edge
 from elastic.state.processing import StateTable, cut_table, fold
+from tests.examples import examples
 from tests.property.test_operators import ALL, GROUPS, Row, Story, batches, inputs, keyed_edge, run, stories
 
 FIRST, SECOND = functions.field(0), functions.field(1)
@@ -47,6 +48,7 @@ def first_seen(ticks: list[list[Row]], ttl_ticks: int | None, key_of: Any, row_o
 
 
 @pytest.mark.parametrize("ttl_ticks", [None, 2])
+@examples(50)
 @given(data=st.data())
 def test_the_first_row_of_a_key_is_emitted_once(ttl_ticks: int | None, data: st.DataObject) -> None:
     ticks = data.draw(inputs(values))
@@ -58,6 +60,7 @@ def test_the_first_row_of_a_key_is_emitted_once(ttl_ticks: int | None, data: st.
     assert found == first_seen(ticks, ttl_ticks, lambda key, value: key, lambda key, value: value)
 
 
+@examples(50)
 @given(data=st.data())
 def test_each_different_row_is_emitted_once(data: st.DataObject) -> None:
     ticks = data.draw(inputs(values))
@@ -70,6 +73,7 @@ def test_each_different_row_is_emitted_once(data: st.DataObject) -> None:
     assert found == plain
 
 
+@examples(50)
 @given(data=st.data())
 def test_each_different_value_of_a_key_is_emitted_once(data: st.DataObject) -> None:
     ticks = data.draw(inputs(values))
@@ -123,6 +127,7 @@ RANKINGS: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
 
 
 @pytest.mark.parametrize("ranking", RANKINGS)
+@examples(50)
 @given(data=st.data())
 def test_the_first_of_all_are_those_of_a_sorted_list(ranking: str, data: st.DataObject) -> None:
     kind, by = RANKINGS[ranking]
@@ -157,6 +162,7 @@ def test_the_first_of_all_are_those_of_a_sorted_list(ranking: str, data: st.Data
             assert changes == []
 
 
+@examples(50)
 @given(data=st.data())
 def test_the_leaders_of_key_groups_do_not_depend_on_cuts_or_crashes(data: st.DataObject) -> None:
     ticks = data.draw(inputs(st.integers(-3, 9) | st.sampled_from([1.5, NAN])))

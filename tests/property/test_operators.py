@@ -209,7 +209,7 @@ FUNCTIONS: dict[str, Any] = {"reduce": order_sensitive, "aggregate": SET_OF_HASH
     ("kind", "values"),
     [("count", "ints"), *((kind, v) for kind in ("sum", "mean", "min", "max", "reduce", "aggregate") for v in VALUES)],
 )
-@examples(40)  # of each: some two hundred of each kind
+@examples(30)  # of each: some two hundred of each kind
 @given(data=st.data())
 def test_what_an_aggregate_emits_does_not_depend_on_cuts_or_crashes(
     kind: Kind, values: str, data: st.DataObject
@@ -386,6 +386,7 @@ class FailingAlarms(Alarms):
 @pytest.mark.parametrize(
     ("failing", "careful"), [(FailingLedger(), Ledger()), (FailingTotals(), Totals()), (FailingAlarms(), Alarms())]
 )
+@examples(50)
 @given(data=st.data())
 def test_of_records_that_fail_nothing_is_left_whatever_the_cuts_and_crashes(
     failing: Operator, careful: Operator, on_error: OnError, data: st.DataObject

@@ -25,6 +25,7 @@ from elastic.operators.windowing import Windowing
 from elastic.plan import MAIN, ByPane, Folding
 from elastic.state.processing import StateTable, cut_table, fold, join_tables
 from elastic.windows import FixedWindows, SessionWindows, WindowSpec
+from tests.examples import examples
 
 GROUPS = 8
 ALL = KeyInterval(0, GROUPS)
@@ -229,6 +230,7 @@ def cuts(draw: st.DrawFn) -> list[KeyInterval]:
 
 
 @pytest.mark.parametrize("name", [*AGGREGATIONS, "counted before"])
+@examples(50)
 @given(data=st.data())
 def test_windows_by_event_time_are_what_a_loop_over_the_rows_gives(name: str, data: st.DataObject) -> None:
     spec = data.draw(fixed if name == "counted before" else specs)

@@ -94,8 +94,8 @@ def test_what_faults_left_in_the_elastic_model_is_what_tasks_give_interval_by_in
     runs = [run for seed in range(SEEDS) if (run := recorded(seed)).sinks]
     chance = random.Random(SEEDS)
 
-    for run in runs:
-        for interval in ("20ms", "50ms", "120ms", "5s"):
+    for n, run in enumerate(runs):
+        for interval in ("20ms", "50ms", "120ms", "5s")[n % 2 :: 2]:
             plan = run.cut(interval=interval, tasks=chance.randint(1, 9))
             found = as_rows(replay(plan, run.logs))
             assert by_interval(found, plan, run.last) == by_interval(run.sinks, plan, run.last), run.trial

@@ -464,4 +464,4 @@ def test_the_simulator_finds_a_planted_bug(
 @pytest.mark.slow
 @pytest.mark.parametrize("kinds", EVERY_KIND, ids=lambda kinds: kinds[0])
 def test_without_a_planted_bug_nothing_is_found(kinds: tuple[FaultKind, ...]) -> None:
-    assert not any(is_found(seed, kinds) for seed in range(5))
+    assert not any(is_found(seed, kinds) for seed in range(3))
