@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from elastic.report import JobOutcome
-from tests.cluster.driving import Breaker, Running, drive, kill_owner, kill_spare, kinds
+from tests.cluster.driving import Breaker, Running, drive, kill_owner, kill_spare, kinds, see
 from tests.cluster.jobs import LINES, chain, chain_rows, counts, expected_chain, expected_counts, word_count
 
 pytestmark = pytest.mark.cluster
@@ -81,7 +81,7 @@ def test_a_kill_before_the_first_checkpoint_starts_again_from_tick_zero(tmp_path
 
 
 def test_the_loss_of_a_spare_is_no_recovery_and_another_one_is_started(tmp_path: Path) -> None:
-    outcome = drive(word_count(tmp_path, "9k/s"), tmp_path, kill_spare(after_records=4_000))
+    outcome = drive(word_count(tmp_path, "20k/s"), tmp_path, kill_spare(after_records=4_000), see("spare_started"))
 
     assert outcome.status == "done", outcome.error
     assert counts(tmp_path) == expected_counts()

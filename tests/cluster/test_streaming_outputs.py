@@ -210,19 +210,23 @@ def test_listeners_and_functions_go_on_after_a_kill(tmp_path: Path) -> None:
     context = StreamingContext("100ms", workers=2, directory=tmp_path / "job", checkpoint=3)
     lines = Held(sources.from_list(LINES, rate="12k/s"), tmp_path / "struck")
     ones = context.source(lines, name="lines").map(lambda line: (line, 1))
-    context.add_listener(notes := Notes())
+
+    class Struck(Notes):
+        def on_receiver_started(self, receiver: ReceiverInfo) -> None:
+            super().on_receiver_started(receiver)
+            if len(self.named("receiver started")) > 2:  # one of the two for the second time
+                (tmp_path / "struck").touch()
+
+        def on_batch_completed(self, batch: BatchInfo) -> None:
+            super().on_batch_completed(batch)
+            if batch.interval == 4:
+                killed.append(self.named("receiver started")[0].worker)
+                context._running._job.kill(killed[0])  # type: ignore[union-attr]
+
+    context.add_listener(notes := Struck())
     totals: list[int] = []
-
-    def look(found: RDD) -> None:
-        totals.append(found.count())
-        if len(totals) == 4:
-            killed.append(notes.named("receiver started")[0].worker)
-            context._running._job.kill(killed[0])  # type: ignore[union-attr]
-        if len(notes.named("receiver started")) > 2:
-            (tmp_path / "struck").touch()
-
     killed: list[int] = []
-    ones.foreach_rdd(look)
+    ones.foreach_rdd(lambda found: totals.append(found.count()))
     context.start()
 
     assert context.await_termination(DEADLINE_S)
