@@ -278,4 +278,4 @@ class Slices(FromList):
 def lines_of(paths: Any, workers: Workers | None = None) -> RDD:
     """The RDD of the lines of text files; if a function of ``transform`` asks for it, as they are in each interval."""
     source = sources.text_files(paths)
-    return rdd_of(Refreshed(source) if is_transforming() else source, workers)
+    return rdd_of(Refreshed(source, repr(paths)) if is_transforming() else source, workers)

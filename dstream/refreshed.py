@@ -48,12 +48,13 @@ class Refreshed(OncePerInterval):
 
     Args:
         source: One that has an end.
+        what: What it reads, in words that are the same whenever the source is made anew.
     """
 
     accompanies = True
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, what: str) -> None:
+        self.source, self.what = source, what
         self.name = source.name
 
     def history(self) -> Source:

@@ -143,7 +143,7 @@ class _Input:
 
 def _read_by(logic: Any) -> Any:
     """Of a source, what it reads."""
-    return repr(vars(logic.source)) if isinstance(logic, Refreshed) else None
+    return logic.what if isinstance(logic, Refreshed) else None
 
 
 class Recipe:

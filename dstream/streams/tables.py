@@ -99,7 +99,7 @@ def _lineage(rdd: Bounded[Any]) -> Sequence[Draft]:
 
 def _table(context: Builds, source: Source, name: str, *, reads: bool) -> At:
     """The rows that a source has in every interval: those of the newest reading."""
-    refreshed = source if isinstance(source, Refreshed) else Refreshed(source)
+    refreshed = source if isinstance(source, Refreshed) else Refreshed(source, name)
     begin = ((None, read_whole(refreshed.source) if reads else []),)
     reading = source_at(context, refreshed, name).then("map", "reading", with_none)
     newest = stateful(context, f"{name}-newest", Updating("newest reading", _newest, begin), reading)

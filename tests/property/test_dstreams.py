@@ -82,6 +82,8 @@ def run_both(
 
     def read(stage: Stage, partition: int, interval: int) -> Sequence[Read]:
         number = [s.id for s in plan.stages if s.kind is Kind.SOURCE].index(stage.id)
+        if number >= len(inputs):  # data that is read anew, and has not changed
+            return []
         mine = inputs[number][interval - 1][partition::workers]
         return [Read(plan.last_tick(interval), [Chunk(columnar(mine), 0, 0, len(mine))])]
 
@@ -638,3 +640,16 @@ def test_tracking_keys_for_long_keeps_no_more_than_the_keys(timeout: int | None)
 
     assert len(made) == 1
     assert len(made._seen) == (0 if timeout is None else 1)
+
+
+@FEW
+@given(INTERVALS, st.lists(PAIR, max_size=5), st.booleans())
+def test_all_of_what_is_static_is_there_in_every_interval(intervals: list[Rows], static: Rows, timed: bool) -> None:  # noqa: FBT001
+    rdd = StreamingContext("1s").parallelize(static)
+
+    def together(each: Any) -> Any:
+        return each.right_outer_join(rdd).map(lambda row: (row[0], row[1][1])).distinct().union(rdd)
+
+    found = run(lambda s: s.transform((lambda _, each: together(each)) if timed else together), intervals)
+
+    assert counted(found) == counted([[*set(static), *static]] * len(intervals))

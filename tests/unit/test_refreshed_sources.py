@@ -13,7 +13,7 @@ from elastic.errors import SourceError
 
 
 def reader_of(path: Path) -> RefreshedReader:
-    (partition,) = Refreshed(sources.text_files(str(path))).partitions(3)
+    (partition,) = Refreshed(sources.text_files(str(path)), str(path)).partitions(3)
     reader = partition.open()
     assert isinstance(reader, RefreshedReader)
     return reader
