@@ -355,7 +355,7 @@ def test_a_function_that_does_not_return_is_told_of_and_keeps_nobody_from_being_
 
     def hold(rdd: RDD) -> None:
         held.set()
-        going_on.wait(60)  # a service that does not answer
+        going_on.wait(DEADLINE_S)  # a service that does not answer
 
     totals.foreach_rdd(hold, name="service")
     context.start()
@@ -376,14 +376,14 @@ def test_a_function_that_does_not_return_is_told_of_and_keeps_nobody_from_being_
         going_on.set()
     context.stop()
 
-    (stall, *_) = job.outcome().stalls
-    assert "going_on.wait(60)  # a service that does not answer" in stall.lines[-1]
-    assert stall.until_s is not None
+    lines = {stall.lines[-1]: stall.until_s for stall in job.outcome().stalls if stall.lines}
+    (until_s,) = [until_s for line, until_s in lines.items() if "# a service that does not answer" in line]
+    assert until_s is not None
 
 
 def until(condition: Callable[[], bool]) -> None:
     """Return once it is true."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
