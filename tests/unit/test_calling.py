@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
+from dstream import calling
 from dstream.calling import Caller
 from dstream.outputs import Callbacks
 from dstream.recordings import Perform
@@ -71,7 +74,10 @@ def test_what_does_not_return_is_told_with_the_users_line_once_and_again_when_it
     caller.close()
 
 
-def test_what_does_not_return_at_all_is_left_behind_and_nothing_is_called_after_it() -> None:
+def test_what_does_not_return_at_all_is_left_behind_and_nothing_is_called_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calling, "LEAVE_S", 0.0)
     held, going_on, called = threading.Event(), threading.Event(), list[int]()
 
     def hold() -> None:
