@@ -56,13 +56,20 @@ def test_all_was_called_with_everything_once_nothing_more_will_come() -> None:
 
 
 def test_what_does_not_return_is_told_with_the_users_line_once_and_again_when_it_goes_on() -> None:
-    going_on = threading.Event()
-    caller = Caller(Outputs(lambda: going_on.wait(DEADLINE_S)), 0.001)
+    held, going_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        going_on.wait(DEADLINE_S)
+
+    caller = Caller(Outputs(hold), 0.001)
     caller.call(0.0, last=True)
+    assert held.wait(DEADLINE_S)
     (stall,), (event,) = until(lambda: found if (found := caller.stalls(7.0, tick_before))[0] else None)
 
     assert (stall.operator, stall.worker, stall.what, stall.tick) == ("out", None, "code", 20)
-    assert "going_on.wait" in stall.lines[-1]
+    assert "test_calling.py" in stall.lines[-1]
+    assert ", in hold: " in stall.lines[-1]
     assert (event.kind, event.operator) == ("stalled", "out")
     assert "in interval 3" in str(event)
     assert caller.stalls(8.0, tick_before)[1] == []  # told already
