@@ -17,7 +17,7 @@ from elastic.report import JobEvent, Stall
 from elastic.units import format_duration
 from elastic.worker.stacks import frames_of, in_lines
 
-LEAVE_S = 1.0
+LEAVE_S = 0.3
 """So long a function that runs when the job is ended is waited for."""
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from elastic.dashboard.lines import LineProgress
 from elastic.report import JobOutcome
 from elastic.scenario.directory import claimed_directory
 from elastic.scenario.printing import Printer
+from elastic.scenario.runner import STOP_S
 
 POLL_S = 0.05
 
@@ -35,7 +38,7 @@ class Running:
 
     def __init__(self, make: Callable[[], AttendedJob], directory: Path, *, resume: bool = False) -> None:
         self._stopping, self._ended = threading.Event(), threading.Event()
-        self._graceful = True
+        self._graceful, self._abort_at_s = True, math.inf
         self._outcome: JobOutcome | None = None
         self._error: BaseException | None = None
         stack = contextlib.ExitStack()
@@ -57,13 +60,14 @@ class Running:
 
         Raises:
             JobFailedError: It failed; the kind of the error says how, where there is a name for it.
-            KeyboardInterrupt: Ctrl-C, while it waited; what had been read is committed.
+            KeyboardInterrupt: Ctrl-C, while it waited; what was complete a second later is committed.
             Exception: What was called by it raised.
         """
         try:
             ended = self._ended.wait(timeout_s)
         except KeyboardInterrupt:
             with contextlib.suppress(Exception):  # who stops it is told of that alone
+                self._abort_at_s = time.monotonic() + STOP_S
                 self.stop(graceful=True)
             raise
         if not ended:
@@ -101,9 +105,9 @@ class Running:
             self._printer.print()
             if progress.finished:
                 return self._job.outcome()
-            if self._stopping.is_set() and not self._graceful:
+            if self._stopping.is_set() and (not self._graceful or time.monotonic() > self._abort_at_s):
                 self._job.abort()
                 return self._job.outcome()
             if self._stopping.is_set() and not told:
                 told = True
-                self._job.stop(patient=True)
+                self._job.stop(patient=self._abort_at_s == math.inf)
