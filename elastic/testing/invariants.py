@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from elastic.coordinator.membership import InstanceRecord, Membership
 from elastic.instance.host import Host
@@ -35,6 +36,7 @@ class Watch:
         groups = plan.settings.key_groups
         keyed = [name for name, o in plan.operators.items() if o.kind == "keyed"]
         self._stored = {name: np.zeros(groups, np.int64) for name in keyed}
+        self._acked = {name: np.zeros(groups, np.int64) for name in keyed}  # what producers may have forgotten by now
         self._unprotected = set() if plan.settings.checkpoint_ticks else set(keyed)
         self._started: dict[int, Start] = {}
         self._tau: dict[int, int] = {}
@@ -56,12 +58,16 @@ class Watch:
             self._check_trimmed(host, message)
 
     def stored(self, commands: Sequence[Command]) -> None:
-        """Note what a holder acknowledges: it must really have it, which its own store has decided."""
-        for command in commands:
-            if isinstance(command, Send) and isinstance(command.message, Stored):
-                start = self._started[command.message.instance]
-                stored = self._stored[start.operator][start.interval.low : start.interval.high]
-                np.maximum(stored, command.message.tick, out=stored)
+        """Note what a holder acknowledges: it must really have it, which its own store has decided.
+
+        And what an instance acknowledges, which is what all its holders have.
+        """
+        for message in (command.message for command in commands if isinstance(command, Send)):
+            if isinstance(message, Stored):
+                start = self._started[message.instance]
+                _raise(self._stored[start.operator], start.interval, message.tick)
+            elif isinstance(message, Ack) and (consumer := self._plan.edges[message.edge].consumer) in self._acked:
+                _raise(self._acked[consumer], message.interval, message.tick)
 
     def _note_holder(self, instance: int, holder: int | None) -> None:
         """Without a holder nothing could be restored, so an instance may acknowledge what it likes."""
@@ -91,7 +97,7 @@ class Watch:
     def is_needed(self, record: InstanceRecord) -> bool:
         """Whether an instance's state must not be lost, since its producers may have forgotten what it was made of."""
         interval = record.interval
-        acknowledged = self._stored[record.operator][interval.low : interval.high].any()
+        acknowledged = self._acked[record.operator][interval.low : interval.high].any()
         return bool(acknowledged) or record.operator in self._unprotected
 
     def worked(self, host: Host) -> None:
@@ -116,3 +122,9 @@ class Watch:
         intervals = [record.interval for record in members.assignment(operator)]
         if not tiles(intervals, KeyInterval(0, self._plan.settings.key_groups)):
             raise InvariantError(f"the instances of {operator} have {intervals}, which leave a gap or overlap")
+
+
+def _raise(ticks: npt.NDArray[np.int64], interval: KeyInterval, tick: int) -> None:
+    """Of no key group in the interval is it less from now on."""
+    part = ticks[interval.low : interval.high]
+    np.maximum(part, tick, out=part)
