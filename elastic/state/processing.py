@@ -67,7 +67,7 @@ def fold(base: StateTable, deltas: Sequence[StateTable]) -> StateTable:
 
     Entries come in any order. The arguments are not changed; with no deltas the result is the base itself.
 
-    Cost: one pass over base and deltas together, 40 ns an entry of the base and 80 of the deltas.
+    Cost: the deltas' keys are hashed, and each key of the base is looked up among them once.
     """
     if not deltas:
         return base
